@@ -1,0 +1,102 @@
+"""How images become a model's input: the resize rule, padding, and batches of equal padded size. Bytes stay uint8."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+Size = tuple[int, int]
+"""Height, width in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResizeRule:
+    """The released evaluation's rule: a short side, a cap on the long side, and padding to a multiple.
+
+    Source: SAN's released configuration (detectron2's ResizeShortestEdge: MIN_SIZE_TEST, MAX_SIZE_TEST).
+    """
+
+    short_side: int = 640
+    """Length the image's short side is resized to, in pixels."""
+
+    long_side_cap: int = 2560
+    """The long side never exceeds this many pixels; the short side then falls below `short_side`."""
+
+    multiple: int = 32
+    """Inputs are padded with zeros, right and bottom, to a multiple of this many pixels."""
+
+    def size(self, image: Size) -> Size:
+        """Height, width that an image of this height, width is resized to."""
+        height, width = image
+        scale = self.short_side / min(height, width)
+        new_height, new_width = (
+            (self.short_side, scale * width) if height < width else (scale * height, self.short_side)
+        )
+        longest = max(new_height, new_width)
+        if longest > self.long_side_cap:
+            shrink = self.long_side_cap / longest
+            new_height, new_width = new_height * shrink, new_width * shrink
+        return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
+
+    def padded(self, resized: Size) -> Size:
+        """Height, width after padding; images may share a batch when theirs are equal."""
+        return (
+            -(-resized[0] // self.multiple) * self.multiple,
+            -(-resized[1] // self.multiple) * self.multiple,
+        )
+
+    def apply(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The resized image (Pillow's bilinear) as uint8 [h, w, 3], RGB, not padded."""
+        height, width = self.size((image.height, image.width))
+        if (height, width) != (image.height, image.width):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(image, dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageBatch:
+    """Images of one padded size, and the sizes their masks shall have."""
+
+    pixels: Tensor
+    """uint8 [B, 3, H, W], RGB. What lies outside `sizes` is padding, whose bytes mean nothing: the model zeroes it after
+    normalisation."""
+
+    sizes: tuple[Size, ...]
+    """Height, width of each resized image, before padding."""
+
+    mask_sizes: tuple[Size, ...]
+    """Height, width of each image's masks."""
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def part(self, start: int, stop: int) -> "ImageBatch":
+        """The images from `start` up to `stop`, as a batch of their own."""
+        return ImageBatch(
+            pixels=self.pixels[start:stop], sizes=self.sizes[start:stop], mask_sizes=self.mask_sizes[start:stop]
+        )
+
+
+def batch_of(images: Sequence[NDArray[np.uint8]], mask_sizes: Sequence[Size], rule: ResizeRule) -> ImageBatch:
+    """A batch of resized images (uint8 [h, w, 3]) that share one padded size."""
+    sizes = tuple((image.shape[0], image.shape[1]) for image in images)
+    padded = {rule.padded(size) for size in sizes}
+    assert len(padded) == 1, f"one batch, several padded sizes: {sorted(padded)}"
+    height, width = padded.pop()
+    pixels = np.zeros((len(images), height, width, 3), np.uint8)
+    for row, image in zip(pixels, images, strict=True):
+        row[: image.shape[0], : image.shape[1]] = image
+    # Channels last in memory is what decoders write and what the patch convolutions read best.
+    return ImageBatch(pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2), sizes=sizes, mask_sizes=tuple(mask_sizes))
+
+
+def mask_size(image: Size, long_side: int) -> Size:
+    """Height, width of an image's masks: its own, scaled down so that the long side has at most `long_side` pixels."""
+    longest = max(image)
+    if longest <= long_side:
+        return image
+    return max(1, round(image[0] * long_side / longest)), max(1, round(image[1] * long_side / longest))

@@ -1,0 +1,109 @@
+"""The door every model of the house stands behind: images and class features in, segments out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from models.inference.forms import GeneralInference, Inference
+from models.resize import ImageBatch, ResizeRule, batch_of, mask_size
+from models.segment import Segment
+from models.vocabulary import Vocabulary
+from models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClassFeatures:
+    """What a segmenter needs of a vocabulary: row i belongs to vocabulary id i."""
+
+    features: Tensor
+    """float32 [N, D]: each name's text feature, averaged over templates and synonyms and normalised."""
+
+    stuff: Tensor
+    """bool [N], CPU: True where the class is stuff, whose segments of one image merge in general form."""
+
+    def to(self, device: torch.device) -> "ClassFeatures":
+        """The same classes with their features on `device`; `stuff` stays on the CPU, where merging decides."""
+        return ClassFeatures(features=self.features.to(device), stuff=self.stuff)
+
+
+class Segmenter(ABC):
+    """A model on one device, with the rule that its input follows."""
+
+    name: str
+    """Name of the model, as in `maskmill label --model`."""
+
+    weights: str
+    """sha256 over sorted name, shape, dtype and bytes of the weights: a .pth and its safetensors twin are one."""
+
+    rule: ResizeRule
+    """How an image becomes this model's input."""
+
+    device: torch.device
+    """Where the weights live and `segment` computes."""
+
+    forms: frozenset[str]
+    """Names of the inference forms that this model offers."""
+
+    @abstractmethod
+    def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
+        """Text features of a vocabulary.
+
+        Args:
+            vocabulary: N entries; an entry's synonyms are averaged into its one feature.
+            templates: prompts with one `{}` each, where the name goes in raw.
+
+        Returns:
+            float32 [N, D] on the CPU, each row normalised.
+        """
+
+    @abstractmethod
+    def segment(
+        self, batch: ImageBatch, classes: ClassFeatures, inference: Inference, *, top_k: int = 5, soft_masks: bool = False
+    ) -> list[list[Segment]]:
+        """Segments of every image of a batch, in batch order.
+
+        Raises:
+            torch.OutOfMemoryError: the batch doesn't fit on the device; nothing is kept, a smaller one may be tried.
+        """
+
+    def classes(self, vocabulary: Vocabulary, templates: Sequence[str] | None = None) -> ClassFeatures:
+        """Text features and kinds of a vocabulary; `templates` default to the published 14 prompts."""
+        chosen = TEMPLATE_SETS[DEFAULT_TEMPLATES] if templates is None else templates
+        stuff = torch.tensor([entry.kind == "stuff" for entry in vocabulary], dtype=torch.bool)
+        return ClassFeatures(features=self.encode_text(vocabulary, chosen), stuff=stuff)
+
+    def __call__(
+        self,
+        image: "Image.Image",
+        vocabulary: Vocabulary | ClassFeatures,
+        inference: Inference | None = None,
+        *,
+        mask_side: int = 1024,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> list[Segment]:
+        """Label one PIL image.
+
+        Args:
+            image: any mode; it is converted to RGB and taken as it is turned (apply EXIF rotation before).
+            vocabulary: what to look for. `classes(vocabulary)` once, passed here, saves the text encoder's work.
+            inference: form and thresholds; `GeneralInference()` by default.
+            mask_side: masks have the image's size, scaled down to this long side where it is longer, in pixels.
+            top_k: how many classes and logits to keep for each segment.
+            soft_masks: also keep each segment's quantised mask logits.
+
+        Returns:
+            Segments in the order of their queries (of their class ids in semantic form).
+        """
+        classes = vocabulary if isinstance(vocabulary, ClassFeatures) else self.classes(vocabulary)
+        rgb = image.convert("RGB")
+        batch = batch_of([self.rule.apply(rgb)], [mask_size((rgb.height, rgb.width), mask_side)], self.rule)
+        form = GeneralInference() if inference is None else inference
+        return self.segment(batch, classes, form, top_k=top_k, soft_masks=soft_masks)[0]

@@ -75,7 +75,9 @@ def load_templates(name_or_url: str) -> tuple[str, ...]:
             raise UsageError(f"--templates {name_or_url!r} line {number} {template[:60]!r}: {problem}.")
         found.append(template)
     if not 1 <= len(found) <= MAX_TEMPLATES:
-        raise UsageError(f"--templates {name_or_url!r}: {len(found)} templates; expected 1 to {MAX_TEMPLATES}, one a line.")
+        raise UsageError(
+            f"--templates {name_or_url!r}: {len(found)} templates; expected 1 to {MAX_TEMPLATES}, one a line."
+        )
     return tuple(found)
 
 

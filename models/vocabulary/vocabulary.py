@@ -99,8 +99,8 @@ class Vocabulary:
 
         if isinstance(names, str):
             names = [names]
-        drafts = [Draft(place=f"name {i}", name=name) for i, name in enumerate(names, start=1)]
-        return checked(drafts, source=source, shown=f"vocabulary {source!r}")
+        drafts = [Draft(place=f"name {i}", name=name, source=source) for i, name in enumerate(names, start=1)]
+        return checked(drafts, shown=f"vocabulary {source!r}")
 
 
 def clean(name: str) -> str:

@@ -1,0 +1,147 @@
+"""Vocabulary files: text, YAML or JSON, from anywhere fsspec reaches. What names must keep to stands in checks.py."""
+
+import json
+from pathlib import PurePosixPath
+
+import yaml
+
+from models.errors import UsageError
+from models.vocabulary.checks import Draft, checked
+from models.vocabulary.source import read_text, without_secrets
+from models.vocabulary.vocabulary import Vocabulary
+
+SUFFIXES = (".txt", ".tsv", ".yaml", ".yml", ".json")
+"""File names a vocabulary may end with; a name without any suffix is read as text."""
+
+_FIELDS = frozenset({"name", "synonyms", "kind"})
+
+
+def load(url: str) -> Vocabulary:
+    """The vocabulary that a file states; ids follow the file's order.
+
+    Three forms, told apart by the file's name, all UTF-8:
+
+    - text (.txt, .tsv, or no suffix): one name a line, optionally a tab and `thing` or `stuff`. Lines that begin with `#`
+      are comments. An empty line between names is an error, because ids count lines; at the end it is fine. Commas are
+      part of the name.
+    - YAML (.yaml, .yml): a list whose items are names, or mappings of `name`, `synonyms` (a list of names) and `kind`.
+      Read with the safe loader; tags, anchors' aliases and other types than text are refused.
+    - JSON (.json): the same list.
+
+    Args:
+        url: a path or any fsspec URL.
+
+    Raises:
+        UsageError: no such file, or it isn't a vocabulary; one line naming the line or entry.
+        EnvironmentFailure: the file can't be read (permission, network).
+    """
+    from models.vocabulary.labelsets import LABEL_SETS
+
+    sets = f"label sets are {', '.join(LABEL_SETS)}"
+    missing = f"no such label set or file; {sets}. A file is one name a line."
+    shown = f"--vocab {without_secrets(url)!r}"
+    # A hub address or object name may carry a query, which is no part of the file's name.
+    path = PurePosixPath(without_secrets(url).split("::", 1)[0])
+    suffix = path.suffix.lower()
+    text = read_text(url, option="--vocab", missing=missing)
+    if suffix and suffix not in SUFFIXES:
+        raise UsageError(f"{shown}: unknown kind of file; expected a name that ends with {', '.join(SUFFIXES)}.")
+    return parse(text, suffix=suffix, shown=shown, source=path.name)
+
+
+def parse(text: str, *, suffix: str, shown: str, source: str) -> Vocabulary:
+    """The vocabulary that a file's text states, read as `suffix` says; messages begin with `shown`.
+
+    Raises:
+        UsageError: the text isn't a vocabulary.
+    """
+    if suffix in {".yaml", ".yml"}:
+        drafts = _from_items(_yaml(text, shown), shown, source)
+    elif suffix == ".json":
+        drafts = _from_items(_json(text, shown), shown, source)
+    else:
+        drafts = _from_lines(text, shown, source)
+    return checked(drafts, shown=shown)
+
+
+def _from_lines(text: str, shown: str, source: str) -> list[Draft]:
+    drafts = []
+    for number, line in enumerate(text.rstrip().split("\n"), start=1):
+        if line.lstrip().startswith("#") or not text.strip():
+            continue
+        name, tab, kind = line.partition("\t")
+        if not line.strip():
+            raise UsageError(f"{shown} line {number}: an empty name. Remove the line, or begin it with #.")
+        if tab and kind.strip() not in {"thing", "stuff"}:
+            raise UsageError(
+                f"{shown} line {number}: {kind[:40]!r} after a tab; expected NAME, or NAME, tab, thing or stuff."
+            )
+        drafts.append(Draft(place=f"line {number}", name=name, kind=kind.strip() or None, source=source))
+    return drafts
+
+
+def _from_items(items: object, shown: str, source: str) -> list[Draft]:
+    if not isinstance(items, list):
+        raise UsageError(f"{shown}: {_kind_of(items)} at the top; expected a list of names.")
+    drafts = []
+    for number, item in enumerate(items, start=1):
+        place = f"entry {number}"
+        fields = {"name": item} if isinstance(item, str) else item
+        if not isinstance(fields, dict):
+            raise UsageError(
+                f"{shown} {place}: {_kind_of(item)}; expected a name or a mapping. Quote it if it is a name."
+            )
+        unknown = [key for key in fields if key not in _FIELDS]
+        if unknown:
+            raise UsageError(f"{shown} {place}: field {str(unknown[0])[:40]!r}; expected name, synonyms and kind only.")
+        name, synonyms, kind = fields.get("name"), fields.get("synonyms"), fields.get("kind")
+        if not isinstance(name, str):
+            found = "no name" if name is None else f"name is {_kind_of(name)}"
+            raise UsageError(f"{shown} {place}: {found}; expected text. Quote it if it is a name.")
+        synonyms = [] if synonyms is None else synonyms
+        if not isinstance(synonyms, list) or not all(isinstance(synonym, str) for synonym in synonyms):
+            raise UsageError(
+                f"{shown} {place} {name[:40]!r}: synonyms; expected a list of names. Quote those that aren't text."
+            )
+        if not (kind is None or isinstance(kind, str)):
+            raise UsageError(
+                f"{shown} {place} {name[:40]!r}: kind is {_kind_of(kind)}; expected thing or stuff, or none."
+            )
+        drafts.append(Draft(place=place, name=name, synonyms=tuple(synonyms), kind=kind, source=source))
+    return drafts
+
+
+def _kind_of(value: object) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _json(text: str, shown: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{shown} line {error.lineno}: not JSON ({error.msg}). Expected a list of names.") from None
+    except (RecursionError, ValueError):
+        # Nesting past Python's stack, or a number past its limit of digits.
+        raise UsageError(f"{shown}: nested too deeply or an endless number. Expected a list of names.") from None
+
+
+def _yaml(text: str, shown: str) -> object:
+    try:
+        return _PlainLoader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = " ".join(str(error.problem).split())[:100]
+        raise UsageError(f"{shown}{line}: not plain YAML ({problem}). Expected a list of names.") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        problem = " ".join(str(error).split())[:100]
+        raise UsageError(f"{shown}: not plain YAML ({problem}). Expected a list of names.") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """The safe loader without aliases, so that a small file stays small (no exponential references or merges)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)

@@ -1,0 +1,39 @@
+"""Whether every prompt fits into what CLIP reads: the exact count, with CLIP's tokeniser. Nothing is encoded here."""
+
+from collections.abc import Sequence
+
+from models.errors import UsageError
+from models.vocabulary.vocabulary import Vocabulary
+
+CONTEXT_LENGTH = 77
+"""Tokens that CLIP's text tower reads, the start and the end token included; more would be cut off silently."""
+
+
+def check_tokens(vocabulary: Vocabulary, templates: Sequence[str], *, context_length: int = CONTEXT_LENGTH) -> None:
+    """Refuse prompts that are longer than the text tower reads. Imports open_clip; call it where that is no burden.
+
+    Args:
+        vocabulary: the classes, synonyms included.
+        templates: prompts with one `{}` each.
+        context_length: tokens that the text tower reads, start and end included.
+
+    Raises:
+        UsageError: the longest prompt of some name doesn't fit; names the class, its count and the limit.
+    """
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer()
+    # Tokens don't cross a space, and all published templates have one on both sides of the name or a full stop behind it,
+    # which may join the name's last sign. So the template with the most tokens around `x` has the most around any name,
+    # and only names near the limit need each template counted.
+    around = max(len(tokenizer.encode(template.replace("{}", "x"))) for template in templates)
+    for entry in vocabulary:
+        for name in entry.names:
+            if len(tokenizer.encode(name)) + around + 2 <= context_length - 8:
+                continue
+            longest = max(len(tokenizer.encode(template.replace("{}", name))) + 2 for template in templates)
+            if longest > context_length:
+                raise UsageError(
+                    f"--vocab: id {entry.vocab_id} {name[:40]!r}... makes a prompt of {longest} tokens; CLIP reads "
+                    f"{context_length}. Shorten the name, or choose shorter --templates."
+                )

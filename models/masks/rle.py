@@ -1,0 +1,242 @@
+"""COCO compressed run lengths of binary masks, written and read strictly. It knows nothing of segments or classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Runs = NDArray[np.int64]
+"""Lengths of the runs of a mask read column by column; the first counts zeros and may be 0."""
+
+MAX_GROUPS = 7
+"""Characters that one run may take: seven groups of 5 bits hold every run of a mask below 2^34 pixels."""
+
+MAX_BATCH_PIXELS = 1 << 30
+"""Pixels whose boundaries are sought at once. `torch.nonzero` on CUDA takes fewer than 2^31 elements."""
+
+CACHE_PIXELS = 4 << 20
+"""Pixels whose boundaries are sought at once on a CPU: what its cache holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedMask:
+    """A mask as bytes, with what counting it would say."""
+
+    rle: bytes
+    """COCO compressed run lengths."""
+
+    area: int
+    """Pixels of the mask."""
+
+    bbox: tuple[int, int, int, int]
+    """x, y, width, height of the bounding box in pixels; all zero for an empty mask."""
+
+
+def encode(masks: Tensor) -> list[bytes]:
+    """COCO compressed run lengths of binary masks.
+
+    Args:
+        masks: bool [N, H, W], any device; runs are found where the masks live and only they are copied.
+
+    Returns:
+        N byte strings that pycocotools decodes with size (H, W).
+
+    Source: COCO API maskApi.c, rleEncode and rleToString (column-major, 5 bits a character, runs after the third as
+    differences to the run two back).
+    """
+    lengths, counts = _runs_of(masks)
+    return _strings(lengths, counts)
+
+
+def encode_and_measure(masks: Tensor) -> list[EncodedMask]:
+    """What `encode` gives, with each mask's area and bounding box, which the runs tell at no cost to the device.
+
+    Args:
+        masks: bool [N, H, W], any device.
+
+    Returns:
+        N encoded masks.
+    """
+    lengths, counts = _runs_of(masks)
+    areas, boxes = _measures(lengths, counts, masks.shape[1])
+    return [
+        EncodedMask(rle=text, area=area, bbox=(x, y, width, height))
+        for text, area, (x, y, width, height) in zip(
+            _strings(lengths, counts), areas.tolist(), boxes.tolist(), strict=True
+        )
+    ]
+
+
+def area_and_bbox(rle: bytes, size: tuple[int, int]) -> tuple[int, tuple[int, int, int, int]]:
+    """Area and bounding box (x, y, width, height; zeros where empty) of an encoded mask, without decoding its pixels.
+
+    Args:
+        rle: COCO compressed run lengths; not trusted.
+        size: height, width of the mask.
+
+    Raises:
+        ValueError: as `decode`.
+    """
+    lengths = _checked_runs(rle, size)
+    areas, boxes = _measures(lengths, np.array([len(lengths)]), size[0])
+    x, y, width, height = boxes[0].tolist()
+    return int(areas[0]), (x, y, width, height)
+
+
+def decode(rle: bytes, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask that compressed run lengths stand for.
+
+    Args:
+        rle: COCO compressed run lengths; not trusted.
+        size: height, width of the mask; pixels are only made once the runs are known to add up to it.
+
+    Returns:
+        bool [height, width].
+
+    Raises:
+        ValueError: the bytes aren't run lengths of a mask of this size; one line says why.
+    """
+    lengths = _checked_runs(rle, size)
+    values = np.arange(len(lengths)) % 2 == 1
+    height, width = size
+    return np.ascontiguousarray(np.repeat(values, lengths).reshape(width, height).T)
+
+
+def runs(rle: bytes) -> Runs:
+    """Run lengths of an encoded mask, zeros first, column by column.
+
+    Args:
+        rle: COCO compressed run lengths; not trusted.
+
+    Returns:
+        int64 [R], none negative. Whether they add up to a mask's size is for the caller, who knows it.
+
+    Raises:
+        ValueError: a character outside the alphabet, an end inside a run, a run too long or negative.
+
+    Source: COCO API maskApi.c, rleFrString.
+    """
+    codes = np.frombuffer(rle, np.uint8).astype(np.int64) - 48
+    if not len(codes):
+        raise ValueError("run lengths: no bytes, expected at least one run")
+    outside = (codes < 0) | (codes > 63)
+    if outside.any():
+        at = int(outside.argmax())
+        raise ValueError(f"run lengths: byte {rle[at]} at position {at}, expected 48 to 111")
+    last = codes & 0x20 == 0
+    if not last[-1]:
+        raise ValueError("run lengths: the bytes end inside a run")
+    ends = np.flatnonzero(last)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    groups = ends - starts + 1
+    if groups.max() > MAX_GROUPS:
+        raise ValueError(f"run lengths: a run of {groups.max()} characters, expected at most {MAX_GROUPS}")
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, groups))
+    values = np.add.reduceat((codes & 0x1F) << shifts, starts)
+    values -= np.where(codes[ends] & 0x10, np.int64(1) << (5 * groups), 0)
+    # Runs 3, 4, 5, ... are differences to the run two back; runs 0, 1 and 2 stand as they are.
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    if values.min() < 0:
+        raise ValueError(f"run lengths: run {int(values.argmin())} is negative")
+    return values
+
+
+def _checked_runs(rle: bytes, size: tuple[int, int]) -> Runs:
+    height, width = size
+    if height < 1 or width < 1:
+        raise ValueError(f"run lengths: size {height} x {width}, expected a mask of at least one pixel")
+    lengths = runs(rle)
+    total = int(lengths.sum())
+    if total != height * width:
+        raise ValueError(f"run lengths: runs add up to {total} pixels, expected {height} x {width} = {height * width}")
+    return lengths
+
+
+def _runs_of(masks: Tensor) -> tuple[Runs, Runs]:
+    """Runs of all masks, one after the other, and how many each mask has."""
+    assert masks.dtype == torch.bool, f"masks are bool, not {masks.dtype}"
+    count, height, width = masks.shape
+    pixels = height * width
+    assert pixels > 0, "a mask has pixels"
+    at_once = max(1, (CACHE_PIXELS if masks.device.type == "cpu" else MAX_BATCH_PIXELS) // pixels)
+    found = [
+        _boundaries(masks[start : start + at_once].contiguous()) + start * pixels for start in range(0, count, at_once)
+    ]
+    # Where a mask ends the next begins, so that one sorted list of ends holds the runs of all of them.
+    lasts = torch.arange(1, count + 1, device=masks.device) * pixels
+    ends = torch.cat((*found, lasts)).sort().values
+    stops = torch.searchsorted(ends, lasts).cpu().numpy() + 1
+    return np.diff(ends.cpu().numpy(), prepend=0), np.diff(stops, prepend=0)
+
+
+def _boundaries(masks: Tensor) -> Tensor:
+    """Column-major positions, over all masks, of the pixels that differ from the one before them; in no order.
+
+    Before a column's first pixel comes the last one of the column to its left, before a mask's first pixel a zero.
+    """
+    count, height, width = masks.shape
+    flat = masks.flatten()
+    changed = torch.zeros(-(-len(flat) // 8) * 8, dtype=torch.bool, device=masks.device)
+    torch.ne(flat[width:], flat[:-width], out=changed[width : len(flat)])
+    top = changed[: len(flat)].view(count, height, width)[:, 0]
+    top[:, 0] = masks[:, 0, 0]
+    top[:, 1:] = masks[:, 0, 1:] != masks[:, -1, :-1]
+    # Boundaries are rare: eight pixels are passed over at a time.
+    words = changed.view(torch.int64).nonzero().squeeze(1)
+    word, byte = changed.view(-1, 8)[words].nonzero(as_tuple=True)
+    place = words[word] * 8 + byte
+    row = place // width
+    index = row // height
+    return (index * width + place - row * width) * height + row - index * height
+
+
+def _measures(lengths: Runs, counts: Runs, height: int) -> tuple[Runs, Runs]:
+    """Areas int64 [N] and boxes int64 [N, 4] of masks with `counts` runs each."""
+    first = np.cumsum(counts) - counts
+    place = np.arange(len(lengths)) - np.repeat(first, counts)
+    ends = np.cumsum(lengths)
+    ends -= np.repeat(ends[first] - lengths[first], counts)
+    begins = ends - lengths
+    ones = (place % 2 == 1) & (lengths > 0)
+    areas = np.add.reduceat(np.where(ones, lengths, 0), first) if len(first) else first
+    boxes = np.zeros((len(counts), 4), np.int64)
+    if not len(first):
+        return areas, boxes
+    left, top = np.divmod(begins, height)
+    right, bottom = np.divmod(ends - 1, height)
+    # A run that goes on into the next column touches the bottom of one and the top of the other.
+    top, bottom = np.where(left < right, 0, top), np.where(left < right, height - 1, bottom)
+    far = np.iinfo(np.int64).max
+    x, y = (np.minimum.reduceat(np.where(ones, edge, far), first) for edge in (left, top))
+    x_end, y_end = (np.maximum.reduceat(np.where(ones, edge + 1, 0), first) for edge in (right, bottom))
+    some = areas > 0
+    boxes[some] = np.stack((x, y, x_end - x, y_end - y), axis=1)[some]
+    return areas, boxes
+
+
+def _strings(lengths: Runs, counts: Runs) -> list[bytes]:
+    """The characters of each mask's runs."""
+    if not len(counts):
+        return []
+    first = np.cumsum(counts) - counts
+    place = np.arange(len(lengths)) - np.repeat(first, counts)
+    values = lengths.copy()
+    later = np.flatnonzero(place > 2)
+    values[later] -= lengths[later - 2]
+    # A signed value takes the fewest groups of 5 bits that hold it and its sign.
+    groups = np.ones(len(values), np.int64)
+    magnitude = np.where(values < 0, ~values, values)
+    for bits in range(4, 5 * MAX_GROUPS - 1, 5):
+        groups += magnitude >> bits > 0
+    stops = np.cumsum(groups)
+    at = stops - groups
+    characters = np.empty(stops[-1], np.uint8)
+    while len(at):
+        more = groups > 1
+        characters[at] = (values & 0x1F) + np.where(more, 48 + 0x20, 48)
+        at, values, groups = at[more] + 1, values[more] >> 5, groups[more] - 1
+    text, bounds = characters.tobytes(), stops[first + counts - 1].tolist()
+    return [text[start:stop] for start, stop in zip([0, *bounds[:-1]], bounds, strict=True)]

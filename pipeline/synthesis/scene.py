@@ -121,9 +121,8 @@ def scene(seed: int, index: int) -> Scene:
     for (colour, _), thing, geometry in zip(kinds, things, placed, strict=True):
         _draw(canvas, COLOURS[colour], thing.radius, geometry, float(rng.uniform(0.0, 1.0)))
 
-    image = np.empty((SIDE, SIDE, 3), np.uint8)
-    np.clip(canvas, 0.0, 255.0, out=canvas)
-    image.transpose(2, 0, 1)[...] = (canvas + np.float32(0.5)).astype(np.uint8)
+    canvas += np.float32(0.5)
+    image = np.stack(list(np.clip(canvas, 0.0, 255.0, out=canvas).astype(np.uint8)), axis=-1)
     return Scene(
         image=image,
         class_map=class_map,

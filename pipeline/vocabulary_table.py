@@ -1,4 +1,4 @@
-"""The vocabulary of a run as an Arrow table: what OUT/vocabulary.parquet holds. Writing the file is the run's business."""
+"""The vocabulary of a run as an Arrow table: what OUT/vocabulary.parquet holds. Writing it is the run's part."""
 
 import pyarrow as pa
 
@@ -44,11 +44,12 @@ def from_table(table: pa.Table, *, shown: str = "vocabulary.parquet") -> Vocabul
         raise UsageError(f"{shown}: not a vocabulary: {' '.join(str(error).split())[:200]}") from None
     if [row["vocab_id"] for row in rows] != list(range(len(rows))):
         raise UsageError(f"{shown}: ids aren't 0 to {len(rows) - 1} in order; expected the file as a run wrote it.")
-    if any(
-        row["name"] is None or row["source"] is None or None in (row["synonyms"] or [None]) and row["synonyms"] != []
-        for row in rows
+    if any(row[name] is None for row in rows for name in ("name", "synonyms", "source")) or any(
+        synonym is None for row in rows for synonym in row["synonyms"]
     ):
-        raise UsageError(f"{shown}: null where a name, source or list of synonyms belongs.")
+        raise UsageError(
+            f"{shown}: null where a name, a source or synonyms belong; expected the file as a run wrote it."
+        )
     drafts = [
         Draft(
             place=f"id {row['vocab_id']}",

@@ -24,7 +24,7 @@ def average(features: Tensor, owners: Sequence[int]) -> Tensor:
     Source: SAN, PredefinedOvClassifier (templates); the mean over synonyms is ours.
     """
     names = len(owners)
-    assert names and features.shape[0] % names == 0, "prompts() gives each name the same number of sentences"
+    assert features.shape[0] % max(1, names) == 0, "prompts() gives each name the same number of sentences"
     unit = functional.normalize(features, dim=-1).view(names, -1, features.shape[-1])
     by_name = functional.normalize(unit.mean(dim=1), dim=-1)
     owner = torch.tensor(owners, device=features.device)
@@ -32,8 +32,8 @@ def average(features: Tensor, owners: Sequence[int]) -> Tensor:
     assert bool((counts > 0).all()), "a class without a name"
     if bool((counts == 1).all()):
         return by_name
-    # Sums of a few rows each, class by class: index_add_ would be in no fixed order on a GPU.
-    groups = by_name.split(counts.tolist())
+    # A slice for each class, not index_add_, which adds in no fixed order on a GPU.
+    groups = torch.split(by_name, counts.tolist())
     return torch.cat(
         [
             group if len(group) == 1 else functional.normalize(group.mean(dim=0, keepdim=True), dim=-1)

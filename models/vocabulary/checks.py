@@ -18,8 +18,8 @@ MAX_NAME_CHARACTERS = 512
 """Longest name, in characters."""
 
 MAX_NAME_WORDS = 75
-"""Most words (runs of letters, single digits, runs of signs) in a name: CLIP reads 77 tokens, start and end included, and
-a word is at least one. Whole prompts are counted exactly by tokens.py, which needs the tokeniser."""
+"""Most words (runs of letters, single digits, runs of signs) in a name: CLIP reads 77 tokens, start and end included,
+and a word is at least one. Whole prompts are counted exactly by tokens.py, which needs the tokeniser."""
 
 _WORD = re.compile(r"[^\W\d_]+|\d|(?:[^\s\w]|_)+")
 
@@ -78,8 +78,8 @@ def checked(drafts: Sequence[Draft], *, shown: str) -> Vocabulary:
             other = seen.setdefault(clean(name), draft)
             if other is not draft:
                 raise UsageError(
-                    f"{where}: {what} {name.strip()!r} is also in {other.place} ({other.name.strip()!r}), case, width and "
-                    "spaces aside. Remove one, or make them synonyms of one class."
+                    f"{where}: {what} {name.strip()!r} is also in {other.place} ({other.name.strip()!r}), case, width "
+                    "and spaces aside. Remove one, or make them synonyms of one class."
                 )
         cleaned = {clean(name) for name in (draft.name, *draft.synonyms)}
         if len(cleaned) <= len(draft.synonyms):

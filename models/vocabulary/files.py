@@ -1,7 +1,9 @@
 """Vocabulary files: text, YAML or JSON, from anywhere fsspec reaches. What names must keep to stands in checks.py."""
 
 import json
+from collections.abc import Hashable
 from pathlib import PurePosixPath
+from typing import Any
 
 import yaml
 
@@ -21,11 +23,11 @@ def load(url: str) -> Vocabulary:
 
     Three forms, told apart by the file's name, all UTF-8:
 
-    - text (.txt, .tsv, or no suffix): one name a line, optionally a tab and `thing` or `stuff`. Lines that begin with `#`
-      are comments. An empty line between names is an error, because ids count lines; at the end it is fine. Commas are
-      part of the name.
+    - text (.txt, .tsv, or no suffix): one name a line, optionally a tab and `thing` or `stuff`. Lines that begin with
+      `#` are comments. An empty line between names is an error, because ids count lines; at the end it is fine. Commas
+      are part of the name.
     - YAML (.yaml, .yml): a list whose items are names, or mappings of `name`, `synonyms` (a list of names) and `kind`.
-      Read with the safe loader; tags, anchors' aliases and other types than text are refused.
+      Read with the safe loader; tags, aliases and other types than text are refused.
     - JSON (.json): the same list.
 
     Args:
@@ -35,7 +37,7 @@ def load(url: str) -> Vocabulary:
         UsageError: no such file, or it isn't a vocabulary; one line naming the line or entry.
         EnvironmentFailure: the file can't be read (permission, network).
     """
-    from models.vocabulary.labelsets import LABEL_SETS
+    from models.vocabulary.shipped import LABEL_SETS
 
     sets = f"label sets are {', '.join(LABEL_SETS)}"
     missing = f"no such label set or file; {sets}. A file is one name a line."
@@ -112,18 +114,25 @@ def _from_items(items: object, shown: str, source: str) -> list[Draft]:
 
 
 def _kind_of(value: object) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    words = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return "nothing" if value is None else words.get(type(value), f"a {type(value).__name__}")
 
 
 def _json(text: str, shown: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise UsageError(f"{shown} line {error.lineno}: not JSON ({error.msg}). Expected a list of names.") from None
-    except (RecursionError, ValueError):
-        # Nesting past Python's stack, or a number past its limit of digits.
-        raise UsageError(f"{shown}: nested too deeply or an endless number. Expected a list of names.") from None
+    except (RecursionError, ValueError) as error:
+        # Nesting past Python's stack, a number past its limit of digits, a repeated field.
+        raise UsageError(f"{shown}: not plain JSON ({str(error)[:100]}). Expected a list of names.") from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field stands twice in one entry")
+    return fields
 
 
 def _yaml(text: str, shown: str) -> object:
@@ -139,9 +148,16 @@ def _yaml(text: str, shown: str) -> object:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """The safe loader without aliases, so that a small file stays small (no exponential references or merges)."""
+    """The safe loader without aliases, so that a small file stays small, and without repeated fields."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=self.peek_event().start_mark)
+            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=self.current_event.start_mark)
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        fields = super().construct_mapping(node, deep)
+        if len(fields) < len(node.value):
+            # Most often a forgotten dash: the later class would silently replace the earlier.
+            raise yaml.MarkedYAMLError(problem="a field stands twice in one entry", problem_mark=node.start_mark)
+        return fields

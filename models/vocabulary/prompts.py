@@ -1,4 +1,4 @@
-"""Class names put into templates: the sentences a text tower reads, and whose they are. Encoding them is the model's part."""
+"""Class names put into templates: what a text tower reads, and whose it is. Encoding is the model's part."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ def prompts(vocabulary: Vocabulary, templates: Sequence[str]) -> tuple[list[str]
         templates: T prompts, each with one `{}`; the name goes in raw.
 
     Returns:
-        M x T sentences, a name's T sentences side by side in the order of the templates; and M owners: the vocabulary id
-        of each name, ascending.
+        M x T sentences, a name's T sentences side by side in the order of the templates; and M owners: the vocabulary
+        id of each name, ascending.
     """
     owners = [entry.vocab_id for entry in vocabulary for _ in entry.names]
     names = [name for entry in vocabulary for name in entry.names]

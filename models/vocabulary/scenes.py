@@ -1,4 +1,4 @@
-"""The words of the procedural scenes: colours, shapes and backgrounds. Words only: how they look is the painter's part."""
+"""The words of the procedural scenes: colours, shapes and backgrounds. How they look is the painter's part."""
 
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "black")
 """Colours of objects. Eight that stay apart in RGB under shading and JPEG; no white, which snow would swallow."""

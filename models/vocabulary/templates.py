@@ -37,8 +37,8 @@ TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Named template sets.
 
-`vild14`: the 14 prompts of SAN's released numbers (its template set "vild", after ViLD, arXiv 2104.13921), including their
-missing full stops. `single`: CLIP's plain prompt, 14 times cheaper and a little worse.
+`vild14`: the 14 prompts of SAN's released numbers (its template set "vild", after ViLD, arXiv 2104.13921), their
+missing full stops included. `single`: CLIP's plain prompt, 14 times cheaper and a little worse.
 """
 
 DEFAULT_TEMPLATES: str = "vild14"
@@ -54,7 +54,7 @@ def templates_hash(templates: Sequence[str]) -> str:
 def load_templates(name_or_url: str) -> tuple[str, ...]:
     """A template set by name, or from a UTF-8 text file with one template a line.
 
-    Lines that begin with `#` are comments, empty lines are skipped; each template holds exactly one `{}` and no other brace.
+    Lines that begin with `#` are comments, empty lines are skipped; each template has exactly one `{}`, no other brace.
 
     Raises:
         UsageError: no such set or file, or a line that is not a template.

@@ -23,9 +23,8 @@ def check_tokens(vocabulary: Vocabulary, templates: Sequence[str], *, context_le
     from open_clip.tokenizer import SimpleTokenizer
 
     tokenizer = SimpleTokenizer()
-    # Tokens don't cross a space, and all published templates have one on both sides of the name or a full stop behind it,
-    # which may join the name's last sign. So the template with the most tokens around `x` has the most around any name,
-    # and only names near the limit need each template counted.
+    # Tokens don't cross a space, so a prompt has about as many as its template and its name together; signs that touch
+    # may join or split. Only names within 8 tokens of the limit need every prompt counted.
     around = max(len(tokenizer.encode(template.replace("{}", "x"))) for template in templates)
     for entry in vocabulary:
         for name in entry.names:

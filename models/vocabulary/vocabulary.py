@@ -1,4 +1,4 @@
-"""Vocabularies: ordered class names with stable ids. Where the names come from stands in labelsets.py and files.py."""
+"""Vocabularies: ordered class names with stable ids. Where the names come from stands in shipped.py and files.py."""
 
 import hashlib
 import json
@@ -77,16 +77,16 @@ class Vocabulary:
         """A shipped label set by name, else a vocabulary file.
 
         Args:
-            name_or_url: a name of `labelsets.LABEL_SETS`, or a path or fsspec URL of a text, YAML or JSON file
+            name_or_url: a name of `shipped.LABEL_SETS`, or a path or fsspec URL of a text, YAML or JSON file
                 (see files.py). A label set's name wins over a file of that name; write `./NAME` for the file.
 
         Raises:
             UsageError: there is neither, or the file isn't a vocabulary; one line naming the line or entry.
             EnvironmentFailure: the file can't be read (permission, network).
         """
-        from models.vocabulary import files, labelsets
+        from models.vocabulary import files, shipped
 
-        return labelsets.load(name_or_url) if name_or_url in labelsets.LABEL_SETS else files.load(name_or_url)
+        return shipped.load(name_or_url) if name_or_url in shipped.LABEL_SETS else files.load(name_or_url)
 
     @staticmethod
     def of(names: Iterable[str], *, source: str = "names") -> "Vocabulary":

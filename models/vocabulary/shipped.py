@@ -1,4 +1,4 @@
-"""The label sets that ship with the package, by name. Their names and sources stand in labelsets/, one text file each."""
+"""The label sets that ship with the package, by name. Class names and sources stand in labelsets/, one file a set."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -1,0 +1,205 @@
+"""Weights from and to files: what is read is tensors alone, never code. Which model they fit is said here too."""
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.errors import EnvironmentFailure, UsageError
+
+MAX_BYTES = 16 * 2**30
+"""Largest checkpoint that is read, also after unzipping."""
+
+_SHOWN = 3
+"""Names that an error line quotes."""
+
+
+def load(location: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, on the CPU.
+
+    Args:
+        location: a path, any fsspec URL, or `hf://OWNER/REPO/FILE` (`OWNER/REPO@REVISION` for a certain revision).
+            `.safetensors`, or `.pth`, `.pt`, `.bin` as torch.save writes: name -> tensor, or
+            {"model": {...}} as released.
+
+    Raises:
+        UsageError: no such file, or it holds anything but tensors.
+        EnvironmentFailure: the store or the hub doesn't answer.
+    """
+    suffix = Path(location.split("?", 1)[0]).suffix.lower()
+    if suffix not in (".safetensors", ".pth", ".pt", ".bin"):
+        raise UsageError(f"--weights {location!r}: expected a .safetensors, .pth or .pt file. Name one.")
+    if location.startswith("hf://"):
+        return _read(_from_hub(location), location, suffix)
+    if "://" not in location:
+        return _read(Path(location), location, suffix)
+    with tempfile.TemporaryDirectory(prefix="maskmill-weights-") as scratch:
+        local = Path(scratch, f"weights{suffix}")
+        _download(location, local)
+        return _read(local, location, suffix)
+
+
+def save_safetensors(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write tensors as safetensors: the twin of a .pth, with the same hash."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}, str(path))
+
+
+def weights_hash(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names in order, each with its shape, type and bytes; blind to the file's form and the device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        digest.update(f"{name} {list(tensor.shape)} {kind}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def fitted(
+    state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], *, ignored: Iterable[str] = (), source: str
+) -> dict[str, Tensor]:
+    """The tensors that a model has names for, checked to be all of them and of the right shapes.
+
+    Args:
+        state: what a checkpoint holds.
+        shapes: the model's names and shapes.
+        ignored: names that a checkpoint may hold without use.
+        source: where the checkpoint comes from, for the error.
+
+    Raises:
+        UsageError: one line with how many names are missing, unexpected or of another shape, and the first of each.
+    """
+    surplus = set(ignored)
+    missing = [name for name in shapes if name not in state]
+    unexpected = [name for name in state if name not in shapes and name not in surplus]
+    reshaped = [
+        f"{name} {list(state[name].shape)} instead of {list(shape)}"
+        for name, shape in shapes.items()
+        if name in state and tuple(state[name].shape) != tuple(shape)
+    ]
+    said = [
+        f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
+        for names, what in ((missing, "missing"), (unexpected, "unexpected"), (reshaped, "of another shape"))
+        if names
+    ]
+    if said:
+        raise UsageError(f"--weights {source!r}: does not fit the model: {'; '.join(said)}. Name their --model.")
+    return {name: state[name] for name in shapes}
+
+
+def _read(path: Path, location: str, suffix: str) -> dict[str, Tensor]:
+    """The tensors of a local file; `location` is what the user called it."""
+    if not path.is_file():
+        raise UsageError(f"--weights {location!r}: no such file. Check the path.")
+    _check_size(path.stat().st_size, location)
+    held = _read_safetensors(path, location) if suffix == ".safetensors" else _read_torch(path, location)
+    if isinstance(held, Mapping) and isinstance(held.get("model"), Mapping):
+        held = held["model"]
+    if not isinstance(held, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in held.items()
+    ):
+        raise UsageError(
+            f"--weights {location!r}: expected names and tensors, or those under 'model'. Export a state dict."
+        )
+    return dict(held)
+
+
+def _read_safetensors(path: Path, location: str) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UsageError(
+            f"--weights {location!r}: not a whole safetensors file. Download or write it again."
+        ) from error
+
+
+def _read_torch(path: Path, location: str) -> object:
+    if zipfile.is_zipfile(path):
+        # torch.save stores its records uncompressed; a file that unzips to more than it may hold was made to.
+        with zipfile.ZipFile(path) as archive:
+            _check_size(sum(record.file_size for record in archive.infolist()), location)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Whatever a damaged or hostile pickle makes the reader raise: to the user it is one thing.
+        raise UsageError(
+            f"--weights {location!r}: cut short, or holds more than tensors, which could run code and is not read. "
+            "Download it again, or convert it to .safetensors where you trust it."
+        ) from error
+
+
+def _check_size(size: int, location: str) -> None:
+    if size > MAX_BYTES:
+        raise UsageError(
+            f"--weights {location!r}: {size} bytes, expected at most {MAX_BYTES}. Export the weights alone."
+        )
+
+
+def _download(url: str, local: Path) -> None:
+    import fsspec
+
+    shown = url.split("?", 1)[0].rsplit("@", maxsplit=1)[-1] if "@" in url else url.split("?", 1)[0]
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        size = filesystem.size(path)
+        if size is not None:
+            _check_size(size, shown)
+        filesystem.get_file(path, str(local))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError(f"--weights {shown!r}: no such file. Check the URL.") from error
+    except (ImportError, ValueError) as error:
+        raise UsageError(
+            f"--weights {shown!r}: no file system for this URL. Install its fsspec package, or fix it."
+        ) from error
+    except UsageError:
+        raise
+    except Exception as error:  # each store has its own family of errors; none of their texts is safe to show
+        raise EnvironmentFailure(
+            f"--weights {shown!r}: the store failed ({type(error).__name__}). Check credentials and network."
+        ) from error
+
+
+def _from_hub(location: str) -> Path:
+    """The local copy of a file on the Hugging Face hub."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    owner, _, rest = location.removeprefix("hf://").partition("/")
+    repository, _, filename = rest.partition("/")
+    repository, _, revision = repository.partition("@")
+    if not (owner and repository and filename):
+        raise UsageError(
+            f"--weights {location!r}: expected hf://OWNER/REPO/FILE, such as hf://Mendel192/san/san_vit_b_16.pth."
+        )
+    download = "Download the file elsewhere and give its path"
+    try:
+        return Path(hf_hub_download(f"{owner}/{repository}", filename, revision=revision or None))
+    except LocalEntryNotFoundError as error:
+        raise EnvironmentFailure(f"--weights {location!r}: huggingface.co can't be reached. {download}.") from error
+    except GatedRepoError as error:
+        raise EnvironmentFailure(
+            f"--weights {location!r}: access is restricted. Run `hf auth login`, or: {download}."
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError, HFValidationError) as error:
+        raise UsageError(
+            f"--weights {location!r}: the hub has no such public file. Check owner, repository and name."
+        ) from error
+    except Exception as error:  # network and hub errors; their texts may quote request headers
+        raise EnvironmentFailure(
+            f"--weights {location!r}: the hub failed ({type(error).__name__}). Check the network, or: {download}."
+        ) from error

@@ -1,0 +1,136 @@
+"""SAN behind the house's door: uint8 batches and vocabularies in, segments out. Arithmetic types are decided here."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from models.resize import ImageBatch, ResizeRule, Size
+from models.san.model import San, SanOutput
+from models.segment import Segment
+from models.segmenter import ClassFeatures, Segmenter
+from models.vocabulary import Vocabulary
+from models.vocabulary.averaging import average
+from models.vocabulary.prompts import prompts
+
+if TYPE_CHECKING:
+    from models.inference.forms import Inference
+    from models.zoo import Precision
+
+CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
+"""Mean of red, green and blue in CLIP's training images, of 255."""
+
+CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
+"""Their standard deviations."""
+
+PROMPTS_AT_ONCE = 256
+"""Prompts that go through the text tower together; more hold more memory and are no faster."""
+
+
+class SanSegmenter(Segmenter):
+    """A SAN on one device.
+
+    Args:
+        model: on its device, in float64 for `dtype` float64, else in float32.
+        name: what it is called in errors and run.json.
+        weights: hash of its tensors (`checkpoint.weights_hash`).
+        rule: how images become its input.
+        dtype: bfloat16 runs matrix products in bfloat16 by autocast; text, mask logits and class logits stay float32.
+    """
+
+    forms = frozenset({"general", "semantic", "queries"})
+
+    def __init__(self, model: San, *, name: str, weights: str, rule: ResizeRule, dtype: "Precision") -> None:
+        self.model = model
+        self.name = name
+        self.weights = weights
+        self.rule = rule
+        self.dtype = dtype
+        self.device = model.ov_classifier.bg_embed.device
+
+    def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
+        """See `Segmenter.encode_text`; prompts go through CLIP's text tower in float32 (float64 for that dtype)."""
+        sentences, owners = prompts(vocabulary, templates)
+        return average(self.encode_prompts(sentences), owners).float()
+
+    @torch.inference_mode()
+    def encode_prompts(self, sentences: Sequence[str]) -> Tensor:
+        """Normalised text features of prompts, [P, embed_dim], on the CPU in the model's own type."""
+        found = []
+        for start in range(0, len(sentences), PROMPTS_AT_ONCE):
+            tokens = self.tokenize(sentences[start : start + PROMPTS_AT_ONCE])
+            found.append(self.model.ov_classifier.encode_text(tokens.to(self.device)).cpu())
+        return torch.cat(found)
+
+    def tokenize(self, sentences: Sequence[str]) -> Tensor:
+        """Token ids of prompts by CLIP's byte-pair encoding, int64 [P, context_length]."""
+        tokens: Tensor = self._tokenizer(list(sentences))
+        return tokens
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from open_clip.tokenizer import SimpleTokenizer
+
+        return SimpleTokenizer(context_length=self.model.config.clip.text_cfg.context_length)
+
+    def segment(
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: "Inference",
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> list[list[Segment] | None]:
+        """See `Segmenter.segment`."""
+        from models.inference.run import segments_of
+
+        with torch.inference_mode():
+            output = self.logits(batch, classes)
+            padded = (batch.pixels.shape[-2], batch.pixels.shape[-1])
+            finite = output.finite().tolist()
+            return [
+                segments_of(
+                    output.mask_logits[i],
+                    output.class_logits[i],
+                    padded=padded,
+                    size=batch.sizes[i],
+                    mask_size=batch.mask_sizes[i],
+                    stuff=classes.stuff,
+                    inference=inference,
+                    top_k=top_k,
+                    soft_masks=soft_masks,
+                )
+                if finite[i]
+                else None
+                for i in range(len(batch))
+            ]
+
+    @torch.inference_mode()
+    def logits(self, batch: ImageBatch, classes: ClassFeatures) -> SanOutput:
+        """Mask and class logits of a batch, before they become segments: float32, or float64 for that dtype."""
+        weights = self.model.ov_classifier.class_weights(classes.features.to(self.device))
+        images = self.normalised(batch.pixels, batch.sizes)
+        with self._arithmetic():
+            outputs: tuple[SanOutput, ...] = self.model(images, weights)
+        return outputs[0]
+
+    def normalised(self, pixels: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Pixels [B, 3, H, W] as the model's input on its device: normalised, then zero outside each image's size."""
+        kind = self.model.ov_classifier.bg_embed.dtype
+        # Through float32 also for float64: the constants are float32 numbers in the code that made the weights.
+        mean = torch.tensor(CLIP_MEAN).to(self.device, kind)[:, None, None]
+        std = torch.tensor(CLIP_STD).to(self.device, kind)[:, None, None]
+        images = (pixels.to(self.device, non_blocking=True).to(kind) - mean) / std
+        for image, (height, width) in zip(images, sizes, strict=True):
+            image[:, height:] = 0.0
+            image[:, :, width:] = 0.0
+        return images.contiguous()
+
+    def _arithmetic(self) -> AbstractContextManager[Any]:
+        if self.dtype == "bfloat16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()

@@ -1,0 +1,196 @@
+"""The models that have a name, and how one gets its weights and its device. Importing this needs no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from models.errors import UsageError
+from models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14, SanConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from models.resize import ResizeRule
+    from models.san.segmenter import SanSegmenter
+    from models.segmenter import Segmenter
+
+Precision = Literal["float32", "bfloat16", "float64"]
+"""Arithmetic of a model: float32, bfloat16 products with float32 sums and logits, or float64 for checks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """A named model."""
+
+    name: str
+    """As in `maskmill label --model`."""
+
+    config: SanConfig
+    """All sizes."""
+
+    short_side: int
+    """Images are resized to this short side, in pixels."""
+
+    long_side_cap: int
+    """The resized long side never exceeds this, in pixels."""
+
+    default_vocabulary: str
+    """Label set that is asked about when the user names none."""
+
+    default_weights: str | None
+    """Where the weights come from when the user names none; None where they are built in code."""
+
+    trained: bool
+    """Whether the default weights were trained; masks of untrained ones mean nothing."""
+
+    summary: str
+    """One line for `--help` and lists."""
+
+    @property
+    def rule(self) -> "ResizeRule":
+        """How an image becomes this model's input."""
+        from models.resize import ResizeRule
+
+        return ResizeRule(
+            short_side=self.short_side, long_side_cap=self.long_side_cap, multiple=self.config.size_divisibility
+        )
+
+
+MODELS: Mapping[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        ModelSpec(
+            name="san-vit-b16",
+            config=SAN_VIT_B16,
+            short_side=640,
+            long_side_cap=2560,
+            default_vocabulary="coco-stuff-171",
+            default_weights="hf://Mendel192/san/san_vit_b_16.pth",
+            trained=True,
+            summary="The published SAN on CLIP ViT-B/16: 41.9 mIoU on COCO-Stuff, 63 GMAC for a 640 x 640 image.",
+        ),
+        ModelSpec(
+            name="san-vit-l14",
+            config=SAN_VIT_L14,
+            short_side=640,
+            long_side_cap=2560,
+            default_vocabulary="coco-stuff-171",
+            default_weights="hf://Mendel192/san/san_vit_large_14.pth",
+            trained=True,
+            summary="The published SAN on CLIP ViT-L/14: 45.6 mIoU on COCO-Stuff, 397 GMAC for a 640 x 640 image.",
+        ),
+        ModelSpec(
+            name="san-tiny",
+            config=SAN_TINY,
+            short_side=128,
+            long_side_cap=512,
+            default_vocabulary="scenes",
+            default_weights=None,
+            trained=False,
+            summary="A small SAN for the scenes of `maskmill synthesize`. Not trained yet: its masks mean nothing.",
+        ),
+    )
+}
+"""Models by name."""
+
+IGNORED = ("criterion.empty_weight", "ov_classifier.attn_mask")
+"""Buffers of the released checkpoints that nothing here reads: a loss weight and the causal mask."""
+
+
+def load(
+    name: str = "san-tiny", *, weights: str | None = None, device: str = "auto", dtype: Precision = "float32"
+) -> "Segmenter":
+    """A segmenter by name, ready to label.
+
+    Args:
+        name: one of `MODELS`.
+        weights: a file, an fsspec URL or hf://OWNER/REPO/FILE; the model's default where None.
+        device: `auto` (CUDA where there is one), `cpu` or `cuda`.
+        dtype: arithmetic of the model.
+
+    Raises:
+        UsageError: an unknown name, weights that don't fit, or a device that isn't there.
+        EnvironmentFailure: the weights' store or hub doesn't answer.
+    """
+    spec = MODELS.get(name)
+    if spec is None:
+        raise UsageError(f"--model {name!r}: no such model. Models are {', '.join(MODELS)}.")
+    target = pick_device(device)
+    source = spec.default_weights if weights is None else weights
+    if source is None:
+        from models.san.untrained import SAN_TINY_FILL
+
+        state = SAN_TINY_FILL.state(shapes(spec.config))
+        source = "the untrained rule"
+    else:
+        from models import checkpoint
+
+        state = checkpoint.load(source)
+    return build(spec.config, state, name=name, rule=spec.rule, device=target, dtype=dtype, source=source)
+
+
+def shapes(config: SanConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all tensors that a model of this configuration needs."""
+    from models.san.model import empty
+
+    return {name: tuple(tensor.shape) for name, tensor in empty(config).state_dict().items()}
+
+
+def build(
+    config: SanConfig,
+    state: "Mapping[str, Tensor]",
+    *,
+    name: str = "san",
+    rule: "ResizeRule | None" = None,
+    device: "torch.device | str" = "cpu",
+    dtype: Precision = "float32",
+    source: str = "state",
+) -> "SanSegmenter":
+    """A segmenter of any configuration from tensors under the released names.
+
+    Args:
+        config: all sizes.
+        state: the tensors; the two buffers of the released checkpoints may be among them. They are taken, not copied.
+        name: what the segmenter calls itself.
+        rule: how images become input; the published sizes with the configuration's multiple by default.
+        device: where it computes.
+        dtype: its arithmetic.
+        source: where the tensors come from, for errors.
+
+    Raises:
+        UsageError: names or shapes differ from the configuration's.
+    """
+    import torch
+
+    from models import checkpoint
+    from models.resize import ResizeRule
+    from models.san.model import empty
+    from models.san.segmenter import SanSegmenter
+
+    if dtype not in ("float32", "bfloat16", "float64"):
+        raise UsageError(f"--dtype {dtype!r}: expected float32, bfloat16 or float64.")
+    model = empty(config)
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    own = checkpoint.fitted(state, wanted, ignored=IGNORED, source=source)
+    model.load_state_dict(own, assign=True)
+    model.to(device=torch.device(device), dtype=torch.float64 if dtype == "float64" else torch.float32).eval()
+    return SanSegmenter(
+        model,
+        name=name,
+        weights=checkpoint.weights_hash(own),
+        rule=ResizeRule(multiple=config.size_divisibility) if rule is None else rule,
+        dtype=dtype,
+    )
+
+
+def pick_device(device: str) -> "torch.device":
+    """The device that `auto`, `cpu` or `cuda` means here."""
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {device!r}: expected auto, cpu or cuda.")
+    present = torch.cuda.is_available()
+    if device == "cuda" and not present:
+        raise UsageError("--device 'cuda': there is no CUDA device here. Use --device cpu, or auto.")
+    return torch.device("cuda" if device == "cuda" or (device == "auto" and present) else "cpu")

@@ -18,7 +18,7 @@ class GeneralInference:
     """Keep a query when its top class has at least this probability. Lower finds more, and more of it is wrong."""
 
     overlap_threshold: float = 0.8
-    """Keep a segment when it holds on to at least this share of its query's own mask. Higher drops what others cover."""
+    """Keep a segment when it holds at least this share of its query's own mask. Higher drops what others cover."""
 
     def __post_init__(self) -> None:
         _share("--score-threshold", self.score_threshold)

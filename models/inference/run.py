@@ -1,0 +1,79 @@
+"""From one image's mask and class logits to its segments, in the form asked for. Models call it for each image."""
+
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from models.errors import UsageError
+from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
+from models.inference.general import general_segments
+from models.inference.queries import queries_segments
+from models.inference.semantic import semantic_segments
+from models.inference.upsample import Geometry
+from models.resize import Size
+from models.segment import Segment
+
+
+@torch.no_grad()
+def segments_of(
+    mask_logits: Tensor,
+    class_logits: Tensor,
+    *,
+    padded: Size,
+    size: Size,
+    mask_size: Size,
+    stuff: Tensor,
+    inference: Inference,
+    top_k: int,
+    soft_masks: bool,
+) -> list[Segment]:
+    """Segments of one image.
+
+    It computes in float64 if either input is float64, else in float32, where the logits live; run lengths and the
+    scalars of segments are all that crosses to the host.
+
+    Args:
+        mask_logits: [Q, h, w] at the model's stride, covering the padded input.
+        class_logits: [Q, N + 1], background last, before softmax.
+        padded: height, width of the model's input.
+        size: height, width of the resized image before padding.
+        mask_size: height, width of the masks.
+        stuff: bool [N], on the CPU: classes whose segments merge in general form.
+        inference: form and thresholds.
+        top_k: how many classes and logits to list for each segment; 1 or more.
+        soft_masks: keep each segment's quantised mask logits.
+
+    Returns:
+        Segments in the order of their queries (of their vocabulary ids in semantic form); empty where nothing is kept.
+
+    Raises:
+        FloatingPointError: a logit isn't finite, so that no segment of this image could be trusted.
+        UsageError: soft masks in semantic form, whose segments are no query's.
+    """
+    if soft_masks and isinstance(inference, SemanticInference):
+        raise UsageError(
+            "--soft-masks with --inference semantic: expected general or queries, whose segments have a query's mask "
+            "logits. Choose one of them or leave --soft-masks out."
+        )
+    assert top_k >= 1, "a segment lists at least one class"
+    assert len(stuff) == class_logits.shape[1] - 1, "one flag for each name"
+    assert len(mask_logits) == len(class_logits), "one row of class logits for each mask"
+    dtype = torch.float64 if torch.float64 in (mask_logits.dtype, class_logits.dtype) else torch.float32
+    masks, classes = mask_logits.to(dtype), class_logits.to(dtype)
+    masks_finite, classes_finite = masks.isfinite().all(), classes.isfinite().all()
+    if not bool(masks_finite & classes_finite):
+        kinds = [name for name, good in (("mask", masks_finite), ("class", classes_finite)) if not bool(good)]
+        raise FloatingPointError(f"{' and '.join(kinds)} logits that are not finite")
+    geometry = Geometry(padded=padded, size=size, mask_size=mask_size)
+    match inference:
+        case GeneralInference():
+            return general_segments(
+                masks, classes, geometry, inference, stuff=stuff, top_k=top_k, soft_masks=soft_masks
+            )
+        case SemanticInference():
+            return semantic_segments(masks, classes, geometry, top_k=top_k)
+        case QueriesInference():
+            return queries_segments(masks, classes, geometry, inference, top_k=top_k, soft_masks=soft_masks)
+        case _:
+            assert_never(inference)

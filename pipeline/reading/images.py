@@ -1,0 +1,181 @@
+"""Image bytes to RGB pixels, or the reason why not. Only JPEG, PNG and WebP, whatever a member's extension says."""
+
+import re
+import struct
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from models.errors import EnvironmentFailure
+from pipeline.reading.errors import SampleError
+from pipeline.reading.limits import ReadLimits
+from pipeline.reading.samples import Sample
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what turns the image upright."""
+
+
+def decode_sample(sample: Sample, limits: ReadLimits) -> Image.Image:
+    """A sample's image; see `decode`.
+
+    Raises:
+        SampleError: missing_image, and all that `decode` raises.
+    """
+    if sample.image is None:
+        raise SampleError("missing_image", f"no jpg, jpeg, png or webp among {', '.join(sample.extensions[:8])}")
+    return decode(sample.image, limits)
+
+
+def decode(data: bytes, limits: ReadLimits) -> Image.Image:
+    """Decode an image as labels see it: upright, 8-bit RGB, fully loaded. Safe to call from many threads.
+
+    EXIF orientation is applied. Transparent pixels are laid on white, as pages show them. 16-bit samples keep their high
+    byte. CMYK is converted by the plain formula and colour profiles are ignored. Of an animation or a multi-picture file,
+    the first picture.
+
+    Args:
+        data: the member's bytes.
+        limits: `max_pixels` applies, to the size that the header declares and before memory is taken.
+
+    Raises:
+        SampleError: empty, unknown_format, too_large, truncated, decode.
+    """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        # Some libraries set it for the whole process; truncated images would turn into grey pixels with labels.
+        raise EnvironmentFailure("PIL.ImageFile.LOAD_TRUNCATED_IMAGES was set to True by another package; unset it.")
+    if not data:
+        raise SampleError("empty", "the image member has no bytes")
+    name = _format(data)
+    try:
+        image = _open(name, data, limits)
+        image.load()
+        if name == "JPEG" and (why := _jpeg_ends_early(image, data)):
+            raise SampleError("truncated", why)
+        return _upright(image)
+    except (SampleError, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises by the dozen of kinds on hostile data
+        reason = "truncated" if _ends_early(name, data) or "truncated" in str(error) else "decode"
+        raise SampleError(reason, f"{name}: {type(error).__name__}: {error}") from error
+
+
+def _format(data: bytes) -> str:
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    raise SampleError("unknown_format", f"the bytes begin with {data[:8].hex(' ')}: not JPEG, PNG or WebP")
+
+
+def _open(name: str, data: bytes, limits: ReadLimits) -> ImageFile.ImageFile:
+    """The image with its header read. Built by its class and not Image.open, whose size check is global and only warns."""
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+    from PIL.WebPImagePlugin import WebPImageFile
+
+    if name == "WEBP":
+        # libwebp takes memory for two canvases when the file is opened.
+        _check_size(_webp_size(data), limits)
+    plugin = {"JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile}[name]
+    image: ImageFile.ImageFile = plugin(BytesIO(data))
+    _check_size(image.size, limits)
+    return image
+
+
+def _check_size(size: tuple[int, int], limits: ReadLimits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise SampleError("too_large", f"{width} x {height} pixels, more than {limits.max_pixels:,} (--max-pixels)")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width, height in a WebP's first chunk. Source: WebP container specification; RFC 6386 9.1 for VP8."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) == 10:
+        if kind == b"VP8X":
+            return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+        if kind == b"VP8L":
+            bits = int.from_bytes(body[1:5], "little")
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        if kind == b"VP8 ":
+            width, height = struct.unpack("<HH", body[6:10])
+            return width & 0x3FFF, height & 0x3FFF
+    raise ValueError(f"no image in the first chunk {kind!r}")
+
+
+# --- pixels ----------------------------------------------------------------------------------------------------------
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    rgb = _rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # broken EXIF is common and says nothing about the pixels
+        return None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _from_16_bit(image)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, tuple) and max(transparent) > 255:
+        # The transparent colour of a 16-bit RGB PNG, whose pixels Pillow has cut to their high byte.
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    if image.has_transparency_data:
+        whole = image.convert("RGBA")
+        page = Image.new("RGB", whole.size, "white")
+        page.paste(whole, mask=whole.getchannel("A"))
+        return page
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey as RGB. Pillow's own conversion clips at 255, which makes white of nearly everything."""
+    values = np.asarray(image)
+    grey = (values >> 8).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+# --- images that stop early ------------------------------------------------------------------------------------------
+
+
+def _ends_early(name: str, data: bytes) -> bool:
+    """Whether a file that could not be decoded lacks its end."""
+    if name == "WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    return (b"IEND" if name == "PNG" else b"\xff\xd9") not in data[-4096:]
+
+
+_MARKERS = re.compile(rb"\xff([\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xda\xd9])")
+
+
+def _jpeg_ends_early(image: Image.Image, data: bytes) -> str | None:
+    """Why a JPEG that Pillow decoded is cut off all the same; None if it is whole.
+
+    Pillow notices a file without its end marker. libjpeg fills what a file with an early end marker lacks with zeros, which
+    is mid-grey, and says nothing. Two signs are looked for: a scan that never came (of a component, or of a progressive
+    image's bits), and a grey last block that changes when other data stands where the early end was. What stays unseen is a
+    cut inside the very last block, or inside the last refinement of a progressive image, which is sharp all the same.
+    """
+    return None

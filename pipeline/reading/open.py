@@ -1,0 +1,46 @@
+"""Opens a shard: spooled, checked, grouped. The one call that labeling makes to read."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.reading.archive import ArchiveReport, check_archive
+from pipeline.reading.limits import ReadLimits
+from pipeline.reading.samples import Sample, read_samples
+from pipeline.reading.spool import spooled
+from pipeline.shard import Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenShard:
+    """A shard on local disk whose headers were checked."""
+
+    report: ArchiveReport
+    """What the walk over its headers found."""
+
+    samples: Iterator[Sample] = field(repr=False)
+    """Its samples, once, in order; read from disk as they are taken."""
+
+    bytes: int
+    """Size of the archive."""
+
+
+@contextmanager
+def open_shard(shard: Shard, scratch: Path, limits: ReadLimits, *, extra: Collection[str] = ()) -> Iterator[OpenShard]:
+    """A shard ready to be read; its scratch copy is gone when the context ends.
+
+    Args:
+        shard: as `pipeline.shard.describe` gives it.
+        scratch: an existing directory on a local disk.
+        limits: what the shard and its samples may cost.
+        extra: extensions of members to read beyond image and caption.
+
+    Raises:
+        ShardError: the shard cannot be had, or is not an archive that may be read.
+        EnvironmentFailure: the scratch disk is full.
+    """
+    with spooled(shard, scratch) as path:
+        report = check_archive(path, limits)
+        samples = read_samples(path, report, limits, extra=extra)
+        yield OpenShard(report=report, samples=samples, bytes=report.bytes)

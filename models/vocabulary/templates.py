@@ -38,7 +38,7 @@ TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Named template sets.
 
 `vild14`: the 14 prompts of SAN's released numbers (its template set "vild", after ViLD, arXiv 2104.13921), their
-missing full stops included. `single`: CLIP's plain prompt, 14 times cheaper and a little worse.
+missing full stops included. `single`: CLIP's plain prompt, 14 times cheaper.
 """
 
 DEFAULT_TEMPLATES: str = "vild14"

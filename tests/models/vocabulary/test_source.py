@@ -1,0 +1,53 @@
+"""Reading small text files: what is refused before it is understood, and what a message may not give away."""
+
+import pytest
+
+from models.errors import UsageError
+from models.vocabulary.source import MAX_FILE_BYTES, read_text, without_secrets
+
+
+def refused(url):
+    with pytest.raises(UsageError) as error:
+        read_text(str(url), option="--vocab", missing="no such file.")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_missing_file_says_what_the_caller_says(tmp_path):
+    assert refused(tmp_path / "x.txt").endswith("x.txt': no such file.")
+    assert refused("memory://nowhere/x.txt").endswith(": no such file.")
+
+
+def test_a_directory_is_not_a_file(tmp_path):
+    assert "a directory" in refused(tmp_path)
+
+
+def test_an_unknown_protocol_is_wrong_usage():
+    assert "can't be opened" in refused("gopher://host/x.txt")
+
+
+def test_a_large_file_is_refused_unread_beyond_the_bound(tmp_path):
+    path = tmp_path / "large.txt"
+    with path.open("wb") as file:
+        file.truncate(MAX_FILE_BYTES * 1000)
+    assert "more than 2,097,152 bytes" in refused(path)
+
+
+def test_bytes_that_are_not_utf8_are_refused_by_line(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes("cat\ncafé\n".encode("latin-1"))
+    assert "line 2: not UTF-8 (byte 7). Save it as UTF-8." in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:secret@host/a.txt?token=abc", "https://host/a.txt"),
+        ("s3://key:secret@bucket/a.txt", "s3://bucket/a.txt"),
+        ("hf://owner/repo/a.txt", "hf://owner/repo/a.txt"),
+        ("/data/what?.txt", "/data/what?.txt"),
+        ("me@host.txt", "me@host.txt"),
+    ],
+)
+def test_no_secret_of_a_url_is_shown(url, shown):
+    assert without_secrets(url) == shown

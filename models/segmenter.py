@@ -65,9 +65,15 @@ class Segmenter(ABC):
 
     @abstractmethod
     def segment(
-        self, batch: ImageBatch, classes: ClassFeatures, inference: Inference, *, top_k: int = 5, soft_masks: bool = False
-    ) -> list[list[Segment]]:
-        """Segments of every image of a batch, in batch order.
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: Inference,
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> list[list[Segment] | None]:
+        """Segments of every image of a batch, in batch order; None for an image whose numbers are not finite.
 
         Raises:
             torch.OutOfMemoryError: the batch doesn't fit on the device; nothing is kept, a smaller one may be tried.
@@ -101,9 +107,15 @@ class Segmenter(ABC):
 
         Returns:
             Segments in the order of their queries (of their class ids in semantic form).
+
+        Raises:
+            FloatingPointError: the model's numbers for this image are not finite.
         """
         classes = vocabulary if isinstance(vocabulary, ClassFeatures) else self.classes(vocabulary)
         rgb = image.convert("RGB")
         batch = batch_of([self.rule.apply(rgb)], [mask_size((rgb.height, rgb.width), mask_side)], self.rule)
         form = GeneralInference() if inference is None else inference
-        return self.segment(batch, classes, form, top_k=top_k, soft_masks=soft_masks)[0]
+        segments = self.segment(batch, classes.to(self.device), form, top_k=top_k, soft_masks=soft_masks)[0]
+        if segments is None:
+            raise FloatingPointError(f"{self.name}: the model's numbers for this image are not finite")
+        return segments

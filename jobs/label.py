@@ -1,0 +1,99 @@
+"""`maskmill label`: from the words of a command line to a job, and from its result to lines and an exit code."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from models.errors import UsageError
+from pipeline.config import (
+    InferenceConfig,
+    JobConfig,
+    LabelConfig,
+    ModelConfig,
+    ReplicaConfig,
+    VocabularyConfig,
+)
+from pipeline.reading.limits import ReadLimits
+
+if TYPE_CHECKING:
+    from pipeline.cluster.job import JobResult
+    from pipeline.output import Output
+    from pipeline.shard import Shard
+
+_Flat = Parameter(name="*")
+
+
+def label(
+    *shards: str,
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
+    model: Annotated[ModelConfig, _Flat] = ModelConfig(),
+    vocabulary: Annotated[VocabularyConfig, _Flat] = VocabularyConfig(),
+    inference: Annotated[InferenceConfig, _Flat] = InferenceConfig(),
+    limits: Annotated[ReadLimits, _Flat] = ReadLimits(),
+    replica: Annotated[ReplicaConfig, _Flat] = ReplicaConfig(),
+    job: Annotated[JobConfig, _Flat] = JobConfig(),
+) -> int:
+    """Label shards: images in, one Parquet file of segments a shard out.
+
+    The same command resumes: done shards are skipped, failed ones are tried again. `--config FILE.yaml` gives defaults
+    for all options, named as here. Exit codes: 0 all shards done; 1 some failed or are missing; 2 wrong usage; 3 the
+    environment failed; 130 interrupted.
+
+    Args:
+        shards: tar files, directories, globs, brace ranges, @list.txt; paths or any fsspec URL (s3, gs, az, hf).
+        output: folder or URL of the label table.
+        model: the segmenter.
+        vocabulary: the names asked about.
+        inference: how masks become segments.
+        limits: what is refused unread.
+        replica: replicas and their resources.
+        job: what to take and when to give up.
+    """
+    from models.zoo import MODELS
+    from pipeline.output import Output
+    from pipeline.planning import dry_run, shards_of
+
+    config = LabelConfig(
+        model=model, vocabulary=vocabulary, inference=inference, limits=limits, replica=replica, job=job
+    )
+    if model.model not in MODELS:
+        raise UsageError(f"--model {model.model!r}: no such model; models are {', '.join(MODELS)}.")
+    if not shards:
+        raise UsageError("SHARDS: none given. Expected tar files, globs, brace ranges or @list.txt.")
+    if not MODELS[model.model].trained and model.weights is None:
+        print(f"{model.model}: untrained weights (made by a rule); its masks mean nothing yet.", file=sys.stderr)
+    target = Output.of(output)
+    asked = shards_of(shards, limit=job.limit)
+    if job.dry_run:
+        print("\n".join(dry_run(asked, config, target)))
+        return 0
+
+    from pipeline.cluster.job import label as run_job
+
+    result = run_job(asked, config, target)
+    return _report(result, asked, target)
+
+
+def _report(result: "JobResult", asked: "list[Shard]", target: "Output") -> int:
+    from pipeline import summary
+    from pipeline.reading.errors import ENVIRONMENT_REASONS
+
+    print("\n".join(summary.lines(result.status)))
+    images = sum(row.counts.read for row in result.ended)
+    if images:
+        print(f"speed     {images / result.seconds:,.1f} images/s ({images:,} images in {result.seconds:,.1f} s)")
+    print(f"labels    {target.labels}")
+    mine = {shard.url for shard in asked}
+    rows = [row for row in result.status.rows if row.url in mine]
+    environment = [row for row in rows if row.state == "failed" and row.reason in ENVIRONMENT_REASONS]
+    if environment:
+        print(f"maskmill: {environment[0].url}: {environment[0].error}", file=sys.stderr)
+        return 3
+    return 0 if all(row.state == "done" for row in rows) else 1
+
+
+if __name__ == "__main__":
+    from jobs.cli import run
+
+    raise SystemExit(run(["label", *sys.argv[1:]]))

@@ -1,0 +1,113 @@
+"""One `label` from its shards to its summary: identity, manifest, replicas, ledger. Also how it resumes: by doing this."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from models.vocabulary import Vocabulary
+from models.vocabulary.templates import load_templates
+from models.zoo import MODELS
+from pipeline import ledger, manifest, run
+from pipeline.cluster import session
+from pipeline.cluster.labeling import label_shards
+from pipeline.cluster.replica import ReplicaSpec, prepare
+from pipeline.config import LabelConfig
+from pipeline.ledger import LedgerRow
+from pipeline.output import Output
+from pipeline.placement import place
+from pipeline.progress import LabelProgress
+from pipeline.publish import publish
+from pipeline.shard import Shard
+from pipeline.status import Status, settle
+from pipeline.vocabulary_table import to_table
+
+PART_SECONDS = 120.0
+"""Time between parts of the ledger."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobResult:
+    """What one `label` did."""
+
+    status: Status
+    """Where the whole run stands now."""
+
+    ended: tuple[LedgerRow, ...]
+    """Rows of the shards that ended in this job, labeled or failed."""
+
+    seconds: float
+    """From the first replica's start to the last shard's end."""
+
+
+def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobResult:
+    """Label what isn't done yet and settle the ledger.
+
+    Raises:
+        UsageError: OUT holds another run, a checkpoint is wrong, a device isn't there.
+        EnvironmentFailure: Ray, the store or the job failed.
+        KeyboardInterrupt: Ctrl-C; the ledger holds what had ended.
+    """
+    vocabulary = Vocabulary.load(config.vocabulary.vocab or MODELS[config.model.model].default_vocabulary)
+    templates = load_templates(config.vocabulary.templates)
+    with ExitStack() as opened:
+        opened.enter_context(session.session())
+        placement = place(session.nodes(), config.replica, device=config.model.device)
+        text = prepare(config, placement, output, vocabulary, templates)
+        identity = run.identity(
+            config,
+            rule=MODELS[config.model.model].rule,
+            weights=text.weights,
+            vocabulary=text.vocabulary,
+            templates=text.templates,
+            text_features=text.hash,
+        )
+        run.record(output, identity, config)
+        _write_vocabulary(output, vocabulary)
+        manifest.add(output, shards)
+        done = output.done()
+        todo = [shard for shard in shards if shard.label_name not in done]
+        spec = ReplicaSpec(
+            config=config,
+            placement=placement,
+            output=output,
+            vocabulary=vocabulary,
+            text=text,
+            fingerprint=identity.fingerprint,
+        )
+        started = time.monotonic()
+        ended: list[LedgerRow] = []
+        try:
+            if todo:
+                _run(todo, spec, ended, already_done=len(shards) - len(todo))
+        finally:
+            seconds = time.monotonic() - started
+            now = settle(output)
+    return JobResult(status=now, ended=tuple(ended), seconds=seconds)
+
+
+def _run(todo: Sequence[Shard], spec: ReplicaSpec, ended: list[LedgerRow], *, already_done: int) -> None:
+    """Label shards, and leave their rows in the ledger's parts, also when it ends early."""
+    written, wrote = 0, time.monotonic()
+    try:
+        with LabelProgress(len(todo), already_done=already_done) as progress:
+            for row in label_shards(todo, spec):
+                ended.append(row)
+                progress.add(row)
+                if time.monotonic() - wrote >= PART_SECONDS:
+                    ledger.write(ended[written:], spec.output.ledger_part(ledger.part_name()))
+                    written, wrote = len(ended), time.monotonic()
+    finally:
+        if ended[written:]:
+            ledger.write(ended[written:], spec.output.ledger_part(ledger.part_name()))
+
+
+def _write_vocabulary(output: Output, vocabulary: Vocabulary) -> None:
+    with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
+        local = Path(folder) / "vocabulary.parquet"
+        pq.write_table(to_table(vocabulary), local, compression="zstd")
+        publish(local, output.vocabulary)

@@ -1,0 +1,173 @@
+"""What `maskmill label` can be told: frozen, validated groups of options. Reading's limits are reading's."""
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from models.errors import UsageError
+from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
+from models.vocabulary.templates import DEFAULT_TEMPLATES
+from pipeline.reading.limits import ReadLimits
+
+Form = Literal["general", "semantic", "queries"]
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["float32", "bfloat16"]
+
+
+def _at_least(option: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise UsageError(f"{option} {value}: expected {least} or more.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which segmenter labels, with which weights, computing where."""
+
+    model: str = "san-tiny"
+    """Segmenter: san-tiny, san-vit-b16 or san-vit-l14."""
+
+    weights: str | None = None
+    """Checkpoint (.pth, .safetensors): a path, any fsspec URL, or hf://OWNER/REPO/FILE. Default: the released weights."""
+
+    device: Device = "auto"
+    """Where replicas compute; auto takes a GPU where the cluster has one."""
+
+    dtype: Dtype = "float32"
+    """Precision of the model; bfloat16 is faster on a GPU and moves labels near thresholds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VocabularyConfig:
+    """What every image is asked about."""
+
+    vocab: str | None = None
+    """Label set by name, or a file or URL: text with one name a line, YAML, JSON. Default: the model's label set."""
+
+    templates: str = DEFAULT_TEMPLATES
+    """Prompt template set by name, or a text file with one template a line, each with one {}."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InferenceConfig:
+    """How masks and class logits become segments."""
+
+    inference: Form = "general"
+    """general: segments don't overlap; semantic: one segment a class; queries: whole masks that may overlap."""
+
+    score_threshold: float = 0.5
+    """Keep a query when its top class has at least this probability (general, queries)."""
+
+    overlap_threshold: float = 0.8
+    """Keep a segment that holds on to at least this share of its query's own mask (general)."""
+
+    top_k: int = 5
+    """Classes and logits stored for each segment."""
+
+    mask_side: int = 1024
+    """Longest side of the stored masks in pixels; smaller images keep their size."""
+
+    soft_masks: bool = False
+    """Store each segment's mask logits too, as int8 at the model's stride (general, queries)."""
+
+    def __post_init__(self) -> None:
+        _at_least("--top-k", self.top_k, 1)
+        _at_least("--mask-side", self.mask_side, 1)
+        if self.soft_masks and self.inference == "semantic":
+            raise UsageError(
+                "--soft-masks with --inference semantic: a class has no mask of its own. Use general or queries."
+            )
+        self.form()
+
+    def form(self) -> Inference:
+        """The inference form with the thresholds it takes."""
+        if self.inference == "general":
+            return GeneralInference(score_threshold=self.score_threshold, overlap_threshold=self.overlap_threshold)
+        if self.inference == "queries":
+            return QueriesInference(score_threshold=self.score_threshold)
+        return SemanticInference()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaConfig:
+    """How many replicas label, and what each takes of its machine. Nothing here changes labels."""
+
+    replicas: str | None = None
+    """Replicas, N or MIN:MAX to let Ray scale between them. Default: one a GPU, or one where there is no GPU."""
+
+    cpus_per_replica: int | None = None
+    """CPUs of each replica, for decoding and, without a GPU, for the model. Default: (cores - 1) / replicas."""
+
+    batch_size: int | None = None
+    """Images the model takes at once. Default: 8 on a CPU, 32 on a GPU."""
+
+    scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
+    """Local folder for shards on their way in and label files on their way out."""
+
+    def __post_init__(self) -> None:
+        self.bounds()
+        _at_least("--cpus-per-replica", self.cpus_per_replica, 1)
+        _at_least("--batch-size", self.batch_size, 1)
+
+    def bounds(self) -> tuple[int, int] | None:
+        """Least and most replicas; None where the default applies.
+
+        Raises:
+            UsageError: `replicas` is neither N nor MIN:MAX with 1 <= MIN <= MAX.
+        """
+        if self.replicas is None:
+            return None
+        parts = self.replicas.split(":")
+        if len(parts) <= 2 and all(part.isdecimal() for part in parts):
+            low, high = int(parts[0]), int(parts[-1])
+            if 1 <= low <= high:
+                return low, high
+        raise UsageError(f"--replicas {self.replicas!r}: expected N or MIN:MAX with 1 <= MIN <= MAX, such as 8 or 1:8.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobConfig:
+    """What of the input to take, and when to give a shard up."""
+
+    limit: int | None = None
+    """Take only the first N shards: what to try first on a new bucket."""
+
+    dry_run: bool = False
+    """List what would be done, and do nothing."""
+
+    max_failed_samples: float = 0.5
+    """A shard with more than this share of failed samples is a failed shard."""
+
+    def __post_init__(self) -> None:
+        _at_least("--limit", self.limit, 1)
+        if not 0.0 <= self.max_failed_samples <= 1.0:
+            raise UsageError(f"--max-failed-samples {self.max_failed_samples}: expected a share between 0 and 1.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelConfig:
+    """Everything about one `label` but its shards and its output; saved into run.json."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The segmenter."""
+
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+    """The names asked about."""
+
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    """The form and its thresholds."""
+
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """What of a shard is refused unread."""
+
+    replica: ReplicaConfig = field(default_factory=ReplicaConfig)
+    """Replicas and their resources."""
+
+    job: JobConfig = field(default_factory=JobConfig)
+    """What to take and when to give up."""
+
+
+def machine_cpus() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,272 @@
+"""Labels one shard: a plain function that runs without Ray, in a debugger, a test or a replica."""
+
+import errno
+import hashlib
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from models.errors import EnvironmentFailure
+from models.resize import ResizeRule, mask_size
+from pipeline.batching import Batcher, Prepared, to_batch
+from pipeline.config import LabelConfig
+from pipeline.counts import Counts, Tally
+from pipeline.ledger import PHASES, LedgerRow
+from pipeline.model_thread import Labeled, ModelThread
+from pipeline.output import Output
+from pipeline.publish import publish, remove
+from pipeline.reading.errors import SampleError, ShardError
+from pipeline.reading.images import decode
+from pipeline.reading.open import OpenShard, open_shard
+from pipeline.reading.samples import Sample
+from pipeline.shard import Shard
+from pipeline.table.footer import Footer, check_file
+from pipeline.table.rows import LabelRow
+from pipeline.table.writer import LabelWriter
+from pipeline.versions import versions
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labeler:
+    """What a replica holds between shards; `label_shard` may use it from several threads at once."""
+
+    model: ModelThread
+    """The thread that owns the device."""
+
+    decoders: ThreadPoolExecutor
+    """Threads that decode and resize, shared by the shards in flight."""
+
+    threads: int
+    """How many threads `decoders` has."""
+
+    batch_size: int
+    """Images in a full batch."""
+
+    config: LabelConfig
+    """The run's configuration."""
+
+    output: Output
+    """Where label files go."""
+
+    fingerprint: str
+    """The run's fingerprint, for footers."""
+
+    @property
+    def device(self) -> str:
+        """Kind of device that computes the labels."""
+        device = self.model.segmenter.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+    @property
+    def replica(self) -> str:
+        """Host and process."""
+        return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class _Seconds:
+    """Seconds by phase of one shard."""
+
+    def __init__(self) -> None:
+        self.by_phase = dict.fromkeys(PHASES, 0.0)
+
+    @contextmanager
+    def of(self, phase: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.by_phase[phase] += time.perf_counter() - started
+
+
+def label_shard(shard: Shard, labeler: Labeler) -> LedgerRow:
+    """Label every image of a shard and publish its label file.
+
+    Whatever the shard holds, this returns: a failed sample is a row, a failed shard is a file in failed/ and a row of
+    the ledger that says why.
+
+    Returns:
+        The shard's row of the ledger, done or failed.
+    """
+    started = datetime.now(UTC)
+    seconds = _Seconds()
+    row = LedgerRow(
+        url=shard.url,
+        size=shard.size,
+        etag=shard.etag,
+        state="failed",
+        replica=labeler.replica,
+        attempts=1,
+        started=started,
+        seconds=seconds.by_phase,
+    )
+    try:
+        row = _labeled(shard, labeler, row, seconds)
+    except Exception as error:  # whatever it is costs one shard and is told; it never ends the job
+        failure = _failure(error)
+        if failure.reason == "internal":
+            _log.exception("shard %s", shard.url)
+        row = replace(row, error=str(failure))
+    try:
+        return _recorded(row, shard, labeler.output)
+    except OSError:
+        # The ledger still tells; only the file in failed/ is not there, and the log says why.
+        _log.exception("shard %s: failed/ can't be written", shard.url)
+        return row
+
+
+def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) -> LedgerRow:
+    """The row of the shard once its label file is published, or the failed row if too many samples failed."""
+    with tempfile.TemporaryDirectory(prefix="maskmill-", dir=labeler.config.replica.scratch) as folder:
+        local = Path(folder) / "labels.parquet"
+        counts = _write_labels(shard, labeler, local, seconds)
+        row = replace(row, counts=counts)
+        if (failed := counts.read - counts.labeled) > labeler.config.job.max_failed_samples * counts.read:
+            reasons = ", ".join(f"{reason} {n}" for reason, n in counts.failed.items())
+            error = ShardError("too_many_failed", f"{failed} of {counts.read} samples ({reasons})")
+            return replace(row, error=str(error))
+        with seconds.of("publish"):
+            check_file(local)
+            publish(local, labeler.output.label(shard.label_name))
+        return replace(row, state="done", bytes=local.stat().st_size)
+
+
+def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds) -> Counts:
+    """Label a shard into a local file; what it held is in the file's footer and comes back."""
+    with ExitStack() as opened:
+        with seconds.of("download"):
+            source = opened.enter_context(open_shard(shard, local.parent, labeler.config.limits))
+        writer = opened.enter_context(LabelWriter(local, shard.url))
+        tally = Tally()
+        _label_samples(source, writer, labeler, tally, seconds)
+        counts = tally.counts(unkeyed=source.report.unkeyed, truncated=source.report.truncated)
+        with seconds.of("encode"):
+            writer.finish(_footer(shard, labeler, counts))
+    return counts
+
+
+def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tally: Tally, seconds: _Seconds) -> None:
+    """Decode, batch, label and write all samples of an open shard."""
+    rule = labeler.model.segmenter.rule
+    batcher = Batcher(rule, labeler.batch_size)
+    waiting: dict[int, LabelRow] = {}
+    in_flight: deque[tuple[list[Prepared], Future[Labeled]]] = deque()
+
+    def finish(images: list[Prepared], future: "Future[Labeled]") -> None:
+        labeled = future.result()
+        seconds.by_phase["model"] += labeled.seconds
+        with seconds.of("encode"):
+            for image, outcome in zip(images, labeled.outcomes, strict=True):
+                write(waiting.pop(image.sample_index), outcome)
+
+    def write(row: LabelRow, outcome: tuple[object, ...] | SampleError) -> None:
+        if isinstance(outcome, SampleError):
+            tally.failed(outcome.reason)
+            writer.add(replace(row, error=f"{outcome.reason}: {outcome.detail}"))
+        else:
+            tally.labeled(outcome)
+            writer.add(replace(row, segments=outcome))
+
+    def submit(batches: Iterable[list[Prepared]]) -> None:
+        for images in batches:
+            in_flight.append((images, labeler.model.submit(to_batch(images, rule))))
+            while in_flight and (in_flight[0][1].done() or len(in_flight) > labeler.threads):
+                finish(*in_flight.popleft())
+
+    for row, outcome, spent in _decoded(opened.samples, labeler, rule):
+        seconds.by_phase["decode"] += spent
+        if isinstance(outcome, SampleError):
+            write(row, outcome)
+        else:
+            waiting[row.sample_index] = row
+            submit(batcher.add(outcome))
+    submit(batcher.rest())
+    while in_flight:
+        finish(*in_flight.popleft())
+
+
+_Decoded = tuple[LabelRow, Prepared | SampleError, float]
+
+
+def _decoded(samples: Iterable[Sample], labeler: Labeler, rule: ResizeRule) -> Iterator[_Decoded]:
+    """Samples decoded on the replica's threads, in shard order, a bounded number ahead."""
+    ahead: deque[Future[_Decoded]] = deque()
+    for sample in samples:
+        ahead.append(labeler.decoders.submit(_decode, sample, rule, labeler.config))
+        if len(ahead) > 2 * labeler.threads:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
+
+
+def _decode(sample: Sample, rule: ResizeRule, config: LabelConfig) -> _Decoded:
+    """One sample's row so far, its image ready for the model or why not, and the seconds it took."""
+    started = time.perf_counter()
+    row = LabelRow(key=sample.key, sample_index=sample.index, caption=sample.caption, warnings=sample.warnings)
+    outcome: Prepared | SampleError
+    try:
+        if sample.image is None:
+            raise SampleError("missing_image", "no member named jpg, jpeg, png or webp")
+        row = replace(row, sha256=hashlib.sha256(sample.image).digest())
+        image = decode(sample.image, config.limits)
+        masks = mask_size((image.height, image.width), config.inference.mask_side)
+        row = replace(row, size=(image.height, image.width), mask_size=masks)
+        outcome = Prepared(sample_index=sample.index, pixels=rule.apply(image), mask_size=masks)
+    except SampleError as error:
+        outcome = error
+    return row, outcome, time.perf_counter() - started
+
+
+def _footer(shard: Shard, labeler: Labeler, counts: Counts) -> Footer:
+    return Footer(
+        fingerprint=labeler.fingerprint,
+        shard=shard.url,
+        size=shard.size,
+        etag=shard.etag,
+        counts=counts,
+        versions=versions(),
+        device=labeler.device,
+        batch_size=labeler.batch_size,
+    )
+
+
+def _recorded(row: LedgerRow, shard: Shard, output: Output) -> LedgerRow:
+    """The row with the attempts of earlier jobs counted; leaves a failure on record, or takes an earlier one off it."""
+    url = output.failed(shard.label_name)
+    before = output.read_json(url)
+    if before is not None:
+        row = replace(row, attempts=row.attempts + int(before["attempts"]))
+    if row.state == "failed":
+        record = row.to_record()
+        record["started"] = row.started.isoformat() if row.started else None
+        output.write_json(url, record)
+    elif before is not None:
+        remove(url)
+    return row
+
+
+def _failure(error: Exception) -> ShardError:
+    """What an exception says about the shard it came out of."""
+    if isinstance(error, ShardError):
+        return error
+    if isinstance(error, torch.AcceleratorError):
+        return ShardError("device", str(error))
+    if isinstance(error, EnvironmentFailure) or (
+        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    ):
+        return ShardError("disk", str(error))
+    if isinstance(error, OSError):
+        return ShardError("publish", str(error))
+    return ShardError("internal", f"{type(error).__name__}: {error}")

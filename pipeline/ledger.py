@@ -1,0 +1,190 @@
+"""The ledger: one row a shard, as Arrow rows and as Parquet parts. Who is missing is pipeline/status.py's question."""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.counts import ClassCount, Counts
+from pipeline.publish import publish, read_bytes
+from pipeline.table.footer import Footer
+
+State = Literal["done", "failed", "missing"]
+
+PHASES = ("download", "decode", "model", "encode", "publish")
+"""Where the seconds of a shard go. Phases overlap: decoding is summed over threads."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("size", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+        pa.field("read", pa.int64(), nullable=False),
+        pa.field("labeled", pa.int64(), nullable=False),
+        pa.field("failed", pa.int64(), nullable=False),
+        pa.field("failed_by_reason", pa.list_(pa.struct([("reason", pa.string()), ("samples", pa.int64())]))),
+        pa.field("segments", pa.int64(), nullable=False),
+        pa.field(
+            "class_counts",
+            pa.list_(pa.struct([("vocab_id", pa.int32()), ("segments", pa.int64()), ("images", pa.int64())])),
+        ),
+        pa.field("unkeyed", pa.int64(), nullable=False),
+        pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("bytes", pa.int64()),
+        pa.field("seconds", pa.struct([(phase, pa.float64()) for phase in PHASES])),
+        pa.field("replica", pa.string()),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("started", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""Columns of ledger.parquet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerRow:
+    """What is known of one shard."""
+
+    url: str
+    """Canonical URL."""
+
+    size: int | None = None
+    """Bytes of the shard, as the store said."""
+
+    etag: str | None = None
+    """The store's version token of the bytes that were read."""
+
+    state: State
+    """done: its label file exists; failed: it could not be labeled; missing: neither."""
+
+    error: str | None = None
+    """`REASON: detail` of a failed shard."""
+
+    counts: Counts = field(default_factory=Counts)
+    """Samples and classes."""
+
+    bytes: int | None = None
+    """Bytes of the label file."""
+
+    seconds: dict[str, float] | None = None
+    """Seconds by phase (`PHASES`); None where only a footer was there to tell."""
+
+    replica: str | None = None
+    """Which replica labeled it: host and process."""
+
+    attempts: int = 0
+    """How often it was tried, this time included."""
+
+    started: datetime | None = None
+    """When its labeling began, UTC."""
+
+    @property
+    def reason(self) -> str | None:
+        """The fixed word at the front of `error`."""
+        return None if self.error is None else self.error.partition(":")[0]
+
+    def to_record(self) -> dict[str, Any]:
+        """The row with `SCHEMA`'s names and types."""
+        return {
+            "url": self.url,
+            "size": self.size,
+            "etag": self.etag,
+            "state": self.state,
+            "error": self.error,
+            "read": self.counts.read,
+            "labeled": self.counts.labeled,
+            "failed": sum(self.counts.failed.values()),
+            "failed_by_reason": [{"reason": reason, "samples": n} for reason, n in self.counts.failed.items()],
+            "segments": self.counts.segments,
+            "class_counts": [
+                {"vocab_id": c.vocab_id, "segments": c.segments, "images": c.images} for c in self.counts.classes
+            ],
+            "unkeyed": self.counts.unkeyed,
+            "truncated": self.counts.truncated,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "replica": self.replica,
+            "attempts": self.attempts,
+            "started": self.started,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "LedgerRow":
+        """The row that `to_record` wrote."""
+        counts = Counts(
+            read=record["read"],
+            labeled=record["labeled"],
+            failed={entry["reason"]: entry["samples"] for entry in record["failed_by_reason"]},
+            segments=record["segments"],
+            classes=tuple(ClassCount(**entry) for entry in record["class_counts"]),
+            unkeyed=record["unkeyed"],
+            truncated=record["truncated"],
+        )
+        same = ("url", "size", "etag", "state", "error", "bytes", "seconds", "replica", "attempts", "started")
+        return cls(counts=counts, **{name: record[name] for name in same})
+
+    @classmethod
+    def from_footer(cls, footer: Footer, size: int) -> "LedgerRow":
+        """The row of a done shard, as far as its label file (of `size` bytes) tells."""
+        return cls(
+            url=footer.shard,
+            size=footer.size,
+            etag=footer.etag,
+            state="done",
+            counts=footer.counts,
+            bytes=size,
+            attempts=1,
+        )
+
+
+def to_table(rows: Iterable[LedgerRow]) -> pa.Table:
+    """Rows as a table of `SCHEMA`."""
+    return pa.Table.from_pylist([row.to_record() for row in rows], schema=SCHEMA)
+
+
+def from_table(table: pa.Table) -> list[LedgerRow]:
+    """The rows of a table of `SCHEMA`."""
+    return [LedgerRow.from_record(record) for record in table.to_pylist()]
+
+
+def write(rows: Sequence[LedgerRow], url: str) -> None:
+    """Publish rows as one Parquet file."""
+    with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
+        local = Path(folder) / "ledger.parquet"
+        pq.write_table(to_table(rows), local, compression="zstd")
+        publish(local, url)
+
+
+def read(url: str) -> list[LedgerRow]:
+    """Rows of a published file; none where there is no file."""
+    data = read_bytes(url)
+    return [] if data is None else from_table(pq.read_table(BytesIO(data)))
+
+
+def part_name(now: datetime | None = None) -> str:
+    """A part's name, by time, so that names sort as parts were written."""
+    moment = datetime.now(UTC) if now is None else now
+    return moment.strftime("%Y%m%dT%H%M%S%fZ")
+
+
+def merge(rows: Iterable[LedgerRow]) -> dict[str, LedgerRow]:
+    """The last word on each shard: later rows win, but a failure never takes back a done shard."""
+    merged: dict[str, LedgerRow] = {}
+    for row in rows:
+        before = merged.get(row.url)
+        if before is not None and before.state == "done" and row.state != "done":
+            continue
+        merged[row.url] = row
+    return merged
+
+
+def missing(url: str, size: int | None, etag: str | None) -> LedgerRow:
+    """The row of a shard that was asked for and never reported."""
+    return LedgerRow(url=url, size=size, etag=etag, state="missing")

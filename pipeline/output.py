@@ -1,0 +1,104 @@
+"""The places of one run's files below OUT, and what stands there. Everything else asks here for a path."""
+
+import json
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.publish import is_local, publish_bytes, read_bytes
+from pipeline.urls import filesystem
+
+LABEL_SUFFIX = ".parquet"
+FAILED_SUFFIX = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """OUT: a folder on a file system or a prefix in a store."""
+
+    url: str
+    """As the user gave it, made absolute where it is local; no trailing slash."""
+
+    @classmethod
+    def of(cls, url: str) -> "Output":
+        """OUT as a user names it."""
+        return cls(str(Path(url.removeprefix("file://")).absolute()) if is_local(url) else url.rstrip("/"))
+
+    @property
+    def run(self) -> str:
+        """The run's identity, JSON."""
+        return self._join("run.json")
+
+    @property
+    def vocabulary(self) -> str:
+        """The vocabulary, Parquet."""
+        return self._join("vocabulary.parquet")
+
+    @property
+    def ledger(self) -> str:
+        """The merged ledger, Parquet."""
+        return self._join("ledger.parquet")
+
+    @property
+    def labels(self) -> str:
+        """The folder of label files."""
+        return self._join("labels")
+
+    def label(self, name: str) -> str:
+        """The label file of the shard with this label name."""
+        return self._join("labels", name + LABEL_SUFFIX)
+
+    def failed(self, name: str) -> str:
+        """What is known of a shard that could not be labeled, JSON."""
+        return self._join("failed", name + FAILED_SUFFIX)
+
+    def ledger_part(self, name: str) -> str:
+        """A part of the ledger, written while the job runs."""
+        return self._join("ledger-parts", name + ".parquet")
+
+    def manifest_part(self, name: str) -> str:
+        """A part of the manifest: what one `label` added to it."""
+        return self._join("manifest", name + ".parquet")
+
+    def done(self) -> set[str]:
+        """Label names of all done shards, by one listing."""
+        return {path.removesuffix(LABEL_SUFFIX) for path in self._names("labels") if path.endswith(LABEL_SUFFIX)}
+
+    def failures(self) -> set[str]:
+        """Label names of all shards with a failure on record, by one listing."""
+        return {path.removesuffix(FAILED_SUFFIX) for path in self._names("failed") if path.endswith(FAILED_SUFFIX)}
+
+    def ledger_parts(self) -> list[str]:
+        """URLs of the ledger's parts, oldest first."""
+        return [self._join("ledger-parts", name) for name in sorted(self._names("ledger-parts"))]
+
+    def manifest_parts(self) -> list[str]:
+        """URLs of the manifest's parts, oldest first."""
+        return [self._join("manifest", name) for name in sorted(self._names("manifest"))]
+
+    def read_json(self, url: str) -> dict[str, Any] | None:
+        """A JSON object below OUT; None if it isn't there."""
+        data = read_bytes(url)
+        if data is None:
+            return None
+        value = json.loads(data)
+        assert isinstance(value, dict), f"{url} isn't a JSON object"
+        return value
+
+    def write_json(self, url: str, value: dict[str, Any]) -> None:
+        """Put a JSON object below OUT, all at once."""
+        publish_bytes(json.dumps(value, indent=2, sort_keys=True).encode() + b"\n", url)
+
+    def _names(self, folder: str) -> list[str]:
+        fs, path = filesystem(self._join(folder))
+        try:
+            # A fresh listing: a store's client may remember one from before this run wrote.
+            fs.invalidate_cache(path)
+            names = [posixpath.basename(entry) for entry in fs.ls(path, detail=False)]
+        except FileNotFoundError:
+            return []
+        return [name for name in names if name and not name.startswith(".")]
+
+    def _join(self, *parts: str) -> str:
+        return posixpath.join(self.url, *parts)

@@ -1,0 +1,68 @@
+"""What a `label` is asked to do: shards out of the command line's words, and what of them is left to do."""
+
+from collections.abc import Sequence
+
+from models.errors import EnvironmentFailure, UsageError
+from models.vocabulary import Vocabulary
+from models.vocabulary.templates import load_templates, templates_hash
+from models.zoo import MODELS
+from pipeline import run
+from pipeline.config import LabelConfig
+from pipeline.output import Output
+from pipeline.shard import Shard, describe_many
+from pipeline.urls import expand, redact
+
+LISTED = 20
+"""Shards that a dry run lists before it only counts."""
+
+
+def shards_of(arguments: Sequence[str], *, limit: int | None) -> list[Shard]:
+    """The shards that arguments name, with the size and etag that the store gives them.
+
+    Raises:
+        UsageError: a glob or list that matches nothing, two inputs that are one shard, an unknown scheme.
+        EnvironmentFailure: the store can't be listed (credentials, network).
+    """
+    try:
+        return describe_many(expand(arguments)[:limit])
+    except PermissionError as error:
+        raise EnvironmentFailure(f"the shards can't be listed: {redact(str(error))}. Check the credentials.") from error
+    except OSError as error:
+        raise EnvironmentFailure(f"the shards can't be listed: {redact(str(error))}.") from error
+
+
+def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> list[str]:
+    """What `label` would do, as lines; nothing is written, no model is loaded.
+
+    Raises:
+        UsageError: OUT holds a run that differs in what is known without loading the model.
+    """
+    spec = MODELS[config.model.model]
+    vocabulary = Vocabulary.load(config.vocabulary.vocab or spec.default_vocabulary)
+    recorded = run.read(output)
+    if recorded is not None:
+        there = recorded["identity"]
+        now = run.identity(
+            config,
+            rule=spec.rule,
+            weights=there["weights"],
+            vocabulary=vocabulary.hash,
+            templates=templates_hash(load_templates(config.vocabulary.templates)),
+            text_features=there["text_features"],
+        )
+        if differing := now.differences(there):
+            raise UsageError(f"--output {redact(output.url)}: holds another run ({'; '.join(differing)}).")
+    done = output.done()
+    todo = [shard for shard in shards if shard.label_name not in done]
+    absent = sum(shard.size is None for shard in todo)
+    size = sum(shard.size or 0 for shard in todo)
+    lines = [
+        f"would label {len(todo):,} of {len(shards):,} shards ({size / 1e6:,.1f} MB; "
+        f"{len(shards) - len(todo):,} done already, {absent:,} not found)",
+        f"model {config.model.model}, {len(vocabulary):,} names, {config.inference.inference} inference, into {redact(output.url)}",
+    ]
+    for shard in todo[:LISTED]:
+        lines.append(f"  {shard.url}  " + ("not found" if shard.size is None else f"{shard.size:,} bytes"))
+    if len(todo) > LISTED:
+        lines.append(f"  and {len(todo) - LISTED:,} more")
+    return lines

@@ -1,0 +1,168 @@
+"""The identity of a run: all that changes its labels and nothing that doesn't, its fingerprint, and run.json."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from models.errors import EnvironmentFailure, UsageError
+from models.resize import ResizeRule
+from pipeline.config import LabelConfig
+from pipeline.output import Output
+from pipeline.urls import redact
+from pipeline.versions import versions
+
+LABEL_VERSION = 1
+"""Raised by every change of the code that moves labels; tests/data/labels_v1.json holds what this version writes."""
+
+DECODER = "pillow"
+"""What decodes images, at full resolution."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """All that shapes the labels of a run. Replicas, threads, batch size and scratch do not."""
+
+    model: str
+    """Name of the segmenter."""
+
+    weights: str
+    """sha256 over the weights' sorted names, shapes, dtypes and bytes."""
+
+    vocabulary: str
+    """Hash of the ordered vocabulary."""
+
+    templates: str
+    """Hash of the ordered prompt templates."""
+
+    text_features: str
+    """Hash that names the text features: vocabulary, templates, weights and dtype."""
+
+    inference: str
+    """Inference form."""
+
+    score_threshold: float | None
+    """The form's score threshold; None where it has none."""
+
+    overlap_threshold: float | None
+    """The form's overlap threshold; None where it has none."""
+
+    top_k: int
+    """Classes and logits stored for each segment."""
+
+    soft_masks: bool
+    """Whether mask logits are stored."""
+
+    mask_side: int
+    """Longest side of the stored masks."""
+
+    resize: ResizeRule
+    """How images become the model's input."""
+
+    limits: dict[str, int | bool]
+    """What of a shard is refused unread."""
+
+    decoder: str
+    """What decodes images, and how it scales them."""
+
+    windows: str | None
+    """Sliding windows; None: the whole image at once."""
+
+    dtype: str
+    """Precision of the model."""
+
+    label_version: int
+    """`LABEL_VERSION` of the code."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over all fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def differences(self, recorded: dict[str, Any]) -> list[str]:
+        """`field: recorded value, value now` for every field that differs from a run.json's identity."""
+        mine = json.loads(json.dumps(asdict(self)))
+        return [
+            f"{name}: {_short(recorded.get(name))} there, {_short(mine.get(name))} now"
+            for name in sorted(mine.keys() | recorded.keys())
+            if mine.get(name) != recorded.get(name)
+        ]
+
+
+def identity(
+    config: LabelConfig, *, rule: ResizeRule, weights: str, vocabulary: str, templates: str, text_features: str
+) -> Identity:
+    """The identity of what `config` describes, given the hashes of what it names."""
+    form = config.inference.form()
+    return Identity(
+        model=config.model.model,
+        weights=weights,
+        vocabulary=vocabulary,
+        templates=templates,
+        text_features=text_features,
+        inference=config.inference.inference,
+        score_threshold=getattr(form, "score_threshold", None),
+        overlap_threshold=getattr(form, "overlap_threshold", None),
+        top_k=config.inference.top_k,
+        soft_masks=config.inference.soft_masks,
+        mask_side=config.inference.mask_side,
+        resize=rule,
+        limits=asdict(config.limits),
+        decoder=DECODER,
+        windows=None,
+        dtype=config.model.dtype,
+        label_version=LABEL_VERSION,
+    )
+
+
+def record(output: Output, run: Identity, config: LabelConfig) -> None:
+    """Write run.json, or check the one that is there.
+
+    Raises:
+        UsageError: OUT holds a run with another fingerprint; the text names the fields that differ.
+    """
+    recorded = read(output)
+    if recorded is not None:
+        differing = run.differences(recorded["identity"])
+        if differing:
+            raise UsageError(
+                f"--output {redact(output.url)}: holds another run ({'; '.join(differing)}). "
+                "Give the same settings to resume it, or another --output."
+            )
+        return
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    settings = json.loads(json.dumps(asdict(config), default=str))
+    settings["model"]["weights"] = None if config.model.weights is None else redact(config.model.weights)
+    output.write_json(
+        output.run,
+        {
+            "fingerprint": run.fingerprint,
+            "identity": asdict(run),
+            "config": settings,
+            "versions": versions(),
+            "created": started,
+        },
+    )
+
+
+def read(output: Output) -> dict[str, Any] | None:
+    """run.json as it stands; None where OUT holds no run."""
+    return output.read_json(output.run)
+
+
+def require(output: Output) -> dict[str, Any]:
+    """run.json of an output that must be one.
+
+    Raises:
+        UsageError: OUT holds no run.
+    """
+    recorded = read(output)
+    if recorded is None:
+        raise UsageError(f"{redact(output.url)}: no run.json there. Expected the --output of a `maskmill label`.")
+    return recorded
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) <= 40 else f"{text[:12]}..{text[-6:]}"

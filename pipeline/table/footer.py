@@ -1,0 +1,86 @@
+"""The footer of a label file: enough to rebuild its row of the ledger without reading a column."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow.parquet as pq
+
+from pipeline.counts import Counts
+from pipeline.table.schema import FOOTER_KEY, LABELS, SCHEMA_VERSION
+
+
+class FooterError(Exception):
+    """A file that isn't a sound label file; the text says in one line what is wrong with it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footer:
+    """Where a label file's rows come from, what made them, and how many there are."""
+
+    fingerprint: str
+    """Fingerprint of the run (run.json)."""
+
+    shard: str
+    """Canonical URL of the shard."""
+
+    size: int | None
+    """Bytes of the shard as the store said, when it was read."""
+
+    etag: str | None
+    """The store's version token of the shard, when it was read."""
+
+    counts: Counts
+    """The shard's ledger."""
+
+    versions: dict[str, str]
+    """Versions of maskmill and of the packages that shape labels."""
+
+    device: str
+    """Kind of device that computed the labels, such as cpu or NVIDIA H100."""
+
+    batch_size: int
+    """Images in a full batch."""
+
+    def encode(self) -> dict[bytes, bytes]:
+        """The footer as Parquet key-value metadata."""
+        value = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        return {FOOTER_KEY: json.dumps(value, sort_keys=True).encode()}
+
+    @classmethod
+    def decode(cls, metadata: dict[bytes, bytes] | None) -> "Footer":
+        """The footer in a Parquet file's metadata.
+
+        Raises:
+            FooterError: there is none, or one of another schema version.
+        """
+        if not metadata or FOOTER_KEY not in metadata:
+            raise FooterError("not written by maskmill: its footer has no run")
+        try:
+            value: dict[str, Any] = json.loads(metadata[FOOTER_KEY])
+            version = value.pop("schema_version")
+            if version != SCHEMA_VERSION:
+                raise FooterError(f"schema version {version}, this maskmill reads {SCHEMA_VERSION}")
+            return cls(**{**value, "counts": Counts.from_json(value["counts"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise FooterError(f"its footer can't be read ({type(error).__name__})") from error
+
+
+def check_file(source: Path | BinaryIO) -> Footer:
+    """Footer of a label file whose schema and row count are as they must be; no column is read.
+
+    Raises:
+        FooterError: not Parquet, cut short, another schema, or another number of rows than its counts say.
+    """
+    try:
+        with pq.ParquetFile(source) as file:
+            schema, rows, metadata = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
+    except (OSError, ValueError) as error:
+        raise FooterError(f"not a whole Parquet file ({type(error).__name__})") from error
+    footer = Footer.decode(metadata)
+    if not schema.equals(LABELS):
+        raise FooterError("its columns aren't those of the label table")
+    if rows != footer.counts.read:
+        raise FooterError(f"{rows} rows, but its counts say {footer.counts.read}")
+    return footer

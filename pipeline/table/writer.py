@@ -1,0 +1,62 @@
+"""Writes one label file to local scratch, in row groups of bounded memory. Publishing it is pipeline/publish.py's."""
+
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow.parquet as pq
+
+from pipeline.table.footer import Footer
+from pipeline.table.rows import LabelRow, to_table
+from pipeline.table.schema import DICTIONARY_COLUMNS, LABELS, ROW_GROUP_BYTES
+
+
+class LabelWriter:
+    """A label file in the making: rows in any order go in, row groups in shard order come out."""
+
+    def __init__(self, path: Path, shard: str) -> None:
+        self._shard = shard
+        self._waiting: dict[int, LabelRow] = {}
+        self._ready: list[LabelRow] = []
+        self._ready_bytes = 0
+        self._next = 0
+        self._file = pq.ParquetWriter(
+            path,
+            LABELS,
+            compression="zstd",
+            use_dictionary=DICTIONARY_COLUMNS,
+            write_page_index=True,
+            write_page_checksum=True,
+        )
+
+    def __enter__(self) -> "LabelWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, row: LabelRow) -> None:
+        """Take one row; it is written once all rows before it are there."""
+        assert row.sample_index >= self._next, f"row {row.sample_index} came twice"
+        assert row.sample_index not in self._waiting, f"row {row.sample_index} came twice"
+        self._waiting[row.sample_index] = row
+        while self._next in self._waiting:
+            ready = self._waiting.pop(self._next)
+            self._next += 1
+            self._ready.append(ready)
+            self._ready_bytes += ready.bytes
+        if self._ready_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def finish(self, footer: Footer) -> None:
+        """Write what is left and the footer; the file is whole once the `with` ends."""
+        assert not self._waiting, f"rows {sorted(self._waiting)[:3]} wait for row {self._next}"
+        assert footer.counts.read == self._next, f"{self._next} rows, but the counts say {footer.counts.read}"
+        self._flush()
+        self._file.add_key_value_metadata(footer.encode())
+
+    def _flush(self) -> None:
+        if self._ready:
+            self._file.write_table(to_table(self._shard, self._ready), row_group_size=len(self._ready))
+        self._ready, self._ready_bytes = [], 0

@@ -42,8 +42,9 @@ def load(url: str) -> Vocabulary:
     sets = f"label sets are {', '.join(LABEL_SETS)}"
     missing = f"no such label set or file; {sets}. A file is one name a line."
     shown = f"--vocab {without_secrets(url)!r}"
-    # A hub address or object name may carry a query, which is no part of the file's name.
-    path = PurePosixPath(without_secrets(url).split("::", 1)[0])
+    # A URL may carry a query, or be a chain such as simplecache::s3://...: neither is part of the file's name.
+    links = without_secrets(url).split("::")
+    path = PurePosixPath(next((link for link in links if "://" in link), links[0]))
     suffix = path.suffix.lower()
     text = read_text(url, option="--vocab", missing=missing)
     if suffix and suffix not in SUFFIXES:

@@ -161,5 +161,5 @@ def test_a_damaged_file_is_computed_again(tmp_path, segmenter):
 
 def test_a_prompt_too_long_for_clip_is_refused_before_anything_is_computed(tmp_path, segmenter):
     with pytest.raises(UsageError, match="CLIP reads 77"):
-        ensure_text_features(segmenter, Vocabulary.of(["cat " * 70]), TEMPLATES, str(tmp_path), dtype="float32")
+        ensure_text_features(segmenter, Vocabulary.of(["cat " * 71]), TEMPLATES, str(tmp_path), dtype="float32")
     assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.errors import UsageError
+from models.errors import EnvironmentFailure, UsageError
 from models.vocabulary.source import MAX_FILE_BYTES, read_text, without_secrets
 
 
@@ -24,6 +24,14 @@ def test_a_directory_is_not_a_file(tmp_path):
 
 def test_an_unknown_protocol_is_wrong_usage():
     assert "can't be opened" in refused("gopher://host/x.txt")
+
+
+def test_a_store_that_does_not_answer_is_a_failure_of_the_environment():
+    with pytest.raises(EnvironmentFailure) as error:
+        read_text("http://user:secret@127.0.0.1:1/x.txt?token=abc", option="--vocab", missing="no such file.")
+    assert str(error.value).startswith("--vocab 'http://127.0.0.1:1/x.txt': can't be read: ")
+    assert "secret" not in str(error.value)
+    assert "abc" not in str(error.value)
 
 
 def test_a_large_file_is_refused_unread_beyond_the_bound(tmp_path):

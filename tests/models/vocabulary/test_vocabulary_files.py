@@ -62,6 +62,11 @@ def test_any_fsspec_url_is_read():
     assert Vocabulary.load("memory://vocabulary/pets.yml").names == ("cat", "dog")
 
 
+def test_a_chained_url_is_known_by_the_files_own_name():
+    fsspec.filesystem("memory").pipe_file("/vocabulary/chained.json", b'["cat"]')
+    assert Vocabulary.load("simplecache::memory://vocabulary/chained.json")[0].source == "chained.json"
+
+
 def test_a_label_sets_name_wins_over_a_file_of_that_name(write, tmp_path, monkeypatch):
     write("voc-20", "cat\n")
     monkeypatch.chdir(tmp_path)

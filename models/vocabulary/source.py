@@ -27,16 +27,20 @@ def read_text(url: str, *, option: str, missing: str) -> str:
         fs, path = fsspec.core.url_to_fs(url)
         with fs.open(path, "rb") as file:
             raw: bytes = file.read(MAX_FILE_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            # fsspec's HTTP says "not found" of a host that doesn't answer.
+            raise EnvironmentFailure(f"{shown}: can't be read: {type(cause).__name__}: {_line(cause, url)}") from error
         raise UsageError(f"{shown}: {missing}") from None
     except IsADirectoryError:
         raise UsageError(f"{shown}: a directory; expected a file. Name the file in it.") from None
     except (ValueError, ImportError) as error:
         # fsspec: an unknown protocol is a ValueError, one whose package isn't installed an ImportError.
-        raise UsageError(f"{shown}: can't be opened: {_line(error)}. Expected a path or an fsspec URL.") from None
+        raise UsageError(f"{shown}: can't be opened: {_line(error, url)}. Expected a path or an fsspec URL.") from None
     except Exception as error:
         # Each store raises its own errors; whatever they are, the file wasn't read.
-        raise EnvironmentFailure(f"{shown}: can't be read: {type(error).__name__}: {_line(error)}") from error
+        raise EnvironmentFailure(f"{shown}: can't be read: {type(error).__name__}: {_line(error, url)}") from error
     if len(raw) > MAX_FILE_BYTES:
         raise UsageError(f"{shown}: more than {MAX_FILE_BYTES:,} bytes; expected a small text file.")
     try:
@@ -49,8 +53,16 @@ def read_text(url: str, *, option: str, missing: str) -> str:
 
 def without_secrets(text: str) -> str:
     """The text with user information and queries of URLs taken out: what a message or a stored column may hold."""
-    return re.sub(r"(://[^\s?#'\"]*)\?[^\s'\"]*", r"\1", re.sub(r"://[^/\s@]*@", "://", text))
+    return re.sub(r"(://[^\s?#'\"]*)\?[^\s'\"]*", r"\1", _USER.sub("", text))
 
 
-def _line(error: Exception) -> str:
-    return without_secrets(" ".join(str(error).split()))[:200].rstrip(".")
+# A password may hold a slash, so it ends at the last @ (a port is no password); a user alone ends before a slash.
+_USER = re.compile(r"(?<=://)(?:[^\s/@:]*:(?!\d{1,5}(?:/|$))[^\s'\"]*@|[^\s/@:'\"]*@)")
+
+
+def _line(error: BaseException, url: str) -> str:
+    text = " ".join(str(error).split())
+    # Some stores repeat a part of the URL without its scheme.
+    for user in _USER.findall(url):
+        text = text.replace(user, "")
+    return without_secrets(text)[:200].rstrip(".")

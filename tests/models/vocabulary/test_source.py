@@ -34,6 +34,12 @@ def test_a_store_that_does_not_answer_is_a_failure_of_the_environment():
     assert "abc" not in str(error.value)
 
 
+def test_a_store_that_repeats_credentials_in_its_error_gives_none_away():
+    with pytest.raises(EnvironmentFailure) as error:
+        read_text("s3://key:secret@bucket/x.txt", option="--vocab", missing="no such file.")
+    assert "secret" not in str(error.value)
+
+
 def test_a_large_file_is_refused_unread_beyond_the_bound(tmp_path):
     path = tmp_path / "large.txt"
     with path.open("wb") as file:
@@ -52,7 +58,9 @@ def test_bytes_that_are_not_utf8_are_refused_by_line(tmp_path):
     [
         ("https://me:secret@host/a.txt?token=abc", "https://host/a.txt"),
         ("s3://key:secret@bucket/a.txt", "s3://bucket/a.txt"),
-        ("hf://owner/repo/a.txt", "hf://owner/repo/a.txt"),
+        ("s3://key:sec/ret@bucket/a.txt", "s3://bucket/a.txt"),
+        ("http://host:8080/a@b.txt", "http://host:8080/a@b.txt"),
+        ("hf://owner/repo@main/a.txt", "hf://owner/repo@main/a.txt"),
         ("/data/what?.txt", "/data/what?.txt"),
         ("me@host.txt", "me@host.txt"),
     ],

@@ -3,13 +3,13 @@
 import sys
 
 
-def query(output: str, sql: str, *, json: bool = False) -> int:
+def query(out: str, sql: str, /, *, json: bool = False) -> int:
     """Ask a label table a question in SQL (DuckDB's dialect); reads only.
 
     Views: `labels`, one row a sample; `vocabulary`, one row a class; `ledger`, one row a shard, once a run has ended.
 
     Args:
-        output: The run: what `label` was given as --output.
+        out: The run: what `label` was given as --output.
         sql: One SELECT statement, e.g. "SELECT status, count(*) FROM labels GROUP BY ALL".
         json: Print a JSON array of objects instead of a table.
 
@@ -18,7 +18,7 @@ def query(output: str, sql: str, *, json: bool = False) -> int:
     """
     from pipeline.query import ask, json_lines, table_lines
 
-    with ask(output, sql) as answer:
+    with ask(out, sql) as answer:
         for line in json_lines(answer) if json else table_lines(answer):
             print(line)
     return 0

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 
-def synthesize(directory: Path, *, shards: int = 2, samples: int = 100, seed: int = 0) -> int:
+def synthesize(directory: Path, /, *, shards: int = 2, samples: int = 100, seed: int = 0) -> int:
     """Write webdataset shards of procedural scenes: images, captions and exact class maps.
 
     Args:

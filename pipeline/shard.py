@@ -32,7 +32,7 @@ class Shard:
     """Bytes, as the store says; None where the shard is missing or the store doesn't say."""
 
     etag: str | None = None
-    """The store's mark of these very bytes; for a local file its modification time and size. None where there is none."""
+    """The store's mark of these very bytes; of a local file, its modification time and size. None if there is none."""
 
     missing: bool = False
     """The store has no such object. It is kept, so that it ends as a failed shard and not in silence."""

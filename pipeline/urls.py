@@ -1,16 +1,16 @@
-"""Names of shards: what a user types becomes a list of URLs, and each URL one canonical form. Opens nothing but lists."""
+"""Names of shards: what a user types becomes a list of URLs, each with one canonical form. Opens no shard."""
 
 import hashlib
-import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from models.errors import EnvironmentFailure, UsageError
+from pipeline.braces import MAX_NAMES, expand_braces
+from pipeline.redaction import PASSWORD, USER, redact
 
-MAX_NAMES = 10_000_000
-"""Most shards that one command may name; a brace range that makes more is refused before it is expanded."""
+__all__ = ["canonical", "expand", "filesystem", "hash16", "redact", "stem"]
 
 MAX_LIST_BYTES = 2**30
 """Most bytes of an `@list.txt`."""
@@ -39,32 +39,7 @@ _SCHEMES = frozenset({*_DRIVERS, "file", "memory", "ftp"})
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _COLON = re.compile(r"(pipe|exec|sh|bash|cmd|data|python|javascript|file|local):(?!//)", re.IGNORECASE)
-# A password may hold `/` (AWS secrets do), so a user with a password ends at the last @; a port is not a password.
-_PASSWORD = re.compile(r"(?<=://)[^\s/@:]*:(?!\d{1,5}(?:/|$))[^\s'\"]*@")
-_USER = re.compile(r"(?<=://)[^\s/@:'\"]*@")
 _GLOB = re.compile(r"[*?\[]")
-_SECRET_NAME = (
-    r"(?:aws_?)?(?:secret|access|session)?_?(?:access)?_?(?:key_?id|key|token|secret)|api_?key|account_?key|password|passwd"
-    r"|pwd|secret|token|sas(?:_?token)?|sig|signature|credential|credentials|authorization|connection_?string"
-    r"|x-(?:amz|goog)-[a-z-]+"
-)
-_SECRET = re.compile(
-    rf"(?i)(?<![a-z0-9])({_SECRET_NAME})([\"']?\s*[=:]\s*[\"']?)(?:(?:bearer|basic)\s+)?[^\s\"'&,;)}}]+"
-)
-_TOKEN = re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,})\b")
-_URL_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s?'\"<>]*)\?[^\s'\"<>]*")
-
-
-def redact(text: str) -> str:
-    """The text without credentials: users and passwords in URLs, query strings, values of parameters that hold secrets.
-
-    For logs, errors and everything that is stored. It errs on the side of removing.
-    """
-    text = _PASSWORD.sub("", text)
-    text = re.sub(r"(?<!abfs://)(?<!abfss://)(?<!az://)(?<!adl://)" + _USER.pattern, "", text, flags=re.IGNORECASE)
-    text = _URL_QUERY.sub(r"\1", text)
-    text = _SECRET.sub(r"\1\2***", text)
-    return _TOKEN.sub("***", text)
 
 
 def _scheme(url: str) -> str | None:
@@ -82,11 +57,13 @@ def _local(url: str) -> str | None:
         url = url.split("://", 1)[1]
     elif _scheme(url) is not None:
         return None
-    # `absolute` keeps `..`; canonical names need them gone without following links, hence os.path's rule.
-    return _normal(str(Path(url).expanduser().absolute()))
+    if url == "~" or url.startswith("~/"):
+        url = str(Path.home()) + url[1:]
+    return _normal(str(Path(url).absolute()))
 
 
 def _normal(path: str) -> str:
+    """The path without `.`, `..` and doubled slashes; links are not followed."""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":
@@ -106,17 +83,17 @@ def _without_query(scheme: str, rest: str) -> str:
 def canonical(url: str) -> str:
     """The one name of a shard: what tables, manifests and label files call it.
 
-    Scheme in lower case, s3a as s3 (gcs as gs, abfs as az), no user or password, no query, no fragment over http. A local
-    shard is its absolute path without a scheme, `..` resolved by name only (links are not followed).
+    Scheme in lower case, s3a as s3 (gcs as gs, abfs as az), no user or password, no query, no fragment over http. A
+    local shard is its absolute path without a scheme, `..` resolved by name only (links are not followed).
     """
     path = _local(url)
     if path is not None:
         return path
     scheme = _scheme(url)
     assert scheme is not None
-    bare = _PASSWORD.sub("", url)
+    bare = PASSWORD.sub("", url)
     if scheme not in _AZURE:
-        bare = _USER.sub("", bare)
+        bare = USER.sub("", bare)
     rest = _without_query(scheme, bare.split("://", 1)[1])
     if scheme in ("http", "https"):
         host, slash, path = rest.partition("/")
@@ -130,7 +107,7 @@ def hash16(canonical_url: str) -> str:
 
 
 def stem(url: str) -> str:
-    """The file's name without .tar, .tgz or .tar.gz, cleaned to letters, digits, `.`, `_`, `-` and at most 80 characters."""
+    """The file's name without .tar, .tgz or .tar.gz, cleaned to `A-Za-z0-9._-`, of at most 80 characters."""
     name = canonical(url).rstrip("/").rsplit("/", 1)[-1]
     name = re.sub(r"(\.tar(\.\w{1,4})?|\.tgz)$", "", name, flags=re.IGNORECASE)
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".-")[:MAX_STEM]
@@ -166,8 +143,8 @@ def filesystem(url: str) -> tuple[Any, str]:
 def _check(name: str) -> None:
     """Refuses what names no file in a store: programs, wrappers, unknown schemes, credentials where none belong."""
     shown = repr(redact(name[:200]))
-    if not name or "\x00" in name or len(name) > MAX_ARGUMENT:
-        raise UsageError(f"shard name {shown}: expected 1 to {MAX_ARGUMENT} characters and no NUL. Name a file or URL.")
+    if not 0 < len(name) <= MAX_ARGUMENT or "\x00" in name or any("\ud800" <= c <= "\udfff" for c in name):
+        raise UsageError(f"shard name {shown}: expected 1 to {MAX_ARGUMENT} characters of UTF-8, no NUL. Rename it.")
     if "::" in name and "://" in name:
         raise UsageError(f"{shown}: chained URLs are not opened. Name the file itself; it is spooled to --scratch.")
     if _COLON.match(name):
@@ -180,7 +157,7 @@ def _check(name: str) -> None:
     if scheme not in _SCHEMES:
         known = ", ".join(sorted(_SCHEMES - {"memory"}))
         raise UsageError(f"{shown}: unknown scheme {scheme}://; known are {known}. Copy the shards to one of these.")
-    if scheme in ("s3", "gs") and (_PASSWORD.search(name) or _USER.match(name, name.index("://") + 3)):
+    if scheme in ("s3", "gs") and (PASSWORD.search(name) or USER.match(name, name.index("://") + 3)):
         raise UsageError(
             f"{shown}: credentials in a {scheme}:// URL are not used. Set them in the environment and name the bucket."
         )
@@ -193,9 +170,9 @@ def expand(arguments: Sequence[str]) -> list[str]:
     """What the user named, as a list of files to open.
 
     A name is a file, a directory (its `*.tar`), a glob (its matches, sorted), a brace range (`{000..099}`, `{a,b}`), or
-    `@list.txt` with one such name a line (blank lines and lines that start with # are skipped; relative names are relative to the
-    working directory); each on any fsspec URL. The order of the arguments is kept. A file named twice is one. A plain
-    name that doesn't exist is kept: it becomes a failed shard. Local names come back absolute.
+    `@list.txt` with one such name a line (blank lines and lines that start with # are skipped; relative names start at
+    the working directory); each on any fsspec URL. The order of the arguments is kept. A file named twice is one. A
+    plain name that doesn't exist is kept: it becomes a failed shard. Local names come back absolute.
 
     Raises:
         UsageError: a glob, list or directory without a match, a refused scheme, too many names, or two inputs that
@@ -204,6 +181,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
     """
     given: dict[str, str] = {}
     for name in _names(arguments):
+        _check(name)
         url = canonical(name)
         source = name if (path := _local(name)) is None else path
         if len(given) >= MAX_NAMES:
@@ -211,7 +189,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
         earlier = given.setdefault(url, source)
         if _identity(earlier) != _identity(source):
             raise UsageError(
-                f"{_distinct(earlier)!r} and {_distinct(source)!r}: two inputs that differ only in credentials or query "
+                f"{_distinct(earlier)!r} and {_distinct(source)!r}: two inputs that differ in credentials or query alone "
                 f"share the name {url}. Name one of them."
             )
     return list(given.values())
@@ -271,7 +249,7 @@ def _lines(url: str) -> Iterator[str]:
 
 def _matches(pattern: str) -> Iterator[str]:
     _check(pattern)
-    for name in _braces(pattern):
+    for name in expand_braces(pattern):
         _check(name)
         path = _local(name)
         if path is not None:
@@ -341,58 +319,3 @@ def _listed(name: str, pattern: str, otherwise: str) -> Iterator[str]:
 
 def _reason(error: Exception) -> str:
     return redact(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
-
-
-# --- braces ----------------------------------------------------------------------------------------------------------
-
-
-def _braces(pattern: str) -> Iterable[str]:
-    """The names that a pattern with braces stands for; counted before any is made."""
-    if "{" not in pattern:
-        return (pattern,)
-    from braceexpand import UnbalancedBracesError, braceexpand
-
-    try:
-        count = _count(pattern)
-        if count > MAX_NAMES or count * len(pattern) > 2**31:
-            raise UsageError(f"{redact(pattern[:200])!r}: stands for {count:,} names; at most {MAX_NAMES:,} are taken.")
-        return itertools.chain(braceexpand(pattern, escape=False))
-    except (UnbalancedBracesError, RecursionError):
-        raise UsageError(
-            f"{redact(pattern[:200])!r}: braces don't match. Write ranges as {{000..099}} or {{a,b}}."
-        ) from None
-
-
-_INTEGERS = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?")
-_LETTERS = re.compile(r"[A-Za-z]\.\.[A-Za-z](?:\.\.-?\d+)?")
-
-
-def _count(pattern: str) -> int:
-    """How many names braceexpand makes of a pattern, by its grammar and without making them."""
-    total, depth, start = 1, 0, 0
-    for at, character in enumerate(pattern):
-        if character == "{":
-            depth += 1
-            if depth == 1:
-                start = at + 1
-        elif character == "}":
-            depth -= 1
-            if depth == 0:
-                total *= _count_choice(pattern[start:at])
-    return total
-
-
-def _count_choice(inner: str) -> int:
-    integers = _INTEGERS.fullmatch(inner)
-    if integers:
-        first, last, step = int(integers[1]), int(integers[2]), int(integers[3] or 1) or 1
-        return abs(last - first) // step + 1
-    if _LETTERS.fullmatch(inner):
-        return 52
-    depth, start, parts = 0, 0, []
-    for at, character in enumerate(inner):
-        depth += (character == "{") - (character == "}")
-        if character == "," and depth == 0:
-            parts.append(inner[start:at])
-            start = at + 1
-    return sum(map(_count, [*parts, inner[start:]])) if parts else _count(inner)

@@ -1,4 +1,4 @@
-"""Walks a tar's headers before anything of its members is read, and refuses what no honest shard holds. Reads no body."""
+"""Walks a tar's headers before any member is read, and refuses what no honest shard holds. Reads no body."""
 
 import os
 import tarfile
@@ -24,6 +24,8 @@ MAX_PADDING = 2**20
 
 _ZEROS = bytes(BLOCK)
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE)
+_EXTENSIONS = (*_PAX, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _MAGIC = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -68,7 +70,10 @@ class ArchiveReport:
     """Directories, links and devices; they are never followed or made."""
 
     truncated: bool
-    """The archive stops before its end-of-archive blocks; its last sample may lack members and is not yielded."""
+    """The archive stops before its end-of-archive blocks."""
+
+    partial: bool
+    """The last sample may lack members and is not yielded: a truncated archive without even its first end block."""
 
     entries: tuple[Member, ...] = field(repr=False)
     """The regular files in order. In a truncated archive the last may be one whose body was cut off."""
@@ -106,6 +111,7 @@ def check_archive(path: Path, limits: ReadLimits) -> ArchiveReport:
         unkeyed=sum(split_name(entry.name)[0] is None for entry in entries),
         skipped=walk.skipped,
         truncated=walk.truncated,
+        partial=walk.truncated and not walk.ended,
         entries=entries,
     )
 
@@ -128,53 +134,52 @@ class _Walk:
         self.limits = limits
         self.skipped = 0
         self.cut = ""
+        self.ended = False
 
     @property
     def truncated(self) -> bool:
         return bool(self.cut)
 
     def members(self) -> Iterator[Member]:
+        """Regular files in order; where a body is cut off, its member is the last."""
         if self.size == 0:
             raise ShardError("empty", "the file has no bytes")
         self._refuse_compressed()
         position, count, extended = 0, 0, _Extended()
-        while True:
-            block = os.pread(self.descriptor, BLOCK, position)
-            if len(block) < BLOCK:
-                if position == 0:
-                    raise ShardError("not_tar", f"{self.size} bytes; a tar has at least {2 * BLOCK}")
-                self.cut = f"the archive stops at byte {self.size:,} without its end"
-                return
-            if block == _ZEROS:
-                if extended.pending:
-                    raise ShardError("bad_header", f"at byte {position:,}: an extended header with no member after it")
-                self._end(position)
-                return
+        while not self.cut and (block := self._block(position, extended)) is not None:
             header = self._header(block, position)
-            body = position + BLOCK
-            if header.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE, *_LONG):
-                following = self._extension(header, position, extended)
-                if following is None:
-                    return
-                position = following
+            if header.type in _EXTENSIONS:
+                position = self._extension(header, position, extended)
                 continue
-            member = self._member(header, extended, body)
+            member = self._member(header, extended, position)
             extended = _Extended()
-            if header.type in _REGULAR or header.type not in tarfile.SUPPORTED_TYPES:
-                if header.type in _REGULAR:
-                    count += 1
-                    if count > self.limits.max_members:
-                        raise ShardError("too_many_members", f"more than {self.limits.max_members:,} (--max-members)")
-                    yield member
-                else:
-                    self.skipped += 1
-                position = body + _padded(member.size)
-                if position > self.size:
-                    self.cut = f"the archive stops at byte {self.size:,}, inside {member.name[:80]!r}"
-                    return
+            position += BLOCK
+            if header.type in _REGULAR:
+                count += 1
+                if count > self.limits.max_members:
+                    raise ShardError("too_many_members", f"more than {self.limits.max_members:,} (--max-members)")
+                yield member
             else:
                 self.skipped += 1
-                position = body
+            if _has_body(header):
+                position += _padded(member.size)
+                if position > self.size:
+                    self.cut = f"the archive stops at byte {self.size:,}, inside {member.name[:80]!r}"
+
+    def _block(self, position: int, extended: _Extended) -> bytes | None:
+        """The header block at a position; None at the archive's end or where it is cut off."""
+        block = os.pread(self.descriptor, BLOCK, position)
+        if len(block) < BLOCK:
+            if position == 0:
+                raise ShardError("not_tar", f"{self.size} bytes; a tar has at least {2 * BLOCK}")
+            self.cut = f"the archive stops at byte {self.size:,} without its end"
+            return None
+        if block != _ZEROS:
+            return block
+        if extended.pending:
+            raise ShardError("bad_header", f"at byte {position:,}: an extended header with no member after it")
+        self._end(position)
+        return None
 
     def _refuse_compressed(self) -> None:
         start = os.pread(self.descriptor, 8, 0)
@@ -195,18 +200,18 @@ class _Walk:
             raise ShardError("bad_header", f"at byte {position:,}: a size below zero")
         return header
 
-    def _extension(self, header: tarfile.TarInfo, position: int, extended: _Extended) -> int | None:
-        """Take in an extended header; the byte after it, or None where the archive stops inside."""
+    def _extension(self, header: tarfile.TarInfo, position: int, extended: _Extended) -> int:
+        """Take in an extended header; the position after it."""
         if header.size > MAX_HEADER_BYTES:
             raise ShardError("bad_header", f"at byte {position:,}: an extended header of {header.size:,} bytes")
         data = os.pread(self.descriptor, header.size, position + BLOCK)
         following = position + BLOCK + _padded(header.size)
         if following > self.size:
             self.cut = f"the archive stops at byte {self.size:,}, inside an extended header"
-            return None
+            return following
         if header.type == tarfile.GNUTYPE_LONGNAME:
             extended.name = data.split(b"\x00", 1)[0]
-        elif header.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE):
+        elif header.type in _PAX:
             self._pax(data, position, extended, shared=header.type == tarfile.XGLTYPE)
         extended.pending = header.type != tarfile.XGLTYPE or extended.pending
         return following
@@ -226,22 +231,22 @@ class _Walk:
             else:
                 raise ShardError("bad_header", f"at byte {position:,}: size {value[:20]!r}")
 
-    def _member(self, header: tarfile.TarInfo, extended: _Extended, body: int) -> Member:
+    def _member(self, header: tarfile.TarInfo, extended: _Extended, position: int) -> Member:
         raw = header.name.encode("utf-8", "surrogateescape") if extended.name is None else extended.name
         size = header.size if extended.size is None else extended.size
         if len(raw) > MAX_NAME:
-            raise ShardError("bad_header", f"at byte {body - BLOCK:,}: a name of {len(raw):,} bytes")
+            raise ShardError("bad_header", f"at byte {position:,}: a name of {len(raw):,} bytes")
         name = raw.decode("utf-8", "backslashreplace")
-        if header.type not in tarfile.SUPPORTED_TYPES or header.type in _REGULAR:
-            limit = self.limits.max_member_bytes
-            if size > limit:
-                raise ShardError(
-                    "member_too_large", f"{name[:80]!r} has {size:,} bytes, more than {limit:,} (--max-member-bytes)"
-                )
-        return Member(name, body, size, plain=name.encode() == raw)
+        limit = self.limits.max_member_bytes
+        if _has_body(header) and size > limit:
+            raise ShardError(
+                "member_too_large", f"{name[:80]!r} has {size:,} bytes, more than {limit:,} (--max-member-bytes)"
+            )
+        return Member(name, position + BLOCK, size, plain=name.encode() == raw)
 
     def _end(self, position: int) -> None:
         """Judge what follows the first zero block."""
+        self.ended = True
         if position + 2 * BLOCK > self.size:
             self.cut = f"the archive stops at byte {self.size:,}, inside its end"
             return
@@ -264,7 +269,9 @@ class _Walk:
             )
 
 
-_LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+def _has_body(header: tarfile.TarInfo) -> bool:
+    """Whether blocks follow the header: of a regular file, and of a type that nobody knows (tarfile's rule)."""
+    return header.type in _REGULAR or header.type not in tarfile.SUPPORTED_TYPES
 
 
 def _padded(size: int) -> int:

@@ -24,6 +24,10 @@ ShardReason = Literal[
     "truncated",
     "trailing_data",
     "too_many_failed",
+    "device",
+    "disk",
+    "publish",
+    "internal",
 ]
 Warning_ = Literal[
     "duplicate_key",
@@ -65,9 +69,16 @@ SHARD_REASONS: Mapping[ShardReason, str] = MappingProxyType(
         "truncated": "the archive stops before its end-of-archive blocks",
         "trailing_data": "data after the end of the archive, as when two archives share one file",
         "too_many_failed": "more than the allowed share of the shard's samples failed",
+        "device": "the accelerator failed",
+        "disk": "a disk is full, the replica's scratch or the output's",
+        "publish": "the label file could not be put at its place",
+        "internal": "a mistake of maskmill's own; the replica's log has the traceback",
     }
 )
 """Reason word of a failed shard -> what it means."""
+
+ENVIRONMENT_REASONS: frozenset[ShardReason] = frozenset({"device", "disk", "publish"})
+"""Reasons that say nothing about the shard: a job that meets one ends with exit code 3."""
 
 WARNINGS: Mapping[Warning_, str] = MappingProxyType(
     {
@@ -94,7 +105,7 @@ def one_line(detail: str) -> str:
     return clean if len(clean) <= MAX_DETAIL else clean[: MAX_DETAIL - 1] + "…"
 
 
-class _Failure(Exception):
+class ReadingError(Exception):
     """A fixed reason word and a line that says more."""
 
     reason: str
@@ -108,7 +119,7 @@ class _Failure(Exception):
         return type(self), (self.reason, self.detail)
 
 
-class SampleError(_Failure):
+class SampleError(ReadingError):
     """A sample that cannot be labeled: its row has status `failed` and this as `error`."""
 
     def __init__(self, reason: SampleReason, detail: str = "") -> None:
@@ -118,7 +129,7 @@ class SampleError(_Failure):
         self.detail = one_line(detail)
 
 
-class ShardError(_Failure):
+class ShardError(ReadingError):
     """A shard that cannot be labeled: it goes to `failed/` with this as its error."""
 
     def __init__(self, reason: ShardReason, detail: str = "") -> None:

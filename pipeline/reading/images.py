@@ -1,17 +1,20 @@
 """Image bytes to RGB pixels, or the reason why not. Only JPEG, PNG and WebP, whatever a member's extension says."""
 
-import re
 import struct
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from models.errors import EnvironmentFailure
-from pipeline.reading.errors import SampleError
+from pipeline.reading import jpeg, png
+from pipeline.reading.errors import SampleError, SampleReason
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.samples import Sample
+
+Format = Literal["JPEG", "PNG", "WEBP"]
+"""What is decoded, by the names that Pillow has for it."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -40,9 +43,9 @@ def decode_sample(sample: Sample, limits: ReadLimits) -> Image.Image:
 def decode(data: bytes, limits: ReadLimits) -> Image.Image:
     """Decode an image as labels see it: upright, 8-bit RGB, fully loaded. Safe to call from many threads.
 
-    EXIF orientation is applied. Transparent pixels are laid on white, as pages show them. 16-bit samples keep their high
-    byte. CMYK is converted by the plain formula and colour profiles are ignored. Of an animation or a multi-picture file,
-    the first picture.
+    EXIF orientation is applied. Transparent pixels are laid on white, as pages show them. 16-bit samples keep their
+    high byte. CMYK is converted by the plain formula, with Adobe's inversion, which all its writers follow; colour
+    profiles are ignored. Of an animation or a multi-picture file the first picture is taken.
 
     Args:
         data: the member's bytes.
@@ -59,18 +62,22 @@ def decode(data: bytes, limits: ReadLimits) -> Image.Image:
     name = _format(data)
     try:
         image = _open(name, data, limits)
+        script = jpeg.read_script(data) if name == "JPEG" else None
         image.load()
-        if name == "JPEG" and (why := _jpeg_ends_early(image, data)):
-            raise SampleError("truncated", why)
+        why = jpeg.ends_early(image, data, script) if script else None
+        if name == "PNG":
+            why = png.ends_early(image, data)
+        if why:
+            raise SampleError("truncated", f"{name}: {why}")
         return _upright(image)
     except (SampleError, MemoryError):
         raise
     except Exception as error:  # Pillow raises by the dozen of kinds on hostile data
-        reason = "truncated" if _ends_early(name, data) or "truncated" in str(error) else "decode"
+        reason: SampleReason = "truncated" if _ends_early(name, data) or "truncated" in str(error) else "decode"
         raise SampleError(reason, f"{name}: {type(error).__name__}: {error}") from error
 
 
-def _format(data: bytes) -> str:
+def _format(data: bytes) -> Format:
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -80,8 +87,8 @@ def _format(data: bytes) -> str:
     raise SampleError("unknown_format", f"the bytes begin with {data[:8].hex(' ')}: not JPEG, PNG or WebP")
 
 
-def _open(name: str, data: bytes, limits: ReadLimits) -> ImageFile.ImageFile:
-    """The image with its header read. Built by its class and not Image.open, whose size check is global and only warns."""
+def _open(name: Format, data: bytes, limits: ReadLimits) -> ImageFile.ImageFile:
+    """The image with its header read, by its class: the size check of Image.open is global and at first only warns."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
     from PIL.WebPImagePlugin import WebPImageFile
@@ -89,8 +96,8 @@ def _open(name: str, data: bytes, limits: ReadLimits) -> ImageFile.ImageFile:
     if name == "WEBP":
         # libwebp takes memory for two canvases when the file is opened.
         _check_size(_webp_size(data), limits)
-    plugin = {"JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile}[name]
-    image: ImageFile.ImageFile = plugin(BytesIO(data))
+    file = BytesIO(data)
+    image = JpegImageFile(file) if name == "JPEG" else PngImageFile(file) if name == "PNG" else WebPImageFile(file)
     _check_size(image.size, limits)
     return image
 
@@ -121,8 +128,9 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 def _upright(image: Image.Image) -> Image.Image:
     turn = _TURNS.get(_orientation(image))
-    rgb = _rgb(image)
-    return rgb if turn is None else rgb.transpose(turn)
+    rgb = _rgb(image) if turn is None else _rgb(image).transpose(turn)
+    rgb.info = {}  # with its EXIF gone, nobody turns it twice
+    return rgb
 
 
 def _orientation(image: Image.Image) -> Any:
@@ -157,25 +165,8 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey).convert("RGB")
 
 
-# --- images that stop early ------------------------------------------------------------------------------------------
-
-
-def _ends_early(name: str, data: bytes) -> bool:
+def _ends_early(name: Format, data: bytes) -> bool:
     """Whether a file that could not be decoded lacks its end."""
     if name == "WEBP":
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     return (b"IEND" if name == "PNG" else b"\xff\xd9") not in data[-4096:]
-
-
-_MARKERS = re.compile(rb"\xff([\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xda\xd9])")
-
-
-def _jpeg_ends_early(image: Image.Image, data: bytes) -> str | None:
-    """Why a JPEG that Pillow decoded is cut off all the same; None if it is whole.
-
-    Pillow notices a file without its end marker. libjpeg fills what a file with an early end marker lacks with zeros, which
-    is mid-grey, and says nothing. Two signs are looked for: a scan that never came (of a component, or of a progressive
-    image's bits), and a grey last block that changes when other data stands where the early end was. What stays unseen is a
-    cut inside the very last block, or inside the last refinement of a progressive image, which is sharp all the same.
-    """
-    return None

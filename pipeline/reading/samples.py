@@ -62,8 +62,8 @@ def read_samples(
     """Samples of a checked archive, one at a time in memory.
 
     Keys, order and count are webdataset's. What it would raise for (an extension named twice) or pass over (a key that
-    comes back later) becomes a warning of the samples concerned. Of a truncated archive the last sample is left out: it
-    may lack members.
+    comes back later) becomes a warning of the samples concerned. Of a truncated archive the last sample is left out
+    where it may lack members.
 
     Args:
         path: the archive that `report` describes.
@@ -75,7 +75,7 @@ def read_samples(
         ShardError: changed, if the file is shorter than it was when it was checked.
     """
     groups = group(report.entries)
-    if report.truncated:
+    if report.partial:
         del groups[-1:]
     _warn_of_repeated_keys(groups)
     with path.open("rb", buffering=0) as file:
@@ -86,7 +86,7 @@ def read_samples(
 def group(entries: Iterable[Member]) -> list[_Group]:
     """Members by sample, grouped by webdataset.
 
-    Headers travel through webdataset's grouping in the place of bodies, so that a shard's bodies are never all in memory.
+    Headers travel through webdataset's grouping in the place of bodies: a shard's bodies are never all in memory.
     """
     from webdataset.tariterators import group_by_keys
 

@@ -20,7 +20,7 @@ SPARE_BYTES = 64 * 2**20
 def spooled(shard: Shard, scratch: Path) -> Iterator[Path]:
     """A shard as a local file, for as long as the context lasts.
 
-    A local shard is used where it lies. Any other is downloaded into `scratch` and deleted at the end, whatever happens.
+    A local shard is used where it lies. Any other is downloaded into `scratch` and deleted at the end, come what may.
     Some drivers (s3fs) take a body that ends early for the whole object, so the bytes are counted against the store's
     size, asked for after the download: an object that was replaced meanwhile is seen too.
 
@@ -68,7 +68,7 @@ def _make_room(shard: Shard, scratch: Path) -> None:
     free = shutil.disk_usage(scratch).free
     if shard.size is not None and shard.size + SPARE_BYTES > free:
         raise EnvironmentFailure(
-            f"--scratch {str(scratch)!r}: {free:,} bytes free, {shard.url} needs {shard.size:,}. Make room or name another."
+            f"--scratch {str(scratch)!r}: {free:,} bytes free and {shard.url} has {shard.size:,}. Make room."
         )
 
 

@@ -44,9 +44,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments, config = _config_file(arguments)
-        result = app(config)(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        result = app(config)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
         return _say(" ".join(str(error).split()), USAGE)
     except UsageError as error:
@@ -76,7 +74,9 @@ def _yaml(path: str) -> Yaml:
     from pathlib import Path
 
     if not path or not Path(path).is_file():
-        raise UsageError(f"--config {path!r}: no such file. Expected a YAML file of options, such as `model: san-vit-b16`.")
+        raise UsageError(
+            f"--config {path!r}: no such file. Expected a YAML file of options, such as `model: san-vit-b16`."
+        )
     return Yaml(path, use_commands_as_keys=False)
 
 

@@ -12,8 +12,8 @@ def status(out: str, /, *, json: bool = False) -> int:
         json: print JSON.
     """
     from pipeline import summary
-    from pipeline.run import require
     from pipeline.output import Output
+    from pipeline.run import require
     from pipeline.status import status as read_status
 
     output = Output.of(out)
@@ -22,7 +22,9 @@ def status(out: str, /, *, json: bool = False) -> int:
     if json:
         print(dumps({"fingerprint": recorded["fingerprint"], **summary.to_json(now)}, indent=2))
     else:
-        print(f"run       {recorded['fingerprint'][:16]}  {recorded['config']['model']['model']}, {recorded['created']}")
+        print(
+            f"run       {recorded['fingerprint'][:16]}  {recorded['config']['model']['model']}, {recorded['created']}"
+        )
         print("\n".join(summary.lines(now)))
     return 0 if all(row.state == "done" for row in now.rows) else 1
 

@@ -25,7 +25,9 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
         for problem in result.problems:
             print(f"problem   {problem.file}: {problem.text}")
         decoded = f", {result.masks:,} masks decoded" if deep else ""
-        print(f"checked   {result.files:,} label files, {result.rows:,} rows{decoded}: {len(result.problems):,} problems")
+        print(
+            f"checked   {result.files:,} label files, {result.rows:,} rows{decoded}: {len(result.problems):,} problems"
+        )
         print("\n".join(summary.lines(result.status)))
     return 1 if result.problems or any(row.state != "done" for row in result.status.rows) else 0
 

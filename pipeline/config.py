@@ -29,7 +29,7 @@ class ModelConfig:
     """Segmenter: san-tiny, san-vit-b16 or san-vit-l14."""
 
     weights: str | None = None
-    """Checkpoint (.pth, .safetensors): a path, any fsspec URL, or hf://OWNER/REPO/FILE. Default: the released weights."""
+    """Checkpoint (.pth, .safetensors): a path, any fsspec URL, or hf://OWNER/REPO/FILE. Default: those released."""
 
     device: Device = "auto"
     """Where replicas compute; auto takes a GPU where the cluster has one."""

@@ -19,6 +19,7 @@ import torch
 
 from models.errors import EnvironmentFailure
 from models.resize import ResizeRule, mask_size
+from models.segment import Segment
 from pipeline.batching import Batcher, Prepared, to_batch
 from pipeline.config import LabelConfig
 from pipeline.counts import Counts, Tally
@@ -171,7 +172,7 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
             for image, outcome in zip(images, labeled.outcomes, strict=True):
                 write(waiting.pop(image.sample_index), outcome)
 
-    def write(row: LabelRow, outcome: tuple[object, ...] | SampleError) -> None:
+    def write(row: LabelRow, outcome: tuple[Segment, ...] | SampleError) -> None:
         if isinstance(outcome, SampleError):
             tally.failed(outcome.reason)
             writer.add(replace(row, error=f"{outcome.reason}: {outcome.detail}"))

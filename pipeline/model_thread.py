@@ -63,7 +63,7 @@ class ModelThread:
             started = time.perf_counter()
             try:
                 outcomes = self._label(batch)
-            except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the shard that waits
+            except BaseException as error:  # whatever it is belongs to the shard that waits
                 future.set_exception(error)
             else:
                 future.set_result(Labeled(outcomes=tuple(outcomes), seconds=time.perf_counter() - started))

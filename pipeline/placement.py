@@ -1,4 +1,4 @@
-"""How replicas fit on a cluster: how many, with how many CPUs and GPUs each. Arithmetic on resources; Ray does the rest."""
+"""How replicas fit on a cluster: how many, with how many CPUs and GPUs each. Only arithmetic; Ray does the rest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,8 +77,8 @@ def place(nodes: Sequence[Node], replica: ReplicaConfig, *, device: str) -> Plac
     if least * each >= cpus or each > max(node.cpus for node in nodes):
         asked = f"--replicas {least} --cpus-per-replica {each}"
         raise UsageError(
-            f"{asked}: takes {least * each} of {cpus} CPUs (largest machine: {max(node.cpus for node in nodes)}), and one "
-            "must stay free to feed the replicas. Ask for fewer replicas or fewer CPUs for each."
+            f"{asked}: takes {least * each} of {cpus} CPUs (largest machine: {max(node.cpus for node in nodes)}), and "
+            "one must stay free to feed the replicas. Ask for fewer replicas or fewer CPUs for each."
         )
     batch_size = replica.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
     return Placement(least=least, most=most, cpus=each, gpus=int(on_gpu), batch_size=batch_size)

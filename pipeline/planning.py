@@ -54,15 +54,17 @@ def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> lis
             raise UsageError(f"--output {redact(output.url)}: holds another run ({'; '.join(differing)}).")
     done = output.done()
     todo = [shard for shard in shards if shard.label_name not in done]
-    absent = sum(shard.size is None for shard in todo)
+    absent = sum(shard.missing for shard in todo)
     size = sum(shard.size or 0 for shard in todo)
     lines = [
         f"would label {len(todo):,} of {len(shards):,} shards ({size / 1e6:,.1f} MB; "
         f"{len(shards) - len(todo):,} done already, {absent:,} not found)",
-        f"model {config.model.model}, {len(vocabulary):,} names, {config.inference.inference} inference, into {redact(output.url)}",
+        f"model {config.model.model}, {len(vocabulary):,} names, {config.inference.inference} inference, "
+        f"into {redact(output.url)}",
     ]
-    for shard in todo[:LISTED]:
-        lines.append(f"  {shard.url}  " + ("not found" if shard.size is None else f"{shard.size:,} bytes"))
+    lines += [
+        f"  {shard.url}  " + ("not found" if shard.missing else f"{shard.size or 0:,} bytes") for shard in todo[:LISTED]
+    ]
     if len(todo) > LISTED:
         lines.append(f"  and {len(todo) - LISTED:,} more")
     return lines

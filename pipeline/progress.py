@@ -1,6 +1,5 @@
 """What a person sees while a job runs: a bar on a terminal, a line now and then in a log. It changes nothing."""
 
-import sys
 import time
 from types import TracebackType
 
@@ -22,7 +21,7 @@ class LabelProgress:
         self._failed = 0
         self._images = 0
         self._started = self._logged = time.monotonic()
-        console = Console(stderr=True)
+        self._console = console = Console(stderr=True)
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -57,10 +56,10 @@ class LabelProgress:
         elif time.monotonic() - self._logged >= LOG_SECONDS:
             self._logged = time.monotonic()
             left = (self._logged - self._started) / self._ended * (self._shards - self._ended)
-            print(
+            self._console.print(
                 f"{self._ended} of {self._shards} shards, {self._detail()}, {left / 60:.0f} min left",
-                file=sys.stderr,
-                flush=True,
+                highlight=False,
+                soft_wrap=True,
             )
 
     def _detail(self) -> str:

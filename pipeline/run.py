@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from models.errors import EnvironmentFailure, UsageError
+from models.errors import UsageError
 from models.resize import ResizeRule
 from pipeline.config import LabelConfig
 from pipeline.output import Output

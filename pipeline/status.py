@@ -1,11 +1,10 @@
-"""Where a run stands: every shard asked for is done, failed or missing, and every sample of a done one is accounted for."""
+"""Where a run stands: every shard asked for is done, failed or missing, and every sample of it is accounted for."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import ledger, manifest
-from pipeline.counts import Counts
 from pipeline.ledger import LedgerRow
 from pipeline.output import Output
 from pipeline.publish import remove

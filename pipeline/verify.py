@@ -1,4 +1,4 @@
-"""Holds a label table against its ledger: every claim of status, footers and counts, checked on the files themselves."""
+"""Holds a label table against its ledger: every claim of footers and counts, checked on the files themselves."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -162,7 +162,9 @@ class _Checker:
                 self._wrong.append(f"row {self.rows}, mask {position}: {error}")
                 continue
             ys, xs = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-            box = [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)] if len(xs) else [0, 0, 0, 0]
+            box = (
+                [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)] if len(xs) else [0, 0, 0, 0]
+            )
             if (int(mask.sum()), box) != (segment["area"], segment["bbox"]):
                 self._wrong.append(
                     f"row {self.rows}, mask {position}: area {int(mask.sum())} and box {box}, "

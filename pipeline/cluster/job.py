@@ -1,10 +1,11 @@
-"""One `label` from its shards to its summary: identity, manifest, replicas, ledger. Also how it resumes: by doing this."""
+"""One `label` from its shards to its summary: identity, manifest, replicas, ledger. Doing it again resumes it."""
 
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -41,7 +42,7 @@ class JobResult:
     """Rows of the shards that ended in this job, labeled or failed."""
 
     seconds: float
-    """From the first replica's start to the last shard's end."""
+    """From the start of the first shard to the end of the last; replicas' start is not in it."""
 
 
 def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobResult:
@@ -79,15 +80,19 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
             text=text,
             fingerprint=identity.fingerprint,
         )
-        started = time.monotonic()
         ended: list[LedgerRow] = []
         try:
             if todo:
                 _run(todo, spec, ended, already_done=len(shards) - len(todo))
         finally:
-            seconds = time.monotonic() - started
+            seconds = _seconds_since_first(ended)
             now = settle(output)
     return JobResult(status=now, ended=tuple(ended), seconds=seconds)
+
+
+def _seconds_since_first(ended: Sequence[LedgerRow]) -> float:
+    started = [row.started for row in ended if row.started is not None]
+    return (datetime.now(UTC) - min(started)).total_seconds() if started else 0.0
 
 
 def _run(todo: Sequence[Shard], spec: ReplicaSpec, ended: list[LedgerRow], *, already_done: int) -> None:

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
 
@@ -19,21 +21,21 @@ def session() -> Iterator[None]:
     Raises:
         EnvironmentFailure: the cluster can't be joined or started.
     """
-    # Ray Data would draw bars of its own over ours, and tell of each operator.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    _quiet()
     try:
         if os.environ.get("RAY_ADDRESS"):
-            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+            with _stderr_closed():
+                ray.init(logging_level=logging.ERROR, log_to_driver=False)
         else:
-            # A replica and the task that feeds it need a CPU each, also on a machine that has but one.
-            ray.init(
-                num_cpus=max(2, machine_cpus()),
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                _node_ip_address="127.0.0.1",
-            )
+            with _stderr_closed():
+                # A replica and the task that feeds it need a CPU each, also on a machine that has but one.
+                ray.init(
+                    num_cpus=max(2, machine_cpus()),
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    _node_ip_address="127.0.0.1",
+                )
     except (ConnectionError, RuntimeError, OSError) as error:
         where = (
             "the cluster that RAY_ADDRESS names can't be joined" if os.environ.get("RAY_ADDRESS") else "Ray can't start"
@@ -43,6 +45,28 @@ def session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _quiet() -> None:
+    """Keep what Ray says of its inner life out of ours; its log files hold it all."""
+    # Set before Ray Data is imported, which is when it is read; Ray's C++ side reads the other at `init`.
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Drop what Ray's C++ side writes to stderr as it starts: that it was told to be quiet. Errors are exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def nodes() -> list[Node]:

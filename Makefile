@@ -1,0 +1,38 @@
+# Everything runs in .venv, made by `make setup` from the package registry; each target sets up what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup demo test test-slow lint format bench clean
+
+help: ## What can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY) ## The environment: .venv with everything pinned in constraints.txt (a few minutes, 6 GB)
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (about 6 GB, a few minutes the first time)"
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY) ## Label two synthesized shards with the bundled model and show what came of it
+	@$(BIN)/maskmill demo
+
+lint: $(READY) ## Format, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+test: lint ## Environment, lint, types, tests
+	@$(BIN)/pytest -n 2 --dist loadfile -m 'not slow and not gpu'
+
+test-slow: $(READY) ## The tests that take minutes
+	@$(BIN)/pytest -m 'slow and not gpu' --timeout 1200
+
+format: $(READY) ## Let ruff put the code in form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## Remove what was built; the environment stays
+	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache demo-output

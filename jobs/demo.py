@@ -1,0 +1,63 @@
+"""`maskmill demo`: the main job on shards made on the spot, then what to look at."""
+
+import sys
+from pathlib import Path
+
+_MARK = ".maskmill-demo"
+_QUERY = """
+SELECT v.name, count(*) AS segments, round(avg(s.score), 3) AS mean_score, sum(s.area) AS pixels
+FROM (SELECT unnest(segments) AS s FROM labels) JOIN vocabulary v ON v.vocab_id = s.vocab_id
+GROUP BY v.name ORDER BY segments DESC, v.name LIMIT 5
+""".strip()
+
+
+def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 64) -> int:
+    """Label synthesized shards with the bundled model, then show a summary, a query and a picture.
+
+    Args:
+        output: folder for shards, label table and picture; an earlier demo in it is replaced.
+        shards: how many shards.
+        samples: scenes in each shard.
+    """
+    import shutil
+
+    from jobs.label import label
+    from jobs.query import query
+    from jobs.show import show
+    from models.errors import UsageError
+    from pipeline.synthesis.shards import synthesize
+
+    mark = output / _MARK
+    if output.exists() and any(output.iterdir()):
+        if not mark.exists():
+            raise UsageError(f"--output {str(output)!r}: holds files that no demo made. Give an empty or new folder.")
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+    print(f"1. {shards} shards of {samples} scenes each -> {output / 'shards'}")
+    synthesize(output / "shards", shards, samples, 0)
+    print(f"2. maskmill label {output / 'shards'} --output {output / 'run'}")
+    code = label(str(output / "shards"), output=str(output / "run"))
+    print(f'3. maskmill query {output / "run"} "{_QUERY}"')
+    query(str(output / "run"), _QUERY)
+    picture = output / "sample.png"
+    key = _busiest(output / "run")
+    print(f"4. maskmill show {output / 'run'} {key} -o {picture}")
+    show(str(output / "run"), key, output=picture)
+    print(f"\nLook at {picture}; ask more with `maskmill query {output / 'run'} SQL`; check with `maskmill verify`.")
+    return code
+
+
+def _busiest(run: Path) -> str:
+    """Key of a sample with the most segments: the one worth looking at."""
+    from pipeline.query import ask
+
+    with ask(str(run), "SELECT key FROM labels ORDER BY len(segments) DESC NULLS LAST, key LIMIT 1") as answer:
+        return str(next(answer.rows)[0])
+
+
+if __name__ == "__main__":
+    from jobs.cli import run
+
+    raise SystemExit(run(["demo", *sys.argv[1:]]))

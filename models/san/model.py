@@ -23,10 +23,6 @@ class SanOutput:
     class_logits: Tensor
     """[B, Q, N + 1], background last."""
 
-    def finite(self) -> Tensor:
-        """bool [B]: whether all numbers of each image are finite."""
-        return self.mask_logits.isfinite().flatten(1).all(dim=1) & self.class_logits.isfinite().flatten(1).all(dim=1)
-
 
 class San(nn.Module):
     """The Side Adapter Network, under the parameter names of the released checkpoints.

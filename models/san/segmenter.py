@@ -90,24 +90,25 @@ class SanSegmenter(Segmenter):
 
         with torch.inference_mode():
             output = self.logits(batch, classes)
-            padded = (batch.pixels.shape[-2], batch.pixels.shape[-1])
-            finite = output.finite().tolist()
-            return [
-                segments_of(
-                    output.mask_logits[i],
-                    output.class_logits[i],
-                    padded=padded,
-                    size=batch.sizes[i],
-                    mask_size=batch.mask_sizes[i],
-                    stuff=classes.stuff,
-                    inference=inference,
-                    top_k=top_k,
-                    soft_masks=soft_masks,
-                )
-                if finite[i]
-                else None
-                for i in range(len(batch))
-            ]
+            found: list[list[Segment] | None] = []
+            for i, (size, mask_size) in enumerate(zip(batch.sizes, batch.mask_sizes, strict=True)):
+                try:
+                    segments = segments_of(
+                        output.mask_logits[i],
+                        output.class_logits[i],
+                        padded=(batch.pixels.shape[-2], batch.pixels.shape[-1]),
+                        size=size,
+                        mask_size=mask_size,
+                        stuff=classes.stuff,
+                        inference=inference,
+                        top_k=top_k,
+                        soft_masks=soft_masks,
+                    )
+                except FloatingPointError:
+                    found.append(None)
+                else:
+                    found.append(segments)
+        return found
 
     @torch.inference_mode()
     def logits(self, batch: ImageBatch, classes: ClassFeatures) -> SanOutput:

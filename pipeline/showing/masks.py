@@ -9,8 +9,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.showing.palette import Colour
 
-TINT = 0.45
-"""Share of a mask's colour in the pixels it covers; the rest is the image's."""
+TINT = 0.6
+"""Share of a mask's colour in the pixels it covers; the rest is the image in grey, so that the hue is the mask's."""
+
+LONG_TAGS = 10
+"""Regions, from the largest on, that get the longer tag; more would bury the picture."""
 
 _Box = tuple[float, float, float, float]
 
@@ -48,6 +51,8 @@ def draw(picture: Image.Image, regions: Sequence[Region], font_size: int) -> Ima
     pixels = np.asarray(picture).astype(np.float32)
     ordered = sorted(regions, key=lambda region: -region.share)
     stretched = [_stretch(region.mask, picture.size) for region in ordered]
+    covered = np.logical_or.reduce(stretched, axis=0) if stretched else np.zeros(pixels.shape[:2], bool)
+    pixels[covered] = np.asarray(picture.convert("L"), np.float32)[covered, None]
     for region, mask in zip(ordered, stretched, strict=True):
         pixels[mask] += (np.array(region.colour, np.float32) - pixels[mask]) * np.float32(TINT)
     for region, mask in zip(ordered, stretched, strict=True):
@@ -55,7 +60,7 @@ def draw(picture: Image.Image, regions: Sequence[Region], font_size: int) -> Ima
         inner = _eroded(mask, 2)
         pixels[mask & ~inner] = region.colour
         pixels[inner & ~_eroded(inner, 1)] = 255
-    drawn = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    drawn = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
     _tags(drawn, ordered, stretched, font_size)
     return drawn
 
@@ -92,11 +97,11 @@ def _tags(picture: Image.Image, regions: Sequence[Region], masks: Sequence[NDArr
     """Writes each region's tag at its heart, the shorter one where the longer would cover another, else none."""
     canvas, font = ImageDraw.Draw(picture), ImageFont.load_default(size=font_size)
     taken: list[_Box] = []
-    for region, mask in zip(regions, masks, strict=True):
+    for place, (region, mask) in enumerate(zip(regions, masks, strict=True)):
         heart = _heart(mask)
         if heart is None:
             continue
-        for text in (region.tag, region.short_tag):
+        for text in (region.tag, region.short_tag) if place < LONG_TAGS else (region.short_tag,):
             left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
             box = _free_box((right - left + 10, bottom - top + 8), heart, picture.size, taken) if text else None
             if box is not None:

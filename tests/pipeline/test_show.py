@@ -236,7 +236,7 @@ def test_masks_tint_what_they_cover_and_nothing_else():
     outside = np.ones((64, 64), bool)
     outside[16:48, 16:48] = False
     assert (drawn[outside] == 100).all()
-    assert drawn[20, 20].tolist() == [145, 55, 55]
+    assert drawn[20, 20].tolist() == [160, 40, 40]
     assert drawn[16, 30].tolist() == [200, 0, 0]
 
 

@@ -103,7 +103,10 @@ def _tags(picture: Image.Image, regions: Sequence[Region], masks: Sequence[NDArr
             continue
         for text in (region.tag, region.short_tag) if place < LONG_TAGS else (region.short_tag,):
             left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
-            box = _free_box((right - left + 10, bottom - top + 8), heart, picture.size, taken) if text else None
+            needed = (right - left + 10, bottom - top + 8)
+            # A tag would hide a mask of its own size: it then stands above or below.
+            offsets = (0.0, -1.2, 1.2) if mask.sum() > 2 * needed[0] * needed[1] else (-1.2, 1.2)
+            box = _free_box(needed, heart, offsets, picture.size, taken) if text else None
             if box is not None:
                 taken.append(box)
                 _tag(canvas, text, font, box, region.colour)
@@ -111,13 +114,17 @@ def _tags(picture: Image.Image, regions: Sequence[Region], masks: Sequence[NDArr
 
 
 def _free_box(
-    needed: tuple[float, float], heart: tuple[float, float], size: tuple[int, int], taken: Sequence[_Box]
+    needed: tuple[float, float],
+    heart: tuple[float, float],
+    offsets: Sequence[float],
+    size: tuple[int, int],
+    taken: Sequence[_Box],
 ) -> _Box | None:
-    """A place for a tag near the heart, inside the picture and clear of other tags."""
+    """A place for a tag near the heart (offsets are in heights of the tag), in the picture and clear of other tags."""
     width, height = needed
     if width > size[0] or height > size[1]:
         return None
-    for offset in (0.0, -1.1, 1.1):
+    for offset in offsets:
         x = min(max(heart[0] * size[0] - width / 2, 0), size[0] - width)
         y = min(max(heart[1] * size[1] + (offset - 0.5) * height, 0), size[1] - height)
         if all(x + width <= a or c <= x or y + height <= b or d <= y for a, b, c, d in taken):

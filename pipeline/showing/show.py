@@ -117,13 +117,13 @@ def _labels(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, i
         Entry(
             colour=region.colour,
             name=f"{number} {segment.name}",
-            values=(f"{segment.score:.2f}", f"{region.share:.1%}"),
+            values=(f"{segment.score:.2f}", _percent(region.share)),
         )
         for number, (segment, region) in enumerate(zip(segments, regions, strict=True), 1)
     ]
     if len(legend) > LEGEND_LINES:
         rest = regions[LEGEND_LINES - 1 :]
-        area = f"{sum(region.share for region in rest):.1%}"
+        area = _percent(sum(region.share for region in rest))
         legend = [*legend[: LEGEND_LINES - 1], Entry(colour=None, name=f"{len(rest)} more", values=("", area))]
     return Column(
         heading=f"labels: {len(segments)} segment{'' if len(segments) == 1 else 's'}",
@@ -146,7 +146,7 @@ def _truth(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, in
         )
         for vocab_id in ids[order][:LEGEND_LINES].tolist()
     ]
-    legend = [Entry(colour=region.colour, name=region.tag, values=(f"{region.share:.1%}",)) for region in regions]
+    legend = [Entry(colour=region.colour, name=region.tag, values=(_percent(region.share),)) for region in regions]
     if len(ids) > len(regions):
         legend.append(Entry(colour=None, name=f"{len(ids) - len(regions)} more"))
     legend.append(Entry(colour=None, name=f"{TRUTH_MEMBER}, ids of the vocabulary `scenes`"))
@@ -156,6 +156,10 @@ def _truth(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, in
 def _truth_name(vocab_id: int) -> str:
     known = scene_names()
     return known[vocab_id] if 0 <= vocab_id < len(known) else f"id {vocab_id}"
+
+
+def _percent(share: float) -> str:
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def _error(base: Image.Image, error: str) -> Image.Image:

@@ -177,12 +177,31 @@ def test_a_shard_chooses_too(out, shards):
         find(Output.of(str(out)), "000000003", shard="other.tar")
 
 
+def test_a_run_and_its_shard_may_be_in_an_object_store(shards):
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.put_file(str(shards[0]), "/bucket/scenes.tar")
+    shard = describe("memory://bucket/scenes.tar")
+    rows = to_table(shard.url, true_rows(shards[0], 0))
+    tables = {
+        f"labels/{shard.label_name}": rows,
+        "vocabulary": vocabulary_table.to_table(Vocabulary.load("scenes")),
+    }
+    for name, table in tables.items():
+        with store.open(f"/bucket/shown/{name}.parquet", "wb") as file:
+            pq.write_table(table, file)
+    found = find(Output.of("memory://bucket/shown"), "000000002")
+    assert found.notes == ()
+    assert np.array_equal(found.truth, scene(5, 2).class_map)
+
+
 def test_a_changed_shard_is_told_in_the_picture(out, tmp_path):
     moved = tmp_path / "moved"
     path = synthesize(moved, 1, SAMPLES, 5)[0]
     rows = true_rows(path, 0)
     synthesize(moved, 1, SAMPLES, 6)
-    label(path, out, [LabelRow(**{**{f: getattr(r, f) for f in LabelRow.__slots__}, "key": r.key}) for r in rows])
+    label(path, out, rows)
     assert "has changed since" in find(Output.of(str(out)), "000000000", shard=str(path)).notes[0]
 
 

@@ -30,6 +30,9 @@ test: lint ## Environment, lint, types, tests
 test-slow: $(READY) ## The tests that take minutes
 	@$(BIN)/pytest -m 'slow and not gpu' --timeout 1200
 
+bench: $(READY) ## Rates of the main parts on this machine
+	@$(BIN)/python -m tests.bench
+
 format: $(READY) ## Let ruff put the code in form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .

@@ -71,12 +71,14 @@ def general_segments(
     if not groups:
         return []
     leaders = list(groups)
-    segment_of = torch.full((len(queries) + 1,), -1)
+    segment_of = torch.full((len(queries) + 1,), -1, dtype=torch.int16)
     for segment, members in enumerate(groups.values()):
         segment_of[members] = segment
     labels = segment_of.to(winners.device)[winners]
-    masks = labels == torch.arange(len(groups), device=labels.device)[:, None, None]
-    covered = count(masks & own[leaders]).tolist()
+    masks = labels == torch.arange(len(groups), dtype=torch.int16, device=labels.device)[:, None, None]
+    for segment, (leader, members) in enumerate(groups.items()):
+        if len(members) > 1:
+            held[leader] = int(count((masks[segment] & own[leader])[None]))
     soft = quantised(logits[leaders], geometry.padded, geometry.size) if soft_masks else None
     numbers = queries.tolist()
     return [
@@ -85,11 +87,11 @@ def general_segments(
             classes[leader],
             own_masks[leader],
             encoded,
-            kept=pixels / own_masks[leader].area,
+            kept=held[leader] / own_masks[leader].area,
             mask_size=geometry.mask_size,
             mask_logits=None if soft is None else soft[index],
         )
-        for index, (leader, encoded, pixels) in enumerate(zip(leaders, encode_and_measure(masks), covered, strict=True))
+        for index, (leader, encoded) in enumerate(zip(leaders, encode_and_measure(masks), strict=True))
     ]
 
 

@@ -7,17 +7,24 @@ out of the choice and not made up for.
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from models.inference.statistics import class_scores
-from models.inference.upsample import Geometry, bands
+from models.inference.upsample import Geometry, band_rows, bands
 from models.masks.rle import encode_and_measure
 from models.segment import Segment
 
-CPU_SUM_ELEMENTS = 1 << 20
+CPU_SUM_ELEMENTS = 1 << 19
 """Elements of names x pixels that exist at once on a CPU."""
 
 GPU_SUM_ELEMENTS = 1 << 27
 """Elements of names x pixels that exist at once on an accelerator: 512 MB of float32."""
+
+TILE = 16
+"""Side of the tiles, in mask pixels, over which a name's sum is bounded: about a cell of the mask logits."""
+
+BOUND_SLACK = 1e-4
+"""A bound this much lower, relatively, still counts: far more than a float32 sum of a hundred products may be off."""
 
 LOWEST_LOGIT = -80.0
 """Mask logits are raised to this, sigmoid 2e-35, so that no pixel's sums are all zero in float32."""
@@ -30,9 +37,10 @@ def semantic_segments(mask_logits: Tensor, class_logits: Tensor, geometry: Geome
     and margin follow from the softmax of these. As the sum is linear in the mask probabilities, their means over each
     segment are enough: no sum of any other class is ever kept.
 
-    Memory beyond the masks' size: a band of the queries' masks and a chunk of names x pixels, both bounded whatever the
-    vocabulary; queries x names twice in float64 (34 MB for 21,000 names and 100 queries). Time: queries x names x
-    pixels multiplications.
+    Memory beyond the masks' size: a band of the queries' masks, a chunk of names x pixels, both bounded whatever the
+    vocabulary; names x tiles of one row of tiles (5 MB for 21,000 names and masks 1,024 wide); queries x names a few
+    times in float64 (17 MB each for 21,000 names and 100 queries). Time: queries x names x tiles multiplications, and
+    queries x pixels x those names that may be highest somewhere in a band.
 
     Args:
         mask_logits: [Q, h, w] at the model's stride, finite.
@@ -87,17 +95,60 @@ def _classify(mask_logits: Tensor, probabilities: Tensor, geometry: Geometry) ->
         probabilities: of the names, [N, Q].
         geometry: sizes.
     """
-    names, queries = probabilities.shape
+    rows_at_once = _rows(probabilities, geometry.mask_size[1])
     labels = torch.empty(geometry.mask_size, dtype=torch.int64, device=mask_logits.device)
-    totals = torch.zeros(names, queries, dtype=torch.float64, device=mask_logits.device)
-    pixels = max(1, _chunk(mask_logits.device) // names)
-    for rows, band in bands(mask_logits, geometry):
-        masks = band.clamp_min_(LOWEST_LOGIT).sigmoid_().flatten(1)
-        # max, not argmax: both name the first of equal ones, and max is five times faster on a CPU.
-        found = torch.cat([(probabilities @ part).max(0).indices for part in torch.split(masks, pixels, dim=1)])
+    totals = torch.zeros(probabilities.shape, dtype=torch.float64, device=mask_logits.device)
+    for rows, band in bands(mask_logits, geometry, rows_at_once):
+        masks = band.clamp_min_(LOWEST_LOGIT).sigmoid_()
+        ids = _candidates(probabilities, masks)
+        found = ids[_highest(probabilities[ids], masks.flatten(1))[1]]
         labels[rows] = found.view(-1, geometry.mask_size[1])
-        _add_by_class(totals, found, masks)
+        _add_by_class(totals, found, masks.flatten(1))
     return labels, totals
+
+
+def _rows(probabilities: Tensor, width: int) -> int:
+    """Rows of a band: whole tiles, few enough that the band's masks and names x tiles stay small."""
+    names, queries = probabilities.shape
+    by_masks = band_rows(queries, width, probabilities.device) // TILE
+    by_names = _chunk(probabilities.device) // (names * -(-width // TILE))
+    return TILE * max(1, min(by_masks, by_names))
+
+
+def _candidates(probabilities: Tensor, masks: Tensor) -> Tensor:
+    """Names that can have the highest sum at some pixel of a band; the others need not be summed at all.
+
+    Within a tile no sum exceeds what the highest mask probabilities of the tile give. A name whose bound is below what
+    some name surely reaches at every pixel of the tile is out. Mask logits are coarse, so that most tiles leave few.
+
+    Args:
+        probabilities: of the names, [N, Q].
+        masks: mask probabilities [Q, rows, W].
+
+    Returns:
+        int64 [C], ascending.
+    """
+    bounds = probabilities @ functional.max_pool2d(masks, TILE, ceil_mode=True).flatten(1)
+    likely = torch.bincount(bounds.max(0).indices, minlength=len(probabilities)).nonzero().squeeze(1)
+    reached = _highest(probabilities[likely], masks.flatten(1))[0].view(1, *masks.shape[1:])
+    surely = -functional.max_pool2d(-reached, TILE, ceil_mode=True).flatten()
+    return (bounds >= surely * (1 - BOUND_SLACK)).any(1).nonzero().squeeze(1)
+
+
+def _highest(probabilities: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest sum over queries at each pixel, and the row it is from, the first of equal ones.
+
+    Args:
+        probabilities: of some names, [C, Q].
+        masks: mask probabilities [Q, P].
+
+    Returns:
+        [P] and int64 [P].
+    """
+    pixels = max(1, _chunk(masks.device) // len(probabilities))
+    # max, not argmax: both name the first of equal ones, and max is five times faster on a CPU.
+    parts = [(probabilities @ part).max(0) for part in torch.split(masks, pixels, dim=1)]
+    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
 def _add_by_class(totals: Tensor, labels: Tensor, masks: Tensor) -> None:

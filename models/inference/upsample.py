@@ -61,12 +61,19 @@ def _axis(sizes: tuple[int, int, int, int], dtype: torch.dtype, device: torch.de
         return _Axis(weights.to(device, dtype), tuple(zip(first.tolist(), after.tolist(), strict=True)))
 
 
-def bands(logits: Tensor, geometry: Geometry) -> Iterator[tuple[slice, Tensor]]:
+def band_rows(queries: int, width: int, device: torch.device) -> int:
+    """Rows of a band of that many masks of that width: what a device works on well at once, and at least 1."""
+    elements = CPU_BAND_ELEMENTS if device.type == "cpu" else GPU_BAND_ELEMENTS
+    return max(1, elements // max(1, queries * width))
+
+
+def bands(logits: Tensor, geometry: Geometry, height: int | None = None) -> Iterator[tuple[slice, Tensor]]:
     """Full-size mask logits, some rows at a time, so that memory doesn't grow with the masks' height.
 
     Args:
         logits: float32 or float64 [K, h, w] at the model's stride, finite; K may be 0.
         geometry: the sizes.
+        height: rows of a band; `band_rows` by default.
 
     Yields:
         The band's rows as a slice of the mask height, and its logits [K, rows, mask width]: the caller's to overwrite.
@@ -74,8 +81,7 @@ def bands(logits: Tensor, geometry: Geometry) -> Iterator[tuple[slice, Tensor]]:
     tall, across = zip(logits.shape[1:], geometry.padded, geometry.size, geometry.mask_size, strict=True)
     rows, columns = (_axis(sizes, logits.dtype, logits.device) for sizes in (tall, across))
     wide = logits @ columns.weights.T
-    elements = CPU_BAND_ELEMENTS if logits.device.type == "cpu" else GPU_BAND_ELEMENTS
-    step = max(1, elements // max(1, len(logits) * geometry.mask_size[1]))
+    step = height or band_rows(len(logits), geometry.mask_size[1], logits.device)
     for start in range(0, geometry.mask_size[0], step):
         stop = min(start + step, geometry.mask_size[0])
         # Only the few rows of logits that this band is made from take part.

@@ -51,7 +51,10 @@ def semantic_segments(mask_logits: Tensor, class_logits: Tensor, geometry: Geome
     Returns:
         Segments in ascending order of vocabulary ids; query is -1, and mask_score, stability and kept are None.
     """
-    labels, totals = _classify(mask_logits, class_logits.softmax(1)[:, :-1].T.contiguous(), geometry)
+    names = class_logits.log_softmax(1)[:, :-1]
+    # A common factor changes no choice; this one keeps names from vanishing where background is all but certain.
+    weights = (names - names.max()).exp().T.contiguous()
+    labels, totals = _classify(mask_logits, weights, geometry)
     areas = torch.bincount(labels.flatten(), minlength=len(totals))
     present = areas.nonzero().squeeze(1)
     probabilities = class_logits.double().softmax(1)
@@ -92,7 +95,7 @@ def _classify(mask_logits: Tensor, probabilities: Tensor, geometry: Geometry) ->
 
     Args:
         mask_logits: [Q, h, w].
-        probabilities: of the names, [N, Q].
+        probabilities: of the names, [N, Q], times any common factor.
         geometry: sizes.
     """
     rows_at_once = _rows(probabilities, geometry.mask_size[1])

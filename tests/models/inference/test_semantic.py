@@ -93,6 +93,16 @@ def test_masks_that_vanish_in_float32_still_leave_finite_numbers() -> None:
     assert all(np.isfinite(segment.top_logits).all() and np.isfinite(segment.score) for segment in segments)
 
 
+def test_names_keep_their_pixels_where_background_is_all_but_certain() -> None:
+    case, faint = random_case(0), random_case(0)
+    case.class_logits[:, :-1] -= 30
+    faint.class_logits[:, :-1] -= 200
+    faint = Case(**{**faint.__dict__, "class_logits": faint.class_logits.float()})
+    expected = plain_semantic(case)
+    assert len(expected) >= 3
+    assert np.array_equal(label_map(label(faint)), plain_sums(case)[:-1].argmax(0))
+
+
 def test_a_large_vocabulary_stays_within_its_chunks() -> None:
     """21,000 names x 23 x 37 pixels would be 71 MB of float32; a chunk is 2 MB."""
     case = random_case(0, names=21_000, dtype=torch.float32)

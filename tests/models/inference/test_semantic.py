@@ -94,12 +94,11 @@ def test_masks_that_vanish_in_float32_still_leave_finite_numbers() -> None:
 
 
 def test_names_keep_their_pixels_where_background_is_all_but_certain() -> None:
-    case, faint = random_case(0), random_case(0)
+    case, faint = random_case(5), random_case(5)
     case.class_logits[:, :-1] -= 30
     faint.class_logits[:, :-1] -= 200
     faint = Case(**{**faint.__dict__, "class_logits": faint.class_logits.float()})
-    expected = plain_semantic(case)
-    assert len(expected) >= 3
+    assert len(plain_semantic(case)) >= 3
     assert np.array_equal(label_map(label(faint)), plain_sums(case)[:-1].argmax(0))
 
 

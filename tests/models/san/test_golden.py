@@ -74,6 +74,7 @@ def test_tiny16_equals_the_authors_numbers_in_float64():
 
 
 def test_vit_b16_equals_the_authors_numbers():
+    torch.set_num_threads(2)
     compare(run(GOLDEN / "B16.json"), "B16", 5e-5)
 
 
@@ -116,11 +117,3 @@ def test_any_set_of_that_form_runs(tmp_path, divisor):
     arrays = run(path)
     assert {name: list(arrays[name].shape) for name in shapes} == shapes
     assert all(np.isfinite(array).all() for array in arrays.values())
-
-
-@pytest.fixture(autouse=True)
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(2, before))
-    yield
-    torch.set_num_threads(before)

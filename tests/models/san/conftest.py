@@ -1,0 +1,12 @@
+"""One thread for models this small: more only wait for one another, above all beside other tests."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

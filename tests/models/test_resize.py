@@ -1,0 +1,47 @@
+"""The resize rule against the released evaluation's pixels (tests/data/golden/san/preproc.*)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.resize import ResizeRule, batch_of, mask_size
+from tests.golden_rule import image
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "san"
+SEED = 7
+STORED = slice(3, None, 16)
+"""Rows and columns of the resized image that the golden file keeps."""
+
+
+@pytest.mark.parametrize("shape", [(480, 641), (375, 500), (700, 333), (300, 1500), (640, 640)])
+def test_pixels_equal_the_released_evaluation(shape):
+    name = f"d2eval_{shape[0]}x{shape[1]}"
+    described = json.loads((GOLDEN / "preproc.json").read_text())[name]
+    resized = ResizeRule().apply(Image.fromarray(image(*shape, SEED)))
+    assert list(resized.shape) == described["out"]
+    assert resized.mean() == pytest.approx(described["mean"], abs=1e-9)
+    np.testing.assert_array_equal(resized[STORED, STORED], np.load(GOLDEN / "preproc.npz")[name])
+
+
+@pytest.mark.parametrize(("size", "padded"), [((640, 855), (640, 864)), ((1, 1), (32, 32)), ((64, 96), (64, 96))])
+def test_padding_goes_up_to_the_multiple(size, padded):
+    assert ResizeRule().padded(size) == padded
+
+
+def test_a_batch_holds_each_image_in_its_upper_left_corner():
+    rule = ResizeRule(short_side=20, long_side_cap=60, multiple=16)
+    images = [image(20, 30, 1), image(25, 20, 2)]
+    batch = batch_of(images, [(20, 30), (25, 20)], rule)
+    assert tuple(batch.pixels.shape) == (2, 3, 32, 32)
+    assert batch.sizes == ((20, 30), (25, 20))
+    for pixels, one in zip(batch.pixels, images, strict=True):
+        np.testing.assert_array_equal(pixels[:, : one.shape[0], : one.shape[1]].permute(1, 2, 0).numpy(), one)
+
+
+def test_masks_are_never_larger_than_the_image_nor_empty():
+    assert mask_size((100, 50), 1024) == (100, 50)
+    assert mask_size((4096, 2048), 1024) == (1024, 512)
+    assert mask_size((1, 5000), 1024) == (1, 1024)

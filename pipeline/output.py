@@ -3,11 +3,11 @@
 import json
 import posixpath
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pipeline.publish import is_local, publish_bytes, read_bytes
-from pipeline.urls import filesystem
+from models.errors import UsageError
+from pipeline.publish import is_local, names, publish_bytes, read_bytes
+from pipeline.urls import canonical, redact
 
 LABEL_SUFFIX = ".parquet"
 FAILED_SUFFIX = ".json"
@@ -23,7 +23,7 @@ class Output:
     @classmethod
     def of(cls, url: str) -> "Output":
         """OUT as a user names it."""
-        return cls(str(Path(url.removeprefix("file://")).absolute()) if is_local(url) else url.rstrip("/"))
+        return cls(canonical(url) if is_local(url) else url.rstrip("/"))
 
     @property
     def run(self) -> str:
@@ -45,6 +45,11 @@ class Output:
         """The folder of label files."""
         return self._join("labels")
 
+    @property
+    def parts(self) -> str:
+        """The folder of ledger parts, which exists while a job runs."""
+        return self._join("ledger-parts")
+
     def label(self, name: str) -> str:
         """The label file of the shard with this label name."""
         return self._join("labels", name + LABEL_SUFFIX)
@@ -63,42 +68,43 @@ class Output:
 
     def done(self) -> set[str]:
         """Label names of all done shards, by one listing."""
-        return {path.removesuffix(LABEL_SUFFIX) for path in self._names("labels") if path.endswith(LABEL_SUFFIX)}
+        return {path.removesuffix(LABEL_SUFFIX) for path in names(self.labels) if path.endswith(LABEL_SUFFIX)}
 
     def failures(self) -> set[str]:
         """Label names of all shards with a failure on record, by one listing."""
-        return {path.removesuffix(FAILED_SUFFIX) for path in self._names("failed") if path.endswith(FAILED_SUFFIX)}
+        return {
+            path.removesuffix(FAILED_SUFFIX) for path in names(self._join("failed")) if path.endswith(FAILED_SUFFIX)
+        }
 
     def ledger_parts(self) -> list[str]:
         """URLs of the ledger's parts, oldest first."""
-        return [self._join("ledger-parts", name) for name in sorted(self._names("ledger-parts"))]
+        return [self._join("ledger-parts", name) for name in sorted(names(self._join("ledger-parts")))]
 
     def manifest_parts(self) -> list[str]:
         """URLs of the manifest's parts, oldest first."""
-        return [self._join("manifest", name) for name in sorted(self._names("manifest"))]
+        return [self._join("manifest", name) for name in sorted(names(self._join("manifest")))]
 
     def read_json(self, url: str) -> dict[str, Any] | None:
-        """A JSON object below OUT; None if it isn't there."""
+        """A JSON object below OUT; None if it isn't there.
+
+        Raises:
+            UsageError: what stands there is no JSON object.
+            OutputError: it can't be read.
+        """
         data = read_bytes(url)
         if data is None:
             return None
-        value = json.loads(data)
-        assert isinstance(value, dict), f"{url} isn't a JSON object"
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise UsageError(f"{redact(url)}: damaged, expected a JSON object. Restore it from a copy, or remove it.")
         return value
 
     def write_json(self, url: str, value: dict[str, Any]) -> None:
         """Put a JSON object below OUT, all at once."""
         publish_bytes(json.dumps(value, indent=2, sort_keys=True).encode() + b"\n", url)
-
-    def _names(self, folder: str) -> list[str]:
-        fs, path = filesystem(self._join(folder))
-        try:
-            # A fresh listing: a store's client may remember one from before this run wrote.
-            fs.invalidate_cache(path)
-            names = [posixpath.basename(entry) for entry in fs.ls(path, detail=False)]
-        except FileNotFoundError:
-            return []
-        return [name for name in names if name and not name.startswith(".")]
 
     def _join(self, *parts: str) -> str:
         return posixpath.join(self.url, *parts)

@@ -4,66 +4,120 @@ import contextlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.urls import filesystem
+from models.errors import EnvironmentFailure, UsageError
+from pipeline.urls import canonical, filesystem, redact
+
+
+class OutputError(EnvironmentFailure):
+    """A place below OUT can't be read or written: no permission, no space, a store that doesn't answer."""
 
 
 def is_local(url: str) -> bool:
     """Whether a URL names a place on this machine's file systems."""
-    return "://" not in url or url.startswith(("file://", "local://"))
+    return canonical(url).startswith("/")
 
 
 def publish(local: Path, url: str) -> None:
     """Put a whole local file at `url`; a reader sees the old file or the new one, never a part.
 
     Raises:
-        OSError: the place can't be written (FileNotFoundError, PermissionError, no space left).
+        OutputError: the place can't be written.
     """
     fs, path = filesystem(url)
-    if not is_local(url):
-        fs.put_file(str(local), path)
-        return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # The copy stands beside its place, so that the rename never crosses file systems; no reader's glob takes its name.
-    waiting = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        shutil.copyfile(local, waiting)
-        with waiting.open("rb") as file:
-            os.fsync(file.fileno())
-        waiting.replace(target)
-    finally:
-        waiting.unlink(missing_ok=True)
+    with _told(url, "written"):
+        if not is_local(url):
+            fs.put_file(str(local), path)
+            return
+        with _waiting(Path(path)) as copy:
+            shutil.copyfile(local, copy)
 
 
 def publish_bytes(data: bytes, url: str) -> None:
     """Put a small file at `url` all at once (see `publish`)."""
     fs, path = filesystem(url)
-    if not is_local(url):
-        fs.pipe_file(path, data)
-        return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    waiting = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        waiting.write_bytes(data)
-        waiting.replace(target)
-    finally:
-        waiting.unlink(missing_ok=True)
+    with _told(url, "written"):
+        if not is_local(url):
+            fs.pipe_file(path, data)
+            return
+        with _waiting(Path(path)) as copy:
+            copy.write_bytes(data)
 
 
 def remove(url: str) -> None:
-    """Remove a file; one that isn't there is fine."""
+    """Remove a file; one that isn't there is fine.
+
+    Raises:
+        OutputError: it can't be removed.
+    """
     fs, path = filesystem(url)
-    with contextlib.suppress(FileNotFoundError):
+    with _told(url, "removed"), contextlib.suppress(FileNotFoundError):
         fs.rm_file(path)
 
 
+def remove_folder(url: str) -> None:
+    """Remove a folder that has become empty; stores have none, and one that isn't empty stays."""
+    if is_local(url):
+        with contextlib.suppress(OSError):
+            Path(filesystem(url)[1]).rmdir()
+
+
 def read_bytes(url: str) -> bytes | None:
-    """A small file's bytes, None if it isn't there."""
+    """A small file's bytes, None if it isn't there.
+
+    Raises:
+        OutputError: it can't be read.
+    """
     fs, path = filesystem(url)
+    with _told(url, "read"):
+        try:
+            return bytes(fs.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+
+def names(url: str) -> list[str]:
+    """Names of what stands in a folder, hidden files left out; none if the folder isn't there.
+
+    Raises:
+        OutputError: it can't be listed.
+    """
+    fs, path = filesystem(url)
+    with _told(url, "listed"):
+        try:
+            # A fresh listing: a store's client may remember one from before this run wrote.
+            fs.invalidate_cache(path)
+            entries = fs.ls(path, detail=False)
+        except FileNotFoundError:
+            return []
+    found = (str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
+    return [name for name in found if name and not name.startswith(".")]
+
+
+@contextlib.contextmanager
+def _waiting(target: Path) -> Iterator[Path]:
+    """A path beside `target`, so that the rename never crosses file systems; no reader's glob takes its name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Short, whatever the target's name: a file system may cut names at 255 bytes.
+    copy = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        return bytes(fs.cat_file(path))
-    except FileNotFoundError:
-        return None
+        yield copy
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+        copy.replace(target)
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told(url: str, what: str) -> Iterator[None]:
+    """Stores' drivers raise errors of many kinds; all leave as one that says which place it was."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        said = redact(" ".join(str(error).split()))[:300]
+        raise OutputError(f"{redact(url)} can't be {what}: {type(error).__name__}: {said}") from error

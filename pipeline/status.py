@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline import ledger, manifest
 from pipeline.ledger import LedgerRow
 from pipeline.output import Output
-from pipeline.publish import remove
+from pipeline.publish import remove, remove_folder
 from pipeline.table.footer import FooterError, check_file
 from pipeline.urls import filesystem
 
@@ -106,6 +106,8 @@ def settle(output: Output) -> Status:
     ledger.write(now.rows, output.ledger)
     for part in parts:
         remove(part)
+    if parts:
+        remove_folder(output.parts)
     return now
 
 

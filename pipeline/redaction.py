@@ -2,10 +2,11 @@
 
 import re
 
-PASSWORD = re.compile(r"(?<=://)[^\s/@:]*:(?!\d{1,5}(?:/|$))[^\s'\"]*@")
-"""`user:password@` of a URL. A password may hold `/` (AWS secrets do), so it ends at the last @; a port is none."""
+PASSWORD = re.compile(r"(?<=://)[^\s/@:]{0,200}:(?!\d{1,5}(?:/|$))[^\s'\"]{0,1000}@")
+"""`user:password@` of a URL. A password may hold `/` (AWS secrets do), so it ends at the last @; a port is none.
+Lengths are bounded, or hostile text would cost the square of its own."""
 
-USER = re.compile(r"(?<=://)[^\s/@:'\"]*@")
+USER = re.compile(r"(?<=://)[^\s/@:'\"]{0,200}@")
 """`user@` of a URL."""
 
 _PUBLIC_USER = re.compile(rf"(?i)(?<!abfs://)(?<!abfss://)(?<!az://)(?<!adl://){USER.pattern}")

@@ -64,7 +64,9 @@ def describe(source: str) -> Shard:
         # Listings are cached by fsspec; what was true when the glob was listed may not be now.
         fs.invalidate_cache(fs._parent(inside))
         info = fs.info(inside)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if _unreachable(error):
+            raise _unanswered(source, error) from error
         return _absent(source)
     except Exception as error:
         raise _unanswered(source, error) from error
@@ -160,8 +162,15 @@ def _etag(info: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _unreachable(error: FileNotFoundError) -> bool:
+    """Whether the store never said that the object is missing: fsspec's http says so of every failure."""
+    cause = error.__cause__
+    status = getattr(cause, "status", None)
+    return isinstance(cause, OSError | TimeoutError) or (isinstance(status, int) and status not in (404, 410))
+
+
 def _unanswered(source: str, error: Exception) -> EnvironmentFailure:
-    said = redact(" ".join(str(error).split()))[:300]
+    said = redact(" ".join(str(error.__cause__ or error).split()))[:300]
     return EnvironmentFailure(
         f"{redact(source)!r} could not be looked up ({type(error).__name__}: {said}). Check credentials and network."
     )

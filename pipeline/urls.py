@@ -189,7 +189,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
         earlier = given.setdefault(url, source)
         if _identity(earlier) != _identity(source):
             raise UsageError(
-                f"{_distinct(earlier)!r} and {_distinct(source)!r}: two inputs that differ in credentials or query alone "
+                f"{_distinct(earlier)!r} and {_distinct(source)!r}: two inputs, alike but for credentials or query, "
                 f"share the name {url}. Name one of them."
             )
     return list(given.values())
@@ -197,13 +197,12 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
 def _identity(source: str) -> str:
     """What must be equal for two sources of one canonical URL to be the same input: credentials and query too."""
-    scheme = _scheme(source)
-    if scheme is None:
-        return source
-    rest = source.split("://", 1)[1]
     bare = canonical(source)
-    # The host's case is no difference; all else that canonical() took away is.
-    return f"{bare} {rest.lower() if rest.lower() == bare.split('://', 1)[1].lower() else rest}"
+    if "://" not in source:
+        return bare
+    # What canonical() took away, but for the scheme's and the host's case, which are no difference.
+    given, kept = source.split("://", 1)[1], bare.split("://", 1)[1]
+    return bare if given.lower() == kept.lower() else f"{bare} {given}"
 
 
 def _distinct(source: str) -> str:

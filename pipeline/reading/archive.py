@@ -92,13 +92,16 @@ def check_archive(path: Path, limits: ReadLimits) -> ArchiveReport:
 
     Raises:
         ShardError: empty, not_tar, compressed, bad_header, sparse, member_too_large, too_many_members, trailing_data;
-            truncated unless `limits.keep_truncated`.
+            truncated unless `limits.keep_truncated`; read, if the disk or its permissions fail.
 
     Source: POSIX.1-2001 pax; GNU tar manual, "Basic Tar Format".
     """
-    with path.open("rb", buffering=0) as file:
-        walk = _Walk(file.fileno(), os.fstat(file.fileno()).st_size, limits)
-        entries = tuple(walk.members())
+    try:
+        with path.open("rb", buffering=0) as file:
+            walk = _Walk(file.fileno(), os.fstat(file.fileno()).st_size, limits)
+            entries = tuple(walk.members())
+    except OSError as error:
+        raise ShardError("read", f"{type(error).__name__}: {error.strerror}") from error
     if walk.truncated and not limits.keep_truncated:
         raise ShardError(
             "truncated",

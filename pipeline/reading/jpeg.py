@@ -17,8 +17,8 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _SOS, _EOI = 0xDA, 0xD9
 _ALONE = (0x01, *range(0xD0, 0xD9))
-_FILLER = b"\x55" * 64
-"""Entropy-coded data that means something, and not zeros."""
+_FILLER = b"\x55" * 64 + b"".join(b"\xff" + bytes([marker]) + b"\x55" * 32 for marker in range(0xD0, 0xD8))
+"""Entropy-coded data that means something and not zeros, and then the same after each restart marker."""
 
 
 @dataclass(frozen=True, slots=True)

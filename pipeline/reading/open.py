@@ -37,8 +37,7 @@ def open_shard(shard: Shard, scratch: Path, limits: ReadLimits, *, extra: Collec
         extra: extensions of members to read beyond image and caption.
 
     Raises:
-        ShardError: the shard cannot be had, or is not an archive that may be read.
-        EnvironmentFailure: the scratch disk is full.
+        ShardError: the shard cannot be had, or is not an archive that may be read. Taking samples raises it too.
     """
     with spooled(shard, scratch) as path:
         report = check_archive(path, limits)

@@ -72,7 +72,7 @@ def read_samples(
         extra: extensions, in lower case, of members to read beyond image and caption, such as `seg.png`.
 
     Raises:
-        ShardError: changed, if the file is shorter than it was when it was checked.
+        ShardError: changed, if the file is shorter than when it was checked; read, if the disk fails.
     """
     groups = group(report.entries)
     if report.partial:
@@ -153,12 +153,15 @@ def _read(descriptor: int, found: _Group, index: int, limits: ReadLimits, extra:
 
 
 def _body(descriptor: int, member: Member) -> bytes:
-    data = os.pread(descriptor, member.size, member.offset)
+    data = b""
     while len(data) < member.size:  # one call reads 2 GB at most
-        more = os.pread(descriptor, member.size - len(data), member.offset + len(data))
+        try:
+            more = os.pread(descriptor, member.size - len(data), member.offset + len(data))
+        except OSError as error:
+            raise ShardError("read", f"{type(error).__name__}: {error.strerror}") from error
         if not more:
             raise ShardError("changed", f"{member.name[:80]!r} is no longer whole: the file was cut while it was read")
-        data += more
+        data = data + more if data else more
     return data
 
 

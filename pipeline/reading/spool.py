@@ -25,8 +25,7 @@ def spooled(shard: Shard, scratch: Path) -> Iterator[Path]:
     size, asked for after the download: an object that was replaced meanwhile is seen too.
 
     Raises:
-        ShardError: missing, read, size_mismatch, changed.
-        EnvironmentFailure: the scratch disk is full.
+        ShardError: missing, read, size_mismatch, changed; disk if the scratch disk is full.
     """
     if shard.missing:
         raise ShardError("missing", f"{shard.url} does not exist")
@@ -67,9 +66,7 @@ def _compare(shard: Shard, now: Shard, path: Path) -> None:
 def _make_room(shard: Shard, scratch: Path) -> None:
     free = shutil.disk_usage(scratch).free
     if shard.size is not None and shard.size + SPARE_BYTES > free:
-        raise EnvironmentFailure(
-            f"--scratch {str(scratch)!r}: {free:,} bytes free and {shard.url} has {shard.size:,}. Make room."
-        )
+        raise ShardError("disk", f"--scratch {scratch}: {free:,} bytes free, the shard has {shard.size:,}. Make room")
 
 
 def _download(shard: Shard, copy: Path) -> None:
@@ -82,5 +79,5 @@ def _download(shard: Shard, copy: Path) -> None:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise EnvironmentFailure(f"--scratch {str(copy.parent)!r} is full. Make room or name another.") from error
+            raise ShardError("disk", f"--scratch {copy.parent}: {error.strerror}. Make room") from error
         raise ShardError("read", f"{type(error).__name__}: {error}") from error

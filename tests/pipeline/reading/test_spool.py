@@ -1,0 +1,106 @@
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.reading.errors import ShardError
+from pipeline.reading.spool import spooled
+from pipeline.shard import Shard, describe
+from tests.object_store import ObjectStore, s3_server
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[ObjectStore]:
+    with s3_server() as store:
+        yield store
+
+
+def fails(shard: Shard, scratch: Path) -> ShardError:
+    with pytest.raises(ShardError) as raised, spooled(shard, scratch):
+        pass
+    assert list(scratch.iterdir()) == []
+    return raised.value
+
+
+def test_a_local_shard_is_used_where_it_lies(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(b"abc")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with spooled(describe(str(path)), scratch) as there:
+        assert there == path
+        assert list(scratch.iterdir()) == []
+    assert path.exists()
+
+
+def test_a_local_shard_that_moved_on_is_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(b"abc")
+    shard = describe(str(path))
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ShardError, match=r"^changed"), spooled(shard, tmp_path):
+        pass
+    path.unlink()
+    with pytest.raises(ShardError, match=r"^missing"), spooled(shard, tmp_path):
+        pass
+
+
+def test_a_missing_shard_is_a_failed_one(tmp_path: Path) -> None:
+    assert fails(describe(str(tmp_path / "gone.tar")), tmp_path).reason == "missing"
+
+
+def test_an_object_is_there_while_it_is_used_and_gone_after(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = describe(s3.put("a.tar", b"x" * 100_000))
+    with spooled(shard, tmp_path) as path:
+        assert path.read_bytes() == b"x" * 100_000
+        assert path.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_copy_is_gone_when_its_use_fails(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = describe(s3.put("b.tar", b"x"))
+    with pytest.raises(ZeroDivisionError), spooled(shard, tmp_path):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_that_ends_early_is_noticed(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = describe(s3.put("short.tar", b"x" * 5000))
+    s3.cut["short.tar"] = 4096
+    error = fails(shard, tmp_path)
+    assert error.reason == "size_mismatch"
+    assert "4,096" in error.detail
+    assert "5,000" in error.detail
+
+
+def test_an_object_replaced_since_it_was_listed_is_changed(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = describe(s3.put("c.tar", b"old"))
+    s3.put("c.tar", b"new")
+    assert fails(shard, tmp_path).reason == "changed"
+
+
+def test_an_object_replaced_while_it_is_read_is_changed(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = describe(s3.put("d.tar", b"old"))
+    s3.replaced["d.tar"] = b"new"
+    assert fails(shard, tmp_path).reason == "changed"
+
+
+def test_an_object_deleted_since_it_was_listed_is_missing(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = describe(s3.put("e.tar", b"old"))
+    del s3.objects["e.tar"]
+    assert fails(shard, tmp_path).reason == "missing"
+
+
+def test_a_refused_object_is_a_failed_shard(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = describe(s3.put("f.tar", b"x"))
+    s3.refused.add("f.tar")
+    assert fails(shard, tmp_path).reason == "read"
+
+
+def test_a_shard_larger_than_the_disk_is_not_begun(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = dataclasses.replace(describe(s3.put("g.tar", b"x")), size=2**60)
+    before = len(s3.requests)
+    assert fails(shard, tmp_path).reason == "disk"
+    assert len(s3.requests) == before

@@ -1,0 +1,111 @@
+"""The segmenter: bytes to input, arithmetic types, text, and segments of whole batches."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from plain_san import tiny16
+
+from models import ClassFeatures, GeneralInference, QueriesInference, SemanticInference, Vocabulary, zoo
+from models.resize import batch_of
+from models.san.segmenter import CLIP_MEAN, CLIP_STD
+from models.segmenter import Segmenter
+from pipeline.synthesis.scene import scene
+from tests.golden_rule import image
+
+VOCABULARY = Vocabulary.of(["person", "dining table", "sky", "grass"])
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Segmenter:
+    return zoo.load("san-tiny", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def batch():
+    images = [image(128, 176, 1), image(128, 170, 2), image(120, 176, 3)]
+    return batch_of(images, [(128, 176), (64, 85), (240, 352)], zoo.MODELS["san-tiny"].rule)
+
+
+def test_input_is_normalised_first_and_padded_with_zeros_after():
+    segmenter = tiny16()
+    pixels = torch.from_numpy(image(64, 96, 1)).permute(2, 0, 1)[None]
+    images = segmenter.normalised(pixels, [(50, 70)])
+    expected = (pixels[0, :, 10, 20].double() - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
+    assert torch.allclose(images[0, :, 10, 20].double(), expected, atol=1e-6)
+    assert not images[0, :, 50:].any()
+    assert not images[0, :, :, 70:].any()
+    assert images[0, :, 49, 69].all()
+
+
+def test_bytes_in_the_padding_mean_nothing(tiny, batch):
+    classes = tiny.classes(VOCABULARY)
+    noisy = batch.pixels.clone()
+    noisy[1, :, :, 170:] = 255
+    noisy[2, :, 120:] = 77
+    before, after = tiny.logits(batch, classes), tiny.logits(dataclasses.replace(batch, pixels=noisy), classes)
+    assert torch.equal(before.mask_logits, after.mask_logits)
+    assert torch.equal(before.class_logits, after.class_logits)
+
+
+@pytest.mark.parametrize("form", [GeneralInference(score_threshold=0.1, overlap_threshold=0.0), SemanticInference(),
+                                  QueriesInference(score_threshold=0.1)])  # fmt: skip
+def test_segments_have_the_size_asked_for(tiny, batch, form):
+    found = tiny.segment(batch, tiny.classes(VOCABULARY), form, top_k=2)
+    assert len(found) == 3
+    for segments, size in zip(found, batch.mask_sizes, strict=True):
+        assert segments
+        for segment in segments:
+            assert segment.mask.shape == size
+            assert segment.mask.sum() == segment.area > 0
+            assert len(segment.top_ids) == 2
+
+
+def test_an_image_of_pil_is_labeled_in_one_call(tiny):
+    segments = tiny(Image.fromarray(image(90, 60, 4)).convert("L"), VOCABULARY, SemanticInference(), mask_side=45)
+    assert sum(segment.area for segment in segments) == 45 * 30
+
+
+def test_images_without_finite_numbers_are_none(batch):
+    broken = zoo.load("san-tiny", device="cpu")
+    classes = broken.classes(VOCABULARY)
+    with torch.no_grad():
+        broken.model.ov_classifier.bg_embed.fill_(float("nan"))
+    assert broken.segment(batch, classes, GeneralInference()) == [None, None, None]
+    with pytest.raises(FloatingPointError):
+        broken(Image.fromarray(image(128, 128, 1)), classes)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-4), ("bfloat16", 0.2)])
+def test_types_of_arithmetic_agree_with_float32(batch, dtype, tolerance):
+    state = tiny16().model.state_dict()
+    config = tiny16().model.config
+    exact, other = zoo.build(config, state), zoo.build(config, state, dtype=dtype)
+    classes = exact.classes(VOCABULARY)
+    whole = batch_of([image(128, 160, 1)], [(128, 160)], exact.rule)
+    one, two = exact.logits(whole, classes), other.logits(whole, classes)
+    assert two.mask_logits.dtype == two.class_logits.dtype == (torch.float64 if dtype == "float64" else torch.float32)
+    for mine, theirs in ((two.mask_logits, one.mask_logits), (two.class_logits, one.class_logits)):
+        assert (mine - theirs).abs().max() <= tolerance * theirs.abs().max()
+    assert other.encode_text(VOCABULARY, ["a {}."]).dtype == torch.float32
+
+
+def test_synonyms_are_averaged_into_one_feature(tiny):
+    entry = VOCABULARY[0]
+    both = Vocabulary((dataclasses.replace(entry, synonyms=("human",)),))
+    alone = tiny.encode_text(Vocabulary.of(["person", "human"]), ["a {}."])
+    expected = torch.nn.functional.normalize(alone.mean(dim=0), dim=0)
+    assert torch.allclose(tiny.encode_text(both, ["a {}."])[0], expected, atol=1e-6)
+
+
+def test_the_default_form_finds_three_segments_in_a_picture(tiny):
+    """What untrained weights say means nothing, but tables made with them must hold something to count."""
+    images = [scene(0, i).image for i in range(16)]
+    classes = tiny.classes(Vocabulary.load("scenes"))
+    whole = batch_of(images, [(128, 128)] * 16, tiny.rule)
+    found = tiny.segment(whole, classes, GeneralInference())
+    assert sum(map(len, found)) / 16 >= 3
+    assert isinstance(classes, ClassFeatures)
+    assert np.isfinite([segment.score for segments in found for segment in segments]).all()

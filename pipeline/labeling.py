@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from models.errors import EnvironmentFailure
+from models.errors import EnvironmentFailure, UsageError
 from models.resize import ResizeRule, mask_size
 from models.segment import Segment
 from pipeline.batching import Batcher, Prepared, to_batch
@@ -26,7 +26,7 @@ from pipeline.counts import Counts, Tally
 from pipeline.ledger import PHASES, LedgerRow
 from pipeline.model_thread import Labeled, ModelThread
 from pipeline.output import Output
-from pipeline.publish import publish, remove
+from pipeline.publish import OutputError, publish, remove
 from pipeline.reading.errors import SampleError, ShardError
 from pipeline.reading.images import decode
 from pipeline.reading.open import OpenShard, open_shard
@@ -122,9 +122,9 @@ def label_shard(shard: Shard, labeler: Labeler) -> LedgerRow:
         row = replace(row, error=str(failure))
     try:
         return _recorded(row, shard, labeler.output)
-    except OSError:
-        # The ledger still tells; only the file in failed/ is not there, and the log says why.
-        _log.exception("shard %s: failed/ can't be written", shard.url)
+    except (OutputError, UsageError):
+        # The ledger still tells; only what stands in failed/ is not right, and the log says why.
+        _log.exception("shard %s: failed/ can't be brought up to date", shard.url)
         return row
 
 
@@ -248,7 +248,8 @@ def _recorded(row: LedgerRow, shard: Shard, output: Output) -> LedgerRow:
     url = output.failed(shard.label_name)
     before = output.read_json(url)
     if before is not None:
-        row = replace(row, attempts=row.attempts + int(before["attempts"]))
+        attempts = before.get("attempts")
+        row = replace(row, attempts=row.attempts + (attempts if isinstance(attempts, int) else 0))
     if row.state == "failed":
         record = row.to_record()
         record["started"] = row.started.isoformat() if row.started else None
@@ -264,10 +265,11 @@ def _failure(error: Exception) -> ShardError:
         return error
     if isinstance(error, torch.AcceleratorError):
         return ShardError("device", str(error))
-    if isinstance(error, EnvironmentFailure) or (
-        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    ):
+    if isinstance(error, OutputError):
+        cause = error.__cause__
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        return ShardError("disk" if full else "publish", str(error))
+    if isinstance(error, EnvironmentFailure | OSError):
+        # Shards and OUT have errors of their own; what is left is scratch.
         return ShardError("disk", str(error))
-    if isinstance(error, OSError):
-        return ShardError("publish", str(error))
     return ShardError("internal", f"{type(error).__name__}: {error}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.errors import UsageError
+from models.errors import EnvironmentFailure, UsageError
 from pipeline.config import ReplicaConfig
 
 CPU_BATCH = 8
@@ -59,9 +59,12 @@ def place(nodes: Sequence[Node], replica: ReplicaConfig, *, device: str) -> Plac
 
     Raises:
         UsageError: a GPU was asked for and there is none; or replicas would take every CPU, so that the tasks that feed
-            them could never start (a CPU must stay free for them).
+            them could never start (a CPU must stay free for them), or don't fit on the machines.
+        EnvironmentFailure: the cluster has no CPUs.
     """
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    if cpus == 0:
+        raise EnvironmentFailure("the cluster has no machine with CPUs to label on. Start one, or wait until it is up.")
     if device == "cuda" and gpus == 0:
         raise UsageError("--device cuda: this cluster has no GPU. Use --device cpu, or run where there is one.")
     on_gpu = device != "cpu" and gpus > 0
@@ -73,12 +76,21 @@ def place(nodes: Sequence[Node], replica: ReplicaConfig, *, device: str) -> Plac
     elif on_gpu:
         each = max(1, min((node.cpus - 1) // node.gpus for node in nodes if node.gpus))
     else:
-        each = max(1, min((cpus - 1) // most, max(node.cpus for node in nodes) - 1))
-    if least * each >= cpus or each > max(node.cpus for node in nodes):
+        # The most with which all replicas fit and one CPU stays free; where nothing fits, what is refused below.
+        largest = max(node.cpus for node in nodes)
+        each = next((n for n in range(largest - 1, 0, -1) if most <= _fitting(nodes, n) and most * n < cpus), 1)
+    fitting = _fitting(nodes, each, on_gpu=on_gpu)
+    if least * each >= cpus or least > fitting:
         asked = f"--replicas {least} --cpus-per-replica {each}"
         raise UsageError(
-            f"{asked}: takes {least * each} of {cpus} CPUs (largest machine: {max(node.cpus for node in nodes)}), and "
-            "one must stay free to feed the replicas. Ask for fewer replicas or fewer CPUs for each."
+            f"{asked}: takes {least * each} of {cpus} CPUs (largest machine: {max(node.cpus for node in nodes)}; "
+            f"{fitting} such replicas fit), and one must stay free to feed the replicas. "
+            "Ask for fewer replicas or fewer CPUs for each."
         )
     batch_size = replica.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
     return Placement(least=least, most=most, cpus=each, gpus=int(on_gpu), batch_size=batch_size)
+
+
+def _fitting(nodes: Sequence[Node], each: int, *, on_gpu: bool = False) -> int:
+    """How many replicas of so many CPUs (and of one GPU) the machines hold; one never spans two."""
+    return sum(min(node.cpus // each, node.gpus) if on_gpu else node.cpus // each for node in nodes)

@@ -89,6 +89,18 @@ class Identity:
             if mine.get(name) != recorded.get(name)
         ]
 
+    def refuse(self, recorded: dict[str, Any], output: Output) -> None:
+        """Hold this identity against the one that OUT's run.json records.
+
+        Raises:
+            UsageError: they differ; the text names the fields.
+        """
+        if differing := self.differences(recorded):
+            raise UsageError(
+                f"--output {redact(output.url)}: holds another run ({'; '.join(differing)}). "
+                "Give the same settings to resume it, or another --output."
+            )
+
 
 def identity(
     config: LabelConfig, *, rule: ResizeRule, weights: str, vocabulary: str, templates: str, text_features: str
@@ -124,16 +136,13 @@ def record(output: Output, run: Identity, config: LabelConfig) -> None:
     """
     recorded = read(output)
     if recorded is not None:
-        differing = run.differences(recorded["identity"])
-        if differing:
-            raise UsageError(
-                f"--output {redact(output.url)}: holds another run ({'; '.join(differing)}). "
-                "Give the same settings to resume it, or another --output."
-            )
+        run.refuse(recorded["identity"], output)
         return
     started = datetime.now(UTC).isoformat(timespec="seconds")
     settings = json.loads(json.dumps(asdict(config), default=str))
-    settings["model"]["weights"] = None if config.model.weights is None else redact(config.model.weights)
+    for group, option in (("model", "weights"), ("vocabulary", "vocab"), ("vocabulary", "templates")):
+        if (named := settings[group][option]) is not None:
+            settings[group][option] = redact(named)
     output.write_json(
         output.run,
         {

@@ -84,9 +84,14 @@ def verify(output: Output, *, deep: bool = False) -> Verification:
                 problems.append(Problem(file=file, text=f"{error}. Remove it and run the same `label` again"))
                 continue
             checked = _Checker(footer, deep=deep)
-            with pq.ParquetFile(source) as parquet:
-                for batch in parquet.iter_batches(256, columns=_SCALARS + (["masks"] if deep else [])):
-                    checked.add(batch.to_pylist())
+            try:
+                with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
+                    for batch in parquet.iter_batches(256, columns=_SCALARS + (["masks"] if deep else [])):
+                        checked.add(batch.to_pylist())
+            except (OSError, ValueError) as error:
+                said = " ".join(str(error).split())[:200]
+                problems.append(Problem(file=file, text=f"damaged: {said}. Remove it and run the same `label` again"))
+                continue
         rows += checked.rows
         masks += checked.masks
         found = [*checked.problems(), *_against_ledger(footer, row, fingerprint)]
@@ -151,10 +156,11 @@ class _Checker:
 
     def _decode(self, row: dict[str, Any]) -> None:
         size = (row["mask_height"], row["mask_width"])
-        if len(row["masks"]) != len(row["segments"]):
-            self._wrong.append(f"row {self.rows} has {len(row['segments'])} segments and {len(row['masks'])} masks")
+        if len(row["masks"] or ()) != len(row["segments"]) or None in size:
+            masks = len(row["masks"] or ())
+            self._wrong.append(f"row {self.rows} has {len(row['segments'])} segments and {masks} masks of size {size}")
             return
-        for position, (segment, encoded) in enumerate(zip(row["segments"], row["masks"], strict=True)):
+        for position, (segment, encoded) in enumerate(zip(row["segments"], row["masks"] or (), strict=True)):
             self.masks += 1
             try:
                 mask = rle.decode(encoded, size)

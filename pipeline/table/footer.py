@@ -63,7 +63,7 @@ class Footer:
             if version != SCHEMA_VERSION:
                 raise FooterError(f"schema version {version}, this maskmill reads {SCHEMA_VERSION}")
             return cls(**{**value, "counts": Counts.from_json(value["counts"])})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
             raise FooterError(f"its footer can't be read ({type(error).__name__})") from error
 
 

@@ -1,0 +1,28 @@
+"""What tests share: the smallest model, and scenes to label. Heavy packages are imported where a test needs them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from models.segmenter import Segmenter
+
+
+@pytest.fixture(scope="session")
+def tiny() -> "Segmenter":
+    """san-tiny on the CPU, in float32."""
+    import torch
+
+    from models.zoo import load
+
+    torch.set_num_threads(2)
+    return load("san-tiny", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two shards of ten scenes each; tests read them only."""
+    from pipeline.synthesis.shards import synthesize
+
+    return synthesize(tmp_path_factory.mktemp("scenes"), 2, 10, 7)

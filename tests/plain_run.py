@@ -1,0 +1,132 @@
+"""A run without Ray: the steps of `pipeline.cluster.job.label` in this process. A plain module; tests import it."""
+
+import io
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.segmenter import Segmenter
+from models.vocabulary import Vocabulary
+from models.vocabulary.templates import load_templates
+from models.zoo import MODELS
+from pipeline import ledger, manifest, run, vocabulary_table
+from pipeline.config import InferenceConfig, LabelConfig
+from pipeline.labeling import Labeler, label_shard
+from pipeline.ledger import LedgerRow
+from pipeline.model_thread import ModelThread
+from pipeline.output import Output
+from pipeline.publish import publish_bytes
+from pipeline.shard import Shard, describe_many
+from pipeline.status import Status, settle
+from pipeline.text import ensure_text_features
+
+MANY_SEGMENTS = InferenceConfig(score_threshold=0.1, overlap_threshold=0.0)
+"""Thresholds at which san-tiny's untrained weights find several segments in a scene; tests assert three on average."""
+
+PLAIN = LabelConfig(inference=MANY_SEGMENTS)
+"""What tests label with where nothing else matters."""
+
+
+@contextmanager
+def labeler(
+    segmenter: Segmenter,
+    output: Output,
+    config: LabelConfig = PLAIN,
+    *,
+    batch_size: int = 4,
+    threads: int = 2,
+    fingerprint: str = "f" * 64,
+) -> Iterator[Labeler]:
+    """What a replica holds, for the vocabulary `scenes`; its threads end with the `with`."""
+    form = config.inference
+    model = ModelThread(
+        segmenter,
+        segmenter.classes(Vocabulary.load("scenes")),
+        form.form(),
+        top_k=form.top_k,
+        soft_masks=form.soft_masks,
+    )
+    with ThreadPoolExecutor(threads) as decoders:
+        try:
+            yield Labeler(
+                model=model,
+                decoders=decoders,
+                threads=threads,
+                batch_size=batch_size,
+                config=config,
+                output=output,
+                fingerprint=fingerprint,
+            )
+        finally:
+            model.close()
+
+
+def label(
+    segmenter: Segmenter,
+    sources: Sequence[str | Path],
+    output: Output,
+    config: LabelConfig = PLAIN,
+    *,
+    only: int | None = None,
+) -> Status:
+    """Label shards into a whole run; with `only`, stop after so many, as a job that was interrupted."""
+    vocabulary = Vocabulary.load("scenes")
+    templates = load_templates(config.vocabulary.templates)
+    text = ensure_text_features(segmenter, vocabulary, templates, output.url, dtype=config.model.dtype)
+    identity = run.identity(
+        config,
+        rule=MODELS[config.model.model].rule,
+        weights=text.weights,
+        vocabulary=text.vocabulary,
+        templates=text.templates,
+        text_features=text.hash,
+    )
+    run.record(output, identity, config)
+    file = io.BytesIO()
+    pq.write_table(vocabulary_table.to_table(vocabulary), file)
+    publish_bytes(file.getvalue(), output.vocabulary)
+    shards = describe_many([str(source) for source in sources])
+    manifest.add(output, shards)
+    todo = [shard for shard in shards if shard.label_name not in output.done()][:only]
+    with labeler(segmenter, output, config, fingerprint=identity.fingerprint) as replica:
+        rows = [label_shard(shard, replica) for shard in todo]
+    ledger.write(rows, output.ledger_part(ledger.part_name()))
+    return settle(output)
+
+
+def label_one(
+    segmenter: Segmenter,
+    source: str | Path,
+    folder: Path,
+    config: LabelConfig = PLAIN,
+    *,
+    batch_size: int = 4,
+    threads: int = 2,
+) -> tuple[LedgerRow, pa.Table]:
+    """Label one shard into `folder`, nothing of a run around it: its row of the ledger and its table."""
+    output = Output.of(str(folder))
+    shard = describe_many([str(source)])[0]
+    with labeler(segmenter, output, config, batch_size=batch_size, threads=threads) as replica:
+        row = label_shard(shard, replica)
+    return row, table_of(output, shard)
+
+
+def table_of(output: Output, shard: Shard) -> pa.Table:
+    """The label table of one shard; an empty one if there is no label file."""
+    path = Path(output.label(shard.label_name))
+    return pq.read_table(path) if path.exists() else pa.table({})
+
+
+def write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
+    """An archive of these members, in this order."""
+    with tarfile.open(path, "w") as archive:
+        for name, body in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+    return path

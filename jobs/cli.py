@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 
 import cyclopts
-from cyclopts.config import Yaml
 
+from jobs import config_file
 from models.errors import EnvironmentFailure, UsageError
 
 USAGE, ENVIRONMENT, INTERRUPTED = 2, 3, 130
@@ -23,11 +23,12 @@ _COMMANDS = {
 }
 
 
-def app(config: Yaml | None = None) -> cyclopts.App:
+def app(config: config_file.ConfigFile | None = None) -> cyclopts.App:
     """The command line, its defaults taken from a YAML file where one is given."""
     made = cyclopts.App(
         name="maskmill",
         help="Turn image-text shards in object storage into Parquet tables of segmentation pseudo-labels.",
+        version=_version,
         version_flags=["--version"],
         help_format="plaintext",
         default_parameter=cyclopts.Parameter(negative=""),
@@ -43,10 +44,10 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors a user can cause leave as one line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments, config = _config_file(arguments)
+        arguments, config = config_file.take(arguments)
         result = app(config)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
-        return _say(" ".join(str(error).split()), USAGE)
+        return _say(f"{' '.join(str(error).split())} {_help(arguments)}", USAGE)
     except UsageError as error:
         return _say(str(error), USAGE)
     except EnvironmentFailure as error:
@@ -56,28 +57,15 @@ def run(argv: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _config_file(arguments: list[str]) -> tuple[list[str], Yaml | None]:
-    """Take `--config FILE` out of the arguments: it gives defaults to all others, so it is read before them."""
-    for position, argument in enumerate(arguments):
-        if argument == "--":
-            break
-        if argument == "--config" or argument.startswith("--config="):
-            _, equals, value = argument.partition("=")
-            rest = arguments[:position] + arguments[position + (1 if equals else 2) :]
-            if not equals:
-                value = arguments[position + 1] if position + 1 < len(arguments) else ""
-            return rest, _yaml(value)
-    return arguments, None
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("maskmill")
 
 
-def _yaml(path: str) -> Yaml:
-    from pathlib import Path
-
-    if not path or not Path(path).is_file():
-        raise UsageError(
-            f"--config {path!r}: no such file. Expected a YAML file of options, such as `model: san-vit-b16`."
-        )
-    return Yaml(path, use_commands_as_keys=False)
+def _help(arguments: Sequence[str]) -> str:
+    command = arguments[0] if arguments and arguments[0] in _COMMANDS else ""
+    return f"Try `{' '.join(f'maskmill {command} --help'.split())}`."
 
 
 def _say(message: str, code: int) -> int:

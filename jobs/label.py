@@ -52,7 +52,7 @@ def label(
     """
     from models.zoo import MODELS
     from pipeline.output import Output
-    from pipeline.planning import dry_run, shards_of
+    from pipeline.planning import dry_run, refuse_another_run, shards_of
 
     config = LabelConfig(
         model=model, vocabulary=vocabulary, inference=inference, limits=limits, replica=replica, job=job
@@ -61,16 +61,21 @@ def label(
         raise UsageError(f"--model {model.model!r}: no such model; models are {', '.join(MODELS)}.")
     if not shards:
         raise UsageError("SHARDS: none given. Expected tar files, globs, brace ranges or @list.txt.")
-    if not MODELS[model.model].trained and model.weights is None:
-        print(f"{model.model}: untrained weights (made by a rule); its masks mean nothing yet.", file=sys.stderr)
     target = Output.of(output)
     asked = shards_of(shards, limit=job.limit)
+    untrained = not MODELS[model.model].trained and model.weights is None
+    note = f"{model.model}: untrained weights (made by a rule); its masks mean nothing yet."
     if job.dry_run:
-        print("\n".join(dry_run(asked, config, target)))
+        refuse_another_run(config, target)
+        print("\n".join([*dry_run(asked, config, target), *([note] if untrained else [])]))
         return 0
 
+    from pipeline.cluster.job import check
     from pipeline.cluster.job import label as run_job
 
+    check(config, target)
+    if untrained:
+        print(note, file=sys.stderr)
     result = run_job(asked, config, target)
     return _report(result, asked, target)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.errors import EnvironmentFailure, UsageError
+from models.errors import EnvironmentFailure
 from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates, templates_hash
 from models.zoo import MODELS
@@ -31,27 +31,41 @@ def shards_of(arguments: Sequence[str], *, limit: int | None) -> list[Shard]:
         raise EnvironmentFailure(f"the shards can't be listed: {redact(str(error))}.") from error
 
 
-def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> list[str]:
-    """What `label` would do, as lines; nothing is written, no model is loaded.
+def vocabulary_of(config: LabelConfig) -> Vocabulary:
+    """The run's base vocabulary: the one named, else the model's.
 
     Raises:
-        UsageError: OUT holds a run that differs in what is known without loading the model.
+        UsageError: no such label set or file, or a wrong one.
     """
-    spec = MODELS[config.model.model]
-    vocabulary = Vocabulary.load(config.vocabulary.vocab or spec.default_vocabulary)
+    return Vocabulary.load(config.vocabulary.vocab or MODELS[config.model.model].default_vocabulary)
+
+
+def refuse_another_run(config: LabelConfig, output: Output) -> None:
+    """Compare what is known without loading the model with the run that OUT holds, if any; the job compares it all.
+
+    Raises:
+        UsageError: they differ; or the vocabulary or the templates are wrong.
+    """
+    vocabulary, templates = vocabulary_of(config), load_templates(config.vocabulary.templates)
     recorded = run.read(output)
-    if recorded is not None:
-        there = recorded["identity"]
-        now = run.identity(
-            config,
-            rule=spec.rule,
-            weights=there["weights"],
-            vocabulary=vocabulary.hash,
-            templates=templates_hash(load_templates(config.vocabulary.templates)),
-            text_features=there["text_features"],
-        )
-        if differing := now.differences(there):
-            raise UsageError(f"--output {redact(output.url)}: holds another run ({'; '.join(differing)}).")
+    if recorded is None:
+        return
+    there = recorded["identity"]
+    now = run.identity(
+        config,
+        rule=MODELS[config.model.model].rule,
+        weights=there["weights"],
+        vocabulary=vocabulary.hash,
+        templates=templates_hash(templates),
+        # Follows from the vocabulary, the templates and the weights; the first two are compared themselves.
+        text_features=there["text_features"],
+    )
+    now.refuse(there, output)
+
+
+def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> list[str]:
+    """What `label` would do, as lines; nothing is written, no model is loaded."""
+    vocabulary = vocabulary_of(config)
     done = output.done()
     todo = [shard for shard in shards if shard.label_name not in done]
     absent = sum(shard.missing for shard in todo)

@@ -21,6 +21,7 @@ from pipeline.config import LabelConfig
 from pipeline.ledger import LedgerRow
 from pipeline.output import Output
 from pipeline.placement import place
+from pipeline.planning import refuse_another_run, vocabulary_of
 from pipeline.progress import LabelProgress
 from pipeline.publish import publish
 from pipeline.shard import Shard
@@ -45,6 +46,18 @@ class JobResult:
     """From the start of the first shard to the end of the last; replicas' start is not in it."""
 
 
+def check(config: LabelConfig, output: Output) -> None:
+    """Find what can be found to be wrong before Ray starts and a model is loaded, so that it is told at once.
+
+    Raises:
+        UsageError: a wrong vocabulary, a run in OUT that differs; on a cluster of one also a device that isn't there or
+            replicas that don't fit.
+    """
+    refuse_another_run(config, output)
+    if not session.joins():
+        place([session.local_node()], config.replica, device=config.model.device)
+
+
 def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobResult:
     """Label what isn't done yet and settle the ledger.
 
@@ -53,7 +66,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
         EnvironmentFailure: Ray, the store or the job failed.
         KeyboardInterrupt: Ctrl-C; the ledger holds what had ended.
     """
-    vocabulary = Vocabulary.load(config.vocabulary.vocab or MODELS[config.model.model].default_vocabulary)
+    vocabulary = vocabulary_of(config)
     templates = load_templates(config.vocabulary.templates)
     with ExitStack() as opened:
         opened.enter_context(session.session())

@@ -1,5 +1,6 @@
 """The Ray actor that holds one model on one device, and the task that prepares a run on the same kind of device."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import pyarrow as pa
 import ray
 import torch
 
+from models.errors import EnvironmentFailure, UsageError
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
 from models.zoo import load
@@ -80,14 +82,17 @@ def prepare(
         Their identity; the weights' hash in it goes into the run's.
 
     Raises:
-        UsageError: a wrong checkpoint, a device that isn't there, a prompt that is too long.
-        EnvironmentFailure: the checkpoint can't be fetched.
+        UsageError: a wrong checkpoint, a device that isn't there, a prompt that is too long, no folder for scratch.
+        EnvironmentFailure: the checkpoint can't be fetched, or the process that loads it dies.
     """
     task = ray.remote(num_cpus=placement.cpus, num_gpus=placement.gpus, max_retries=2)(_prepare)
     try:
         identity = ray.get(task.remote(config, placement, output, vocabulary, templates))
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:
+        said = " ".join(str(error).split())[:300]
+        raise EnvironmentFailure(f"the process that loads the model died; is there enough memory? {said}") from error
     assert isinstance(identity, TextIdentity)
     return identity
 
@@ -95,6 +100,10 @@ def prepare(
 def _prepare(
     config: LabelConfig, placement: Placement, output: Output, vocabulary: Vocabulary, templates: tuple[str, ...]
 ) -> TextIdentity:
+    if not config.replica.scratch.is_dir():
+        raise UsageError(
+            f"--scratch {str(config.replica.scratch)!r}: no such folder on {socket.gethostname()}. Make it there first."
+        )
     segmenter = _segmenter(config, placement)
     return ensure_text_features(segmenter, vocabulary, templates, output.url, dtype=config.model.dtype)
 

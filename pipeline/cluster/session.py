@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+import torch
 
 from models.errors import EnvironmentFailure
 from pipeline.config import machine_cpus
@@ -23,28 +24,38 @@ def session() -> Iterator[None]:
     """
     _quiet()
     try:
-        if os.environ.get("RAY_ADDRESS"):
+        if joins():
             with _stderr_closed():
                 ray.init(logging_level=logging.ERROR, log_to_driver=False)
         else:
             with _stderr_closed():
-                # A replica and the task that feeds it need a CPU each, also on a machine that has but one.
+                here = local_node()
                 ray.init(
-                    num_cpus=max(2, machine_cpus()),
+                    num_cpus=here.cpus,
+                    num_gpus=here.gpus,
                     include_dashboard=False,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                     _node_ip_address="127.0.0.1",
                 )
     except (ConnectionError, RuntimeError, OSError) as error:
-        where = (
-            "the cluster that RAY_ADDRESS names can't be joined" if os.environ.get("RAY_ADDRESS") else "Ray can't start"
-        )
+        where = "the cluster that RAY_ADDRESS names can't be joined" if joins() else "Ray can't start"
         raise EnvironmentFailure(f"{where}: {' '.join(str(error).split())[:300]}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def joins() -> bool:
+    """Whether `session` joins a cluster that is there already."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def local_node() -> Node:
+    """What this machine offers to the cluster of one that `session` starts on it."""
+    # A replica and the task that feeds it need a CPU each, also on a machine that has but one.
+    return Node(cpus=max(2, machine_cpus()), gpus=torch.cuda.device_count())
 
 
 def _quiet() -> None:

@@ -311,9 +311,12 @@ def _listed(name: str, pattern: str, otherwise: str) -> Iterator[str]:
     if not files:
         raise UsageError(f"{redact(name)!r}: {otherwise}")
     # A listing gives paths inside the file system; the address (bucket, container@account) is the pattern's own.
-    address = pattern[: pattern.index(path)] if path in pattern else f"{_scheme(pattern)}://"
-    for match in files:
-        yield address + match
+    if path in pattern:
+        address = pattern[: pattern.index(path)]
+        yield from (address + match for match in files)
+    else:
+        scheme_and_host = "/".join(pattern.split("/", 3)[:3])
+        yield from (f"{scheme_and_host}/{match.split('/', 1)[1]}" for match in files)
 
 
 def _reason(error: Exception) -> str:

@@ -20,6 +20,8 @@ class ObjectStore:
         self.objects: dict[str, bytes] = {}
         self.cut: dict[str, int] = {}
         """Key -> bytes of its body that a GET sends, with a Content-Length to match: a body that ends early."""
+        self.dropped: dict[str, int] = {}
+        """Key -> bytes of its body that a GET sends before the connection is closed."""
         self.refused: set[str] = set()
         """Keys that are answered with 403."""
         self.replaced: dict[str, bytes] = {}
@@ -62,11 +64,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             data = self.store.objects[key]
             sent = data[: self.store.cut.get(key, len(data))] if body else data
-            self.send(200, sent, body, etag=hashlib.md5(data).hexdigest())
+            self.send(200, sent, body, etag=hashlib.md5(data).hexdigest(), stop=self.store.dropped.get(key))
             if body and key in self.store.replaced:
                 self.store.objects[key] = self.store.replaced.pop(key)
 
-    def send(self, status: int, data: bytes, body: bool, etag: str | None = None) -> None:
+    def send(self, status: int, data: bytes, body: bool, etag: str | None = None, stop: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
@@ -74,7 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", f'"{etag}"')
         self.end_headers()
         if body:
-            self.wfile.write(data)
+            self.wfile.write(data[:stop])
+            self.close_connection = stop is not None
 
     def listing(self, query: dict[str, list[str]]) -> bytes:
         """ListObjectsV2, in one page."""

@@ -29,7 +29,7 @@ ShardReason = Literal[
     "publish",
     "internal",
 ]
-Warning_ = Literal[
+WarningWord = Literal[
     "duplicate_key",
     "duplicate_member",
     "split_sample",
@@ -80,7 +80,7 @@ SHARD_REASONS: Mapping[ShardReason, str] = MappingProxyType(
 ENVIRONMENT_REASONS: frozenset[ShardReason] = frozenset({"device", "disk", "publish"})
 """Reasons that say nothing about the shard: a job that meets one ends with exit code 3."""
 
-WARNINGS: Mapping[Warning_, str] = MappingProxyType(
+WARNINGS: Mapping[WarningWord, str] = MappingProxyType(
     {
         "duplicate_key": "another sample of the shard has this key and some of the same members",
         "duplicate_member": "the sample names one extension twice (a.JPG beside a.jpg); the first is used",

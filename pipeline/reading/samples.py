@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pipeline.reading.archive import ArchiveReport, Member
-from pipeline.reading.errors import ShardError, Warning_
+from pipeline.reading.errors import ShardError, WarningWord
 from pipeline.reading.keys import split_name
 from pipeline.reading.limits import ReadLimits
 
@@ -43,7 +43,7 @@ class Sample:
     fields: Mapping[str, bytes] = field(repr=False)
     """Bytes of the further members that were asked for, by extension."""
 
-    warnings: tuple[Warning_, ...] = ()
+    warnings: tuple[WarningWord, ...] = ()
     """Fixed words (pipeline.reading.errors.WARNINGS), each once, in that order."""
 
 
@@ -53,7 +53,7 @@ class _Group:
 
     key: str
     members: dict[str, Member]
-    warnings: set[Warning_]
+    warnings: set[WarningWord]
 
 
 def read_samples(
@@ -109,7 +109,7 @@ def group(entries: Iterable[Member]) -> list[_Group]:
     for sample in group_by_keys(files(), keys=split_name, handler=note):
         key = str(sample["__key__"])
         members = {name: value for name, value in sample.items() if isinstance(value, Member)}
-        warnings: set[Warning_] = set()
+        warnings: set[WarningWord] = set()
         if len(groups) in duplicated.get(key, ()):
             warnings.add("duplicate_member")
         if not all(member.plain for member in members.values()):
@@ -126,7 +126,7 @@ def _warn_of_repeated_keys(groups: list[_Group]) -> None:
     for parts in by_key.values():
         if len(parts) > 1:
             names = [name for part in parts for name in part.members]
-            word: Warning_ = "split_sample" if len(names) == len(set(names)) else "duplicate_key"
+            word: WarningWord = "split_sample" if len(names) == len(set(names)) else "duplicate_key"
             for part in parts:
                 part.warnings.add(word)
 
@@ -165,7 +165,9 @@ def _body(descriptor: int, member: Member) -> bytes:
     return data
 
 
-def _caption(descriptor: int, members: Mapping[str, Member], limits: ReadLimits, warnings: set[Warning_]) -> str | None:
+def _caption(
+    descriptor: int, members: Mapping[str, Member], limits: ReadLimits, warnings: set[WarningWord]
+) -> str | None:
     """The caption, and a warning for what could not be read as it stands."""
     if "txt" in members:
         text, whole = _text(descriptor, members["txt"], limits)

@@ -10,7 +10,7 @@ from pipeline.reading.errors import MAX_DETAIL, SAMPLE_REASONS, SHARD_REASONS, W
 def test_every_reason_word_is_explained() -> None:
     assert tuple(SAMPLE_REASONS) == get_args(errors.SampleReason)
     assert tuple(SHARD_REASONS) == get_args(errors.ShardReason)
-    assert tuple(WARNINGS) == get_args(errors.Warning_)
+    assert tuple(WARNINGS) == get_args(errors.WarningWord)
     assert all(word == word.lower() and " " not in word for word in (*SAMPLE_REASONS, *SHARD_REASONS, *WARNINGS))
 
 

@@ -75,6 +75,21 @@ def test_a_body_that_ends_early_is_noticed(s3: ObjectStore, tmp_path: Path) -> N
     assert "5,000" in error.detail
 
 
+def test_a_connection_that_breaks_is_noticed(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = describe(s3.put("broken.tar", b"x" * 5000))
+    s3.dropped["broken.tar"] = 4096
+    assert fails(shard, tmp_path).reason in ("size_mismatch", "read")
+
+
+def test_a_shard_on_the_web_is_spooled_alike(s3: ObjectStore, tmp_path: Path) -> None:
+    s3.put("web.tar", b"x" * 5000)
+    shard = describe(f"{s3.address}/shards/web.tar?signature=SECRET")
+    assert (shard.size, shard.url) == (5000, f"{s3.address}/shards/web.tar")
+    with spooled(shard, tmp_path) as path:
+        assert path.read_bytes() == b"x" * 5000
+    assert describe(f"{s3.address}/shards/none.tar").missing
+
+
 def test_an_object_replaced_since_it_was_listed_is_changed(s3: ObjectStore, tmp_path: Path) -> None:
     shard = describe(s3.put("c.tar", b"old"))
     s3.put("c.tar", b"new")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.errors import EnvironmentFailure, UsageError
+from models.vocabulary.source import without_secrets
 
 MAX_BYTES = 16 * 2**30
 """Largest checkpoint that is read, also after unzipping."""
@@ -30,17 +31,18 @@ def load(location: str) -> dict[str, Tensor]:
         UsageError: no such file, or it holds anything but tensors.
         EnvironmentFailure: the store or the hub doesn't answer.
     """
-    suffix = Path(location.split("?", 1)[0]).suffix.lower()
+    shown = without_secrets(location)
+    suffix = Path(shown).suffix.lower()
     if suffix not in (".safetensors", ".pth", ".pt", ".bin"):
-        raise UsageError(f"--weights {location!r}: expected a .safetensors, .pth or .pt file. Name one.")
+        raise UsageError(f"--weights {shown!r}: expected a .safetensors, .pth or .pt file. Name one.")
     if location.startswith("hf://"):
-        return _read(_from_hub(location), location, suffix)
+        return _read(_from_hub(location), shown, suffix)
     if "://" not in location:
-        return _read(Path(location), location, suffix)
+        return _read(Path(location), shown, suffix)
     with tempfile.TemporaryDirectory(prefix="maskmill-weights-") as scratch:
         local = Path(scratch, f"weights{suffix}")
-        _download(location, local)
-        return _read(local, location, suffix)
+        _download(location, local, shown)
+        return _read(local, shown, suffix)
 
 
 def save_safetensors(state: Mapping[str, Tensor], path: str | Path) -> None:
@@ -78,9 +80,9 @@ def fitted(
     missing = [name for name in shapes if name not in state]
     unexpected = [name for name in state if name not in shapes and name not in surplus]
     reshaped = [
-        f"{name} {list(state[name].shape)} instead of {list(shape)}"
+        f"{name} {_kind(state[name])} instead of {list(shape)}"
         for name, shape in shapes.items()
-        if name in state and tuple(state[name].shape) != tuple(shape)
+        if name in state and not (tuple(state[name].shape) == tuple(shape) and state[name].is_floating_point())
     ]
     said = [
         f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
@@ -88,8 +90,15 @@ def fitted(
         if names
     ]
     if said:
-        raise UsageError(f"--weights {source!r}: does not fit the model: {'; '.join(said)}. Name their --model.")
+        raise UsageError(
+            f"--weights {without_secrets(source)!r}: does not fit the model: {'; '.join(said)}. Name their --model."
+        )
     return {name: state[name] for name in shapes}
+
+
+def _kind(tensor: Tensor) -> str:
+    shape = str(list(tensor.shape))
+    return shape if tensor.is_floating_point() else f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _read(path: Path, location: str, suffix: str) -> dict[str, Tensor]:
@@ -101,7 +110,8 @@ def _read(path: Path, location: str, suffix: str) -> dict[str, Tensor]:
     if isinstance(held, Mapping) and isinstance(held.get("model"), Mapping):
         held = held["model"]
     if not isinstance(held, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in held.items()
+        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
+        for name, tensor in held.items()
     ):
         raise UsageError(
             f"--weights {location!r}: expected names and tensors, or those under 'model'. Export a state dict."
@@ -122,12 +132,14 @@ def _read_safetensors(path: Path, location: str) -> object:
 
 
 def _read_torch(path: Path, location: str) -> object:
-    if zipfile.is_zipfile(path):
-        # torch.save stores its records uncompressed; a file that unzips to more than it may hold was made to.
-        with zipfile.ZipFile(path) as archive:
-            _check_size(sum(record.file_size for record in archive.infolist()), location)
     try:
+        if zipfile.is_zipfile(path):
+            # torch.save stores its records uncompressed; a file that unzips to more than it may hold was made to.
+            with zipfile.ZipFile(path) as archive:
+                _check_size(sum(record.file_size for record in archive.infolist()), location)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except UsageError:
+        raise
     except Exception as error:
         # Whatever a damaged or hostile pickle makes the reader raise: to the user it is one thing.
         raise UsageError(
@@ -143,10 +155,9 @@ def _check_size(size: int, location: str) -> None:
         )
 
 
-def _download(url: str, local: Path) -> None:
+def _download(url: str, local: Path, shown: str) -> None:
     import fsspec
 
-    shown = url.split("?", 1)[0].rsplit("@", maxsplit=1)[-1] if "@" in url else url.split("?", 1)[0]
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
         size = filesystem.size(path)

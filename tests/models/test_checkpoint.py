@@ -1,0 +1,225 @@
+"""Checkpoints from files, stores and a hub: the released form, its twin, and files that are wrong or hostile."""
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+
+from models import checkpoint
+from models.errors import UsageError
+
+SHAPES = {"a.weight": (2, 3), "a.bias": (3,), "scale": ()}
+
+
+def state() -> dict[str, torch.Tensor]:
+    return {
+        "a.weight": torch.arange(6.0).reshape(2, 3),
+        "a.bias": torch.tensor([1.0, -2.0, 0.5]),
+        "scale": torch.tensor(2.0),
+    }
+
+
+@pytest.fixture
+def released(tmp_path) -> Path:
+    path = tmp_path / "released.pth"
+    torch.save({"model": state() | {"criterion.empty_weight": torch.ones(4)}}, path)
+    return path
+
+
+def refused(location: object) -> str:
+    with pytest.raises(UsageError) as raised:
+        checkpoint.load(str(location))
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_the_released_form_a_plain_one_and_the_twin_are_one(tmp_path, released):
+    torch.save(state(), tmp_path / "plain.pt")
+    checkpoint.save_safetensors(state(), tmp_path / "twin.safetensors")
+    hashes = set()
+    for path in (released, tmp_path / "plain.pt", tmp_path / "twin.safetensors"):
+        own = checkpoint.fitted(checkpoint.load(str(path)), SHAPES, ignored=["criterion.empty_weight"], source="x")
+        assert all(torch.equal(own[name], tensor) for name, tensor in state().items())
+        hashes.add(checkpoint.weights_hash(own))
+    assert len(hashes) == 1
+
+
+def test_the_hash_sees_names_shapes_types_and_bytes_and_not_the_memory():
+    first = checkpoint.weights_hash(state())
+    assert len(first) == 64
+    assert first == checkpoint.weights_hash(dict(reversed(state().items())))
+    strided = torch.zeros(3, 2).copy_(state()["a.weight"].T).T
+    assert not strided.is_contiguous()
+    assert first == checkpoint.weights_hash(state() | {"a.weight": strided})
+    others = [
+        {"a.weight": state()["a.weight"] + 1e-6},
+        {"a.weight": state()["a.weight"].reshape(3, 2)},
+        {"a.weight": state()["a.weight"].double()},
+        {"b": torch.zeros(1)},
+    ]
+    assert len({first, *(checkpoint.weights_hash(state() | other) for other in others)}) == 5
+
+
+def test_any_fsspec_url_will_do(released):
+    with fsspec.open("memory://weights/released.pth", "wb") as file:
+        file.write(released.read_bytes())
+    assert torch.equal(checkpoint.load("memory://weights/released.pth")["scale"], torch.tensor(2.0))
+    assert torch.equal(checkpoint.load(released.as_uri())["scale"], torch.tensor(2.0))
+
+
+def test_what_does_not_fit_is_counted_and_named_in_one_line():
+    wrong = {"a.weight": torch.zeros(3, 2), "scale": torch.tensor(2)} | {f"more.{i}": torch.zeros(1) for i in range(5)}
+    with pytest.raises(UsageError) as raised:
+        checkpoint.fitted(wrong, SHAPES, source="s3://key:secret@bucket/w.pth?sig=secret")
+    text = str(raised.value)
+    assert "\n" not in text
+    assert "secret" not in text
+    assert "1 missing (a.bias)" in text
+    assert "5 unexpected (more.0, more.1, more.2, ...)" in text
+    assert "2 of another shape (a.weight [3, 2] instead of [2, 3], scale [] of int64 instead of [])" in text
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["nowhere.pth", "nowhere.safetensors", "weights.onnx", "weights", "memory://nowhere.pth", "zz://a/b.pth"],
+)
+def test_what_is_not_there_or_no_checkpoint_is_wrong_usage(location, tmp_path):
+    assert location in refused(tmp_path / location if "://" not in location else location)
+
+
+class Bomb:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.trace}",)
+
+
+@pytest.mark.parametrize("wrap", [lambda bomb: bomb, lambda bomb: {"model": {"a": bomb}}], ids=["bare", "within"])
+def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path, wrap):
+    trace = tmp_path / "ran"
+    torch.save(wrap(Bomb(trace)), tmp_path / "zip.pth")
+    torch.save(wrap(Bomb(trace)), tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(wrap(Bomb(trace))))
+    for name in ("zip.pth", "legacy.pth", "bare.pt"):
+        assert "could run code" in refused(tmp_path / name)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_file_cut_short_is_refused(tmp_path, suffix, share):
+    whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    big = {name: torch.zeros(100) for name in "abc"}
+    torch.save(big, whole) if suffix == ".pth" else checkpoint.save_safetensors(big, whole)
+    cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    assert "cut" in refused(cut)
+
+
+def test_a_file_that_unzips_to_more_than_it_may_is_refused_before(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 2_000_000)
+    monkeypatch.setattr(checkpoint, "MAX_BYTES", 1_000_000)
+    assert path.stat().st_size < 1_000_000
+    assert "2000000 bytes" in refused(path)
+
+
+@pytest.mark.parametrize("held", [[1, 2], {"model": [1]}, {"a": 1}, {"epoch": 3, "model": {"a": "b"}}])
+def test_what_holds_no_state_dict_is_refused(tmp_path, held):
+    torch.save(held, tmp_path / "other.pth")
+    assert "expected names and tensors" in refused(tmp_path / "other.pth")
+
+
+def test_a_malformed_hub_url_says_the_form():
+    for url in ("hf://owner.pth", "hf://owner/file.pth"):
+        assert "hf://OWNER/REPO/FILE" in refused(url)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub's file service as one download needs."""
+
+    files: dict[str, bytes]
+
+    def answer(self, *, body: bool) -> None:
+        found = self.files.get(self.path)
+        self.send_response(404 if found is None else 200)
+        if found is None:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", '"abc"')
+        self.send_header("Content-Length", str(len(found or b"")))
+        self.end_headers()
+        if body and found:
+            self.wfile.write(found)
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+HUB_SCRIPT = """
+import sys
+from models import checkpoint
+for url in sys.argv[1:]:
+    try:
+        print(sorted(checkpoint.load(url)))
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def ask_hub(endpoint: str, home: Path, *urls: str) -> list[str]:
+    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_TOKEN": "hf_secret", "NO_PROXY": "*"}
+    done = subprocess.run(
+        [sys.executable, "-c", HUB_SCRIPT, *urls],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "hf_secret" not in done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_files_of_the_hub(tmp_path, released):
+    Hub.files = {
+        "/owner/repo/resolve/main/san.pth": released.read_bytes(),
+        "/owner/repo/resolve/v2/san.pth": released.read_bytes(),
+    }
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        good, revised, missing = ask_hub(
+            endpoint, tmp_path, "hf://owner/repo/san.pth", "hf://owner/repo@v2/san.pth", "hf://owner/repo/other.pth"
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert good == revised == str(sorted([*SHAPES, "criterion.empty_weight"]))
+    assert missing.startswith("UsageError --weights 'hf://owner/repo/other.pth'")
+
+
+@pytest.mark.slow  # the hub's client tries again for a while
+def test_a_hub_that_does_not_answer_is_the_environments_failure(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        (away,) = ask_hub(endpoint, tmp_path, "hf://owner/repo/san.pth")
+    assert away.startswith("EnvironmentFailure --weights 'hf://owner/repo/san.pth'")

@@ -1,0 +1,112 @@
+"""Named models: their specifications, how they load, and what goes wrong in one line."""
+
+import pytest
+import torch
+
+import models
+from models import checkpoint, zoo
+from models.errors import UsageError
+from models.resize import ResizeRule
+from models.san.untrained import SAN_TINY_FILL
+
+
+@pytest.fixture(scope="module")
+def tiny_state() -> dict[str, torch.Tensor]:
+    return SAN_TINY_FILL.state(zoo.shapes(zoo.MODELS["san-tiny"].config))
+
+
+def test_published_models_have_the_published_rule_and_weights():
+    for name, file in (("san-vit-b16", "san_vit_b_16.pth"), ("san-vit-l14", "san_vit_large_14.pth")):
+        spec = zoo.MODELS[name]
+        assert spec.rule == ResizeRule(short_side=640, long_side_cap=2560, multiple=32)
+        assert spec.default_weights == f"hf://Mendel192/san/{file}"
+        assert spec.default_vocabulary == "coco-stuff-171"
+        assert spec.trained
+    assert zoo.MODELS["san-tiny"].rule == ResizeRule(short_side=128, long_side_cap=512, multiple=16)
+    assert not zoo.MODELS["san-tiny"].trained
+
+
+def test_every_default_vocabulary_ships_and_every_name_is_its_key():
+    for name, spec in zoo.MODELS.items():
+        assert spec.name == name
+        assert len(models.Vocabulary.load(spec.default_vocabulary)) == spec.config.num_classes
+
+
+def test_the_tiny_model_is_the_same_each_time_it_is_built(tiny_state):
+    segmenter = models.load("san-tiny", device="cpu")
+    assert segmenter.weights == checkpoint.weights_hash(tiny_state)
+    assert segmenter.name == "san-tiny"
+    assert segmenter.device == torch.device("cpu")
+    assert segmenter.forms == {"general", "semantic", "queries"}
+
+
+def test_weights_from_a_file_are_the_same_model_in_either_form(tmp_path, tiny_state):
+    buffers = {"criterion.empty_weight": torch.ones(49), "ov_classifier.attn_mask": torch.zeros(77, 77)}
+    torch.save({"model": tiny_state | buffers}, tmp_path / "tiny.pth")
+    checkpoint.save_safetensors(tiny_state, tmp_path / "tiny.safetensors")
+    loaded = [
+        models.load("san-tiny", weights=str(tmp_path / f"tiny.{form}"), device="cpu") for form in ("pth", "safetensors")
+    ]
+    assert len({segmenter.weights for segmenter in loaded}) == 1
+    assert loaded[0].weights == checkpoint.weights_hash(tiny_state)
+
+
+def test_half_precision_weights_compute_in_float32(tiny_state):
+    half = {name: tensor.half() for name, tensor in tiny_state.items()}
+    segmenter = zoo.build(zoo.MODELS["san-tiny"].config, half)
+    assert {p.dtype for p in segmenter.model.parameters()} == {torch.float32}
+    assert not segmenter.model.training
+
+
+def test_weights_of_another_model_are_refused_in_one_line(tmp_path, tiny_state):
+    torch.save(tiny_state, tmp_path / "tiny.pth")
+    with pytest.raises(UsageError, match=r"tiny\.pth.*of another shape") as raised:
+        models.load("san-vit-b16", weights=str(tmp_path / "tiny.pth"), device="cpu")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"name": "san-huge"}, "san-vit-b16, san-vit-l14, san-tiny"),
+        ({"name": "san-tiny", "device": "tpu"}, "auto, cpu or cuda"),
+        ({"name": "san-tiny", "device": "cpu", "dtype": "float8"}, "float32, bfloat16 or float64"),
+    ],
+)
+def test_wrong_names_are_answered_with_the_right_ones(arguments, said):
+    with pytest.raises(UsageError, match=said):
+        models.load(**arguments)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_wrong_usage():
+    with pytest.raises(UsageError, match="no CUDA device"):
+        models.load("san-tiny", device="cuda")
+    assert zoo.pick_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_says_what_the_cpu_says():
+    vocabulary = models.Vocabulary.of(["ring", "star", "sand"])
+    from models.resize import batch_of
+    from tests.golden_rule import image
+
+    found = []
+    for device in ("cpu", "cuda"):
+        segmenter = models.load("san-tiny", device=device)
+        batch = batch_of([image(128, 160, seed) for seed in range(3)], [(128, 160)] * 3, segmenter.rule)
+        output = segmenter.logits(batch, segmenter.classes(vocabulary))
+        found.append([output.mask_logits.cpu(), output.class_logits.cpu()])
+    for cpu, cuda in zip(*found, strict=True):
+        assert (cpu - cuda).abs().max() <= 1e-5 * cpu.abs().max()
+
+
+def test_public_names_come_lazily_and_others_are_refused():
+    assert models.load is zoo.load
+    assert set(models.__all__) <= set(dir(models))
+    for name in models.__all__:
+        assert getattr(models, name) is not None
+    with pytest.raises(AttributeError):
+        models.nothing  # noqa: B018 - the access is the test

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 from typing import Any
 
 from models.errors import UsageError
@@ -142,8 +141,8 @@ class SanConfig:
     side_vit: SideVitConfig
     """The side adapter's ViT."""
 
-    fusion: Mapping[int, int]
-    """Side block -> CLIP block: before side block i, CLIP's tokens after block fusion[i] are added (0: before any)."""
+    fusion: tuple[tuple[int, int], ...]
+    """Pairs (side block, CLIP block): before that side block CLIP's tokens after so many of its blocks are added."""
 
     deep_supervision: tuple[int, ...]
     """Side depths (blocks run) that training supervises; the largest is the depth that inference reads."""
@@ -164,7 +163,7 @@ class SanConfig:
         vision = self.clip.vision_cfg
         checks = {
             "split_layer": 0 < self.split_layer < vision.layers,
-            "fusion": all(0 <= a < self.side_vit.depth and 0 <= b <= self.split_layer for a, b in self.fusion.items()),
+            "fusion": all(0 <= a < self.side_vit.depth and 0 <= b <= self.split_layer for a, b in self.fusion),
             "deep_supervision": bool(self.deep_supervision) and max(self.deep_supervision) == self.side_vit.depth,
             "mask_decoder.bias_heads": self.mask_decoder.bias_heads == vision.heads,
             "clip_resolution": 0.0 < self.clip_resolution <= 1.0,
@@ -181,7 +180,7 @@ class SanConfig:
         """A configuration from plain data (JSON, YAML).
 
         Args:
-            mapping: this class's fields; `clip` may also be the name of a model of open_clip.
+            mapping: this class's fields, `fusion` as a mapping; `clip` may also be the name of a model of open_clip.
 
         Raises:
             UsageError: a field is missing or unknown, or the sizes don't fit each other.
@@ -195,7 +194,7 @@ class SanConfig:
         values["mask_decoder"] = _parsed(MaskDecoderConfig, values.get("mask_decoder"))
         fusion = values.get("fusion")
         if isinstance(fusion, Mapping):
-            values["fusion"] = MappingProxyType({int(block): int(layer) for block, layer in fusion.items()})
+            values["fusion"] = tuple(sorted((int(block), int(layer)) for block, layer in fusion.items()))
         depths = values.get("deep_supervision")
         if isinstance(depths, list | tuple):
             values["deep_supervision"] = tuple(depths)
@@ -236,7 +235,7 @@ SAN_VIT_B16 = SanConfig(
     clip_resolution=0.5,
     split_layer=9,
     side_vit=SideVitConfig(width=240, heads=6, depth=8, patch_size=16, image_size=640),
-    fusion=MappingProxyType({0: 0, 1: 3, 2: 6, 3: 9}),
+    fusion=((0, 0), (1, 3), (2, 6), (3, 9)),
     deep_supervision=(7, 8),
     mask_decoder=MaskDecoderConfig(bias_heads=12),
 )
@@ -252,7 +251,7 @@ SAN_VIT_L14 = SanConfig(
     clip_resolution=0.7,
     split_layer=18,
     side_vit=SideVitConfig(width=240, heads=6, depth=8, patch_size=16, image_size=640),
-    fusion=MappingProxyType({0: 0, 1: 6, 2: 12, 3: 18}),
+    fusion=((0, 0), (1, 6), (2, 12), (3, 18)),
     deep_supervision=(7, 8),
     mask_decoder=MaskDecoderConfig(bias_heads=16),
 )
@@ -269,7 +268,7 @@ SAN_TINY = SanConfig(
     split_layer=4,
     num_queries=20,
     side_vit=SideVitConfig(width=96, heads=4, depth=4, patch_size=8, image_size=128),
-    fusion=MappingProxyType({0: 0, 1: 2, 2: 4}),
+    fusion=((0, 0), (1, 2), (2, 4)),
     deep_supervision=(3, 4),
     mask_decoder=MaskDecoderConfig(bias_heads=4, embed_channels=64, mlp_channels=64),
     num_classes=48,

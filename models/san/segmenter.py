@@ -49,14 +49,18 @@ class SanSegmenter(Segmenter):
         self.weights = weights
         self.rule = rule
         self.dtype = dtype
-        self.device = model.ov_classifier.bg_embed.device
+        own = model.ov_classifier.bg_embed
+        self.device = own.device
+        # Through float32 also for float64: the constants are float32 numbers in the code that made the weights.
+        self._mean = torch.tensor(CLIP_MEAN).to(own)[:, None, None]
+        self._std = torch.tensor(CLIP_STD).to(own)[:, None, None]
 
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """See `Segmenter.encode_text`; prompts go through CLIP's text tower in float32 (float64 for that dtype)."""
         sentences, owners = prompts(vocabulary, templates)
         return average(self.encode_prompts(sentences), owners).float()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_prompts(self, sentences: Sequence[str]) -> Tensor:
         """Normalised text features of prompts, [P, embed_dim], on the CPU in the model's own type."""
         found = []
@@ -121,11 +125,7 @@ class SanSegmenter(Segmenter):
 
     def normalised(self, pixels: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Pixels [B, 3, H, W] as the model's input on its device: normalised, then zero outside each image's size."""
-        kind = self.model.ov_classifier.bg_embed.dtype
-        # Through float32 also for float64: the constants are float32 numbers in the code that made the weights.
-        mean = torch.tensor(CLIP_MEAN).to(self.device, kind)[:, None, None]
-        std = torch.tensor(CLIP_STD).to(self.device, kind)[:, None, None]
-        images = (pixels.to(self.device, non_blocking=True).to(kind) - mean) / std
+        images = (pixels.to(self.device, non_blocking=True).to(self._mean.dtype) - self._mean) / self._std
         for image, (height, width) in zip(images, sizes, strict=True):
             image[:, height:] = 0.0
             image[:, :, width:] = 0.0

@@ -87,7 +87,7 @@ class SideAdapter(nn.Module):
         self.query_pos_embed = nn.Parameter(torch.empty(1, config.num_queries, side.width))
         self.vit_model = SideVit(side)
         self.fusion_layers = nn.ModuleDict(
-            {f"layer_{block}": Fusion(config.clip.vision_cfg.width, side.width) for block in config.fusion}
+            {f"layer_{block}": Fusion(config.clip.vision_cfg.width, side.width) for block, _ in config.fusion}
         )
         self.mask_decoder = MaskDecoder(config)
 

@@ -8,7 +8,6 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -25,10 +24,10 @@ class FillRule:
     salt: str = ""
     """Goes before each name, so that sets of weights differ."""
 
-    overrides: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    overrides: Mapping[str, float] = field(default_factory=dict)
     """Tensors that hold one number throughout."""
 
-    gains: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    gains: Mapping[str, float] = field(default_factory=dict)
     """Tensors that are this many times what the rule gives them."""
 
     def state(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
@@ -99,22 +98,18 @@ def noise(name: str, count: int) -> NDArray[np.float64]:
 
 SAN_TINY_FILL = FillRule(
     salt="san-tiny-7/",
-    overrides=MappingProxyType(
-        {
-            "ov_classifier.logit_scale": 6.0,
-            "side_adapter_network.mask_decoder.query_mlp.layers.2.bias": 1.6,
-            "side_adapter_network.mask_decoder.pix_mlp.layers.2.bias": -1.6,
-        }
-    ),
-    gains=MappingProxyType(
-        {
-            "side_adapter_network.query_embed": 4.0,
-            "side_adapter_network.vit_model.pos_embed": 4.0,
-            "side_adapter_network.vit_model.patch_embed.proj.weight": 2.0,
-            "side_adapter_network.mask_decoder.query_mlp.layers.2.weight": 2.0,
-            "side_adapter_network.mask_decoder.pix_mlp.layers.2.weight": 3.0,
-        }
-    ),
+    overrides={
+        "ov_classifier.logit_scale": 6.0,
+        "side_adapter_network.mask_decoder.query_mlp.layers.2.bias": 1.6,
+        "side_adapter_network.mask_decoder.pix_mlp.layers.2.bias": -1.6,
+    },
+    gains={
+        "side_adapter_network.query_embed": 4.0,
+        "side_adapter_network.vit_model.pos_embed": 4.0,
+        "side_adapter_network.vit_model.patch_embed.proj.weight": 2.0,
+        "side_adapter_network.mask_decoder.query_mlp.layers.2.weight": 2.0,
+        "side_adapter_network.mask_decoder.pix_mlp.layers.2.weight": 3.0,
+    },
 )
 """What san-tiny holds until its trained weights ship.
 

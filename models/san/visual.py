@@ -34,7 +34,7 @@ class VisualExtractor(nn.Module):
         vision = config.clip.vision_cfg
         self.resolution = config.clip_resolution
         self.stored_grid = (vision.grid, vision.grid)
-        self.kept = frozenset(config.fusion.values()) | {config.split_layer}
+        self.kept = {layer for _, layer in config.fusion} | {config.split_layer}
         self.class_embedding = nn.Parameter(torch.empty(vision.width))
         self.positional_embedding = nn.Parameter(torch.empty(vision.grid**2 + 1, vision.width))
         self.conv1 = PatchEmbedding(vision.width, vision.patch_size, bias=False)

@@ -1,4 +1,5 @@
 import json
+import pickle
 import subprocess
 import sys
 
@@ -54,3 +55,8 @@ def test_the_tiny_model_fits_scenes():
 def test_importing_names_and_sizes_imports_no_torch():
     code = "import sys, models, models.zoo; sys.exit(bool({'torch', 'open_clip', 'timm', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_configuration_travels_and_is_a_key():
+    assert pickle.loads(pickle.dumps(SAN_TINY)) == SAN_TINY
+    assert len({SAN_TINY, SAN_VIT_L14, SAN_TINY}) == 2

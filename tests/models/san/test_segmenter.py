@@ -109,3 +109,10 @@ def test_the_default_form_finds_three_segments_in_a_picture(tiny):
     assert sum(map(len, found)) / 16 >= 3
     assert isinstance(classes, ClassFeatures)
     assert np.isfinite([segment.score for segments in found for segment in segments]).all()
+
+
+def test_text_features_can_be_trained_against(tiny):
+    weights = tiny.model.ov_classifier.class_weights(tiny.encode_text(VOCABULARY, ["a {}."]))
+    weights[-1].sum().backward()
+    assert tiny.model.ov_classifier.bg_embed.grad is not None
+    tiny.model.ov_classifier.bg_embed.grad = None

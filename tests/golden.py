@@ -5,6 +5,7 @@ SET.json describes sizes, weights (by rule), vocabulary and images; the arrays w
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ def run(path: Path, *, float64: bool = False) -> Arrays:
     """All arrays of a set."""
     golden = json.loads(path.read_text())
     segmenter = segmenter_of(golden, float64=float64)
+    # A set may name CLIP layers that nothing reads.
+    segmenter.model.clip_visual_extractor.kept |= frozenset(golden["layers"])
     used = path.with_name(f"{path.stem}_f64.npz")
     given = np.load(used)["text_weights_used"] if float64 and used.exists() else None
     with torch.inference_mode():
@@ -134,12 +137,12 @@ class _Watch:
             hook.remove()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("set", type=Path, help="SET.json")
     parser.add_argument("--out", type=Path, required=True, help="where the arrays go, .npz")
     parser.add_argument("--float64", action="store_true", help="double precision, with the stored text weights")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     np.savez(chosen.out, **run(chosen.set, float64=chosen.float64))
 
 

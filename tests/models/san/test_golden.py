@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.golden import Arrays, run
+from tests.golden import Arrays, main, run
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "san"
 REQUIRED = ("mask_preds", "attn_bias_pooled", "mask_embs", "mask_logits", "sem_seg")
@@ -73,6 +73,15 @@ def test_tiny16_equals_the_authors_numbers_in_float64():
     compare(run(GOLDEN / "tiny16.json", float64=True), "tiny16", 1e-9, float64=True)
 
 
+def test_the_command_writes_the_arrays(tmp_path):
+    out = tmp_path / "mine.npz"
+    main([str(GOLDEN / "tiny16.json"), "--out", str(out), "--float64"])
+    written = np.load(out)
+    described = json.loads((GOLDEN / "tiny16.json").read_text())
+    assert {name: list(written[name].shape) for name in described["shapes"]} == described["shapes"]
+    assert written["c/mask_logits"].dtype == np.float64
+
+
 def test_vit_b16_equals_the_authors_numbers():
     torch.set_num_threads(2)
     compare(run(GOLDEN / "B16.json"), "B16", 5e-5)
@@ -92,6 +101,7 @@ def test_any_set_of_that_form_runs(tmp_path, divisor):
     }
     config["side_vit"] |= {"patch_size": 8, "width": 36, "heads": 3}
     config["mask_decoder"] |= {"bias_heads": 4, "embed_channels": 24}
+    golden["layers"] = [0, 2, 3, 4]
     config |= {"clip_resolution": 0.7, "split_layer": 4, "fusion": {"0": 0, "1": 2, "2": 4}, "num_queries": 7}
     cases = {
         "x": [{"h": 70, "w": 201, "seed": 1, "out_h": 33, "out_w": 65}],
@@ -107,6 +117,7 @@ def test_any_set_of_that_form_runs(tmp_path, divisor):
         shapes[f"{case}/clip_input"] = [images, 3, int(height * 0.7), int(width * 0.7)]
         shapes[f"{case}/clip_2"] = [images, 96, *grid]
         shapes[f"{case}/clip_2_cls"] = [images, 96]
+        shapes[f"{case}/clip_3"] = [images, 96, *grid]
         shapes[f"{case}/mask_preds"] = [images, 7, height // 8, width // 8]
         shapes[f"{case}/attn_bias_pooled"] = [images, 4, 7, *grid]
         shapes[f"{case}/mask_logits"] = [images, 7, 13]

@@ -1,18 +1,14 @@
 """The ledger: one row a shard, as Arrow rows and as Parquet parts. Who is missing is pipeline/status.py's question."""
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from io import BytesIO
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline import parquet
 from pipeline.counts import ClassCount, Counts
-from pipeline.publish import publish, read_bytes
 from pipeline.table.footer import Footer
 
 State = Literal["done", "failed", "missing"]
@@ -156,16 +152,17 @@ def from_table(table: pa.Table) -> list[LedgerRow]:
 
 def write(rows: Sequence[LedgerRow], url: str) -> None:
     """Publish rows as one Parquet file."""
-    with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
-        local = Path(folder) / "ledger.parquet"
-        pq.write_table(to_table(rows), local, compression="zstd")
-        publish(local, url)
+    parquet.write(to_table(rows), url)
 
 
 def read(url: str) -> list[LedgerRow]:
-    """Rows of a published file; none where there is no file."""
-    data = read_bytes(url)
-    return [] if data is None else from_table(pq.read_table(BytesIO(data)))
+    """Rows of a published file; none where there is no file.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    table = parquet.read(url, SCHEMA, fix="Remove it; what it said is read from label files and failed/ instead.")
+    return [] if table is None else from_table(table)
 
 
 def part_name(now: datetime | None = None) -> str:

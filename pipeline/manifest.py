@@ -1,17 +1,13 @@
 """The manifest: which shards a run was asked for. Each `label` into OUT adds what it names and OUT doesn't know yet."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline import parquet
 from pipeline.ledger import part_name
 from pipeline.output import Output
-from pipeline.publish import publish, read_bytes
 from pipeline.shard import Shard
 
 SCHEMA = pa.schema(
@@ -43,13 +39,15 @@ class Asked:
 
 
 def read(output: Output) -> dict[str, Asked]:
-    """All shards asked for, by canonical URL, in the order of asking; the latest size and etag win."""
+    """All shards asked for, by canonical URL, in the order of asking; the latest size and etag win.
+
+    Raises:
+        UsageError: a part is damaged.
+    """
     asked: dict[str, Asked] = {}
     for part in output.manifest_parts():
-        data = read_bytes(part)
-        if data is None:
-            continue
-        for record in pq.read_table(BytesIO(data)).to_pylist():
+        table = parquet.read(part, SCHEMA, fix="Remove it, and name its shards in the next `label`.")
+        for record in [] if table is None else table.to_pylist():
             label_name = record.pop("label_file").removesuffix(".parquet")
             asked[record["url"]] = Asked(**record, label_name=label_name)
     return asked
@@ -72,8 +70,5 @@ def add(output: Output, shards: Sequence[Shard]) -> dict[str, Asked]:
             {"url": row.url, "size": row.size, "etag": row.etag, "label_file": row.label_name + ".parquet"}
             for row in new
         ]
-        with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
-            local = Path(folder) / "manifest.parquet"
-            pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), local, compression="zstd")
-            publish(local, output.manifest_part(part_name()))
+        parquet.write(pa.Table.from_pylist(records, schema=SCHEMA), output.manifest_part(part_name()))
     return asked | {row.url: row for row in new}

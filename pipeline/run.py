@@ -156,8 +156,17 @@ def record(output: Output, run: Identity, config: LabelConfig) -> None:
 
 
 def read(output: Output) -> dict[str, Any] | None:
-    """run.json as it stands; None where OUT holds no run."""
-    return output.read_json(output.run)
+    """run.json as it stands; None where OUT holds no run.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    recorded = output.read_json(output.run)
+    if recorded is not None and not (
+        isinstance(recorded.get("identity"), dict) and isinstance(recorded.get("fingerprint"), str)
+    ):
+        raise UsageError(f"{redact(output.run)}: damaged, it has no identity. Restore it from a copy.")
+    return recorded
 
 
 def require(output: Output) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from models.errors import UsageError
 from pipeline import ledger, manifest
 from pipeline.ledger import LedgerRow
 from pipeline.output import Output
 from pipeline.publish import remove, remove_folder
 from pipeline.table.footer import FooterError, check_file
-from pipeline.urls import filesystem
+from pipeline.urls import filesystem, redact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +76,11 @@ class Status:
 
 
 def status(output: Output) -> Status:
-    """Where the run stands now, from the manifest, the ledger and one listing each of labels/ and failed/."""
+    """Where the run stands now, from the manifest, the ledger and one listing each of labels/ and failed/.
+
+    Raises:
+        UsageError: a file of these is damaged.
+    """
     asked = manifest.read(output)
     known = _known(output)
     done, failures = output.done(), output.failures()
@@ -133,4 +138,10 @@ def _from_failure(output: Output, label_name: str) -> LedgerRow | None:
     record = output.read_json(output.failed(label_name))
     if record is None:
         return None
-    return LedgerRow.from_record({**record, "started": None})
+    try:
+        return LedgerRow.from_record({**record, "started": None})
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        raise UsageError(
+            f"{redact(output.failed(label_name))}: damaged, expected the record of a failed shard. "
+            "Remove it and run the same `label` again."
+        ) from error

@@ -14,13 +14,12 @@ from models.segmenter import Segmenter
 from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates
 from models.zoo import MODELS
-from pipeline import ledger, manifest, run, vocabulary_table
+from pipeline import ledger, manifest, parquet, run, vocabulary_table
 from pipeline.config import InferenceConfig, LabelConfig
 from pipeline.labeling import Labeler, label_shard
 from pipeline.ledger import LedgerRow
 from pipeline.model_thread import ModelThread
 from pipeline.output import Output
-from pipeline.publish import publish_bytes
 from pipeline.shard import Shard, describe_many
 from pipeline.status import Status, settle
 from pipeline.text import ensure_text_features
@@ -87,9 +86,7 @@ def label(
         text_features=text.hash,
     )
     run.record(output, identity, config)
-    file = io.BytesIO()
-    pq.write_table(vocabulary_table.to_table(vocabulary), file)
-    publish_bytes(file.getvalue(), output.vocabulary)
+    parquet.write(vocabulary_table.to_table(vocabulary), output.vocabulary)
     shards = describe_many([str(source) for source in sources])
     manifest.add(output, shards)
     todo = [shard for shard in shards if shard.label_name not in output.done()][:only]

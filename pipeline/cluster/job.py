@@ -1,19 +1,14 @@
 """One `label` from its shards to its summary: identity, manifest, replicas, ledger. Doing it again resumes it."""
 
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates
 from models.zoo import MODELS
-from pipeline import ledger, manifest, run
+from pipeline import ledger, manifest, parquet, run
 from pipeline.cluster import session
 from pipeline.cluster.labeling import label_shards
 from pipeline.cluster.replica import ReplicaSpec, prepare
@@ -23,7 +18,6 @@ from pipeline.output import Output
 from pipeline.placement import place
 from pipeline.planning import refuse_another_run, vocabulary_of
 from pipeline.progress import LabelProgress
-from pipeline.publish import publish
 from pipeline.shard import Shard
 from pipeline.status import Status, settle
 from pipeline.vocabulary_table import to_table
@@ -81,7 +75,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
             text_features=text.hash,
         )
         run.record(output, identity, config)
-        _write_vocabulary(output, vocabulary)
+        parquet.write(to_table(vocabulary), output.vocabulary)
         manifest.add(output, shards)
         done = output.done()
         todo = [shard for shard in shards if shard.label_name not in done]
@@ -122,10 +116,3 @@ def _run(todo: Sequence[Shard], spec: ReplicaSpec, ended: list[LedgerRow], *, al
     finally:
         if ended[written:]:
             ledger.write(ended[written:], spec.output.ledger_part(ledger.part_name()))
-
-
-def _write_vocabulary(output: Output, vocabulary: Vocabulary) -> None:
-    with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
-        local = Path(folder) / "vocabulary.parquet"
-        pq.write_table(to_table(vocabulary), local, compression="zstd")
-        publish(local, output.vocabulary)

@@ -1,0 +1,224 @@
+"""Every shard asked for is done, failed or missing, whatever is left of the ledger that says so."""
+
+import shutil
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from models.errors import UsageError
+from pipeline import ledger, manifest
+from pipeline.counts import Counts
+from pipeline.ledger import LedgerRow
+from pipeline.output import Output
+from pipeline.publish import publish_bytes
+from pipeline.shard import Shard, describe_many
+from pipeline.status import Status, settle, status
+from tests.plain_run import label, write_tar
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, scenes, tmp_path_factory) -> Output:
+    """A run of four shards: two done, one failed, one that never existed. Tests copy it."""
+    folder = tmp_path_factory.mktemp("finished")
+    bad = folder / "bad.tar"
+    bad.write_bytes(b"no archive" * 100)
+    output = Output.of(str(folder / "out"))
+    label(tiny, [*scenes, bad, folder / "never.tar"], output)
+    return output
+
+
+@pytest.fixture
+def output(finished, tmp_path) -> Output:
+    shutil.copytree(finished.url, tmp_path / "out")
+    return Output.of(str(tmp_path / "out"))
+
+
+def states(now: Status) -> list[str]:
+    return [row.state for row in now.rows]
+
+
+def test_a_finished_run_accounts_for_every_shard_and_sample(output):
+    now = status(output)
+    assert states(now) == ["done", "done", "failed", "failed"]
+    assert [row.reason for row in now.rows] == [None, None, "not_tar", "missing"]
+    assert (now.read, now.labeled, now.failed_by_reason) == (20, 20, {})
+    assert now.segments >= 60
+    assert now.bytes == sum(path.stat().st_size for path in Path(output.labels).iterdir())
+    assert now.stale == ()
+
+
+def test_settling_merges_the_parts_and_removes_them(output):
+    assert output.ledger_parts() == []
+    rows = ledger.read(output.ledger)
+    ledger.write([replace(rows[0], attempts=7)], output.ledger_part("1"))
+    ledger.write([replace(rows[0], attempts=8)], output.ledger_part("2"))
+    now = settle(output)
+    assert now.rows[0].attempts == 8
+    assert output.ledger_parts() == []
+    assert ledger.read(output.ledger) == list(now.rows)
+    assert settle(output) == now
+
+
+def test_the_ledgers_sums_in_sql_are_the_statuss(output):
+    now = status(output)
+    found = duckdb.sql(
+        f"select count(*), sum(read), sum(labeled), sum(segments) from '{output.ledger}' where state = 'done'"
+    ).fetchall()
+    assert found == [(2, now.read, now.labeled, now.segments)]
+
+
+def test_a_ledger_that_is_lost_is_rebuilt_from_footers_and_failures(output):
+    before = status(output)
+    Path(output.ledger).unlink()
+    now = settle(output)
+    assert [(row.url, row.state, row.error, row.counts, row.bytes, row.etag) for row in now.rows] == [
+        (row.url, row.state, row.error, row.counts, row.bytes, row.etag) for row in before.rows
+    ]
+    assert ledger.read(output.ledger) == list(now.rows)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", b"x" * 1000])
+@pytest.mark.parametrize("place", ["ledger", "part"])
+def test_a_damaged_ledger_is_wrong_usage_that_says_what_to_do(output, place, damage):
+    url = output.ledger if place == "ledger" else output.ledger_part("1")
+    publish_bytes(damage, url)
+    with pytest.raises(UsageError, match="Remove it") as refused:
+        status(output)
+    assert url in str(refused.value)
+    assert "\n" not in str(refused.value)
+    Path(url).unlink()
+    assert states(status(output)) == ["done", "done", "failed", "failed"]
+
+
+def test_a_damaged_manifest_is_wrong_usage_that_names_it(output):
+    publish_bytes(b"x" * 100, output.manifest_parts()[0])
+    with pytest.raises(UsageError, match=r"manifest/.*damaged"):
+        status(output)
+
+
+def test_a_label_file_that_no_ledger_knows_is_done(output):
+    """As after SIGKILL: the label file was published, its row was still in memory."""
+    rows = ledger.read(output.ledger)
+    ledger.write(rows[:1], output.ledger)
+    now = status(output)
+    assert states(now) == ["done", "done", "failed", "failed"]
+    assert now.rows[1].counts == rows[1].counts
+
+
+def test_a_shard_whose_label_file_is_gone_is_missing(output):
+    now = status(output)
+    asked = manifest.read(output)
+    Path(output.label(asked[now.rows[0].url].label_name)).unlink()
+    assert states(status(output)) == ["missing", "done", "failed", "failed"]
+    assert status(output).read == 10
+
+
+def test_a_damaged_label_file_that_only_its_footer_could_tell_of_is_missing(output):
+    name = manifest.read(output)[status(output).rows[0].url].label_name
+    path = Path(output.label(name))
+    path.write_bytes(path.read_bytes()[:-100])
+    Path(output.ledger).unlink()
+    assert states(status(output)) == ["missing", "done", "failed", "failed"]
+
+
+def test_a_done_shard_is_not_failed_by_what_stands_in_failed(output):
+    row = status(output).rows[0]
+    name = manifest.read(output)[row.url].label_name
+    output.write_json(output.failed(name), {"url": row.url, "attempts": 1})
+    failed = LedgerRow(url=row.url, state="failed", error="read: no network", attempts=1)
+    ledger.write([failed], output.ledger_part("1"))
+    assert states(settle(output))[0] == "done"
+
+
+def test_a_failed_shard_that_is_done_later_is_done(tiny, scenes, tmp_path):
+    output = Output.of(str(tmp_path / "out"))
+    path = tmp_path / "a.tar"
+    path.write_bytes(b"no archive" * 100)
+    assert states(label(tiny, [path], output)) == ["failed"]
+    path.write_bytes(scenes[0].read_bytes())
+    now = label(tiny, [path], output)
+    assert states(now) == ["done"]
+    assert now.rows[0].attempts == 2
+    assert output.failures() == set()
+
+
+def test_a_run_that_stopped_early_lists_what_is_missing_and_goes_on(tiny, scenes, tmp_path):
+    half = Output.of(str(tmp_path / "half"))
+    assert states(label(tiny, scenes, half, only=1)) == ["done", "missing"]
+    whole = Output.of(str(tmp_path / "whole"))
+    now = label(tiny, scenes, half)
+    assert states(now) == states(label(tiny, scenes, whole)) == ["done", "done"]
+    assert [row.counts for row in now.rows] == [row.counts for row in status(whole).rows]
+
+
+def test_a_done_shard_that_moved_in_the_store_is_stale(output, scenes):
+    first = describe_many([str(scenes[0])])[0]
+    manifest.add(output, [replace(first, etag="moved")])
+    now = status(output)
+    assert now.stale == (first.url,)
+    assert states(now)[0] == "done"
+
+
+def test_a_shard_without_an_etag_is_never_stale(output, scenes):
+    first = describe_many([str(scenes[0])])[0]
+    manifest.add(output, [replace(first, etag=None)])
+    assert status(output).stale == ()
+
+
+def test_failures_without_a_ledger_keep_their_counts(tiny, tmp_path):
+    path = write_tar(tmp_path / "a.tar", {"a.txt": b"no image", "b.txt": b"none either"})
+    output = Output.of(str(tmp_path / "out"))
+    label(tiny, [path], output)
+    Path(output.ledger).unlink()
+    row = status(output).failures[0]
+    assert (row.reason, row.attempts) == ("too_many_failed", 1)
+    assert row.counts == Counts(read=2, failed={"missing_image": 2})
+
+
+@pytest.mark.parametrize("damage", [b"{}", b'{"url": 1}', b"{", b"[]"])
+def test_a_damaged_record_of_a_failure_is_wrong_usage_or_a_missing_shard(output, damage):
+    row = status(output).failures[0]
+    Path(output.ledger).unlink()
+    publish_bytes(damage, output.failed(manifest.read(output)[row.url].label_name))
+    with pytest.raises(UsageError, match=r"\.json: damaged"):
+        status(output)
+
+
+def test_status_of_nothing_is_nothing(tmp_path):
+    now = status(Output.of(str(tmp_path)))
+    assert (now.rows, now.stale, now.read, now.failed_by_reason) == ((), (), 0, {})
+
+
+def test_a_run_in_a_store_is_settled_as_one_on_disk(finished):
+    """memory:// has no folders and no renames, as an object store."""
+    there = Output.of(f"memory://{uuid.uuid4().hex}/out")
+    for path in Path(finished.url).rglob("*"):
+        if path.is_file() and path.name != "ledger.parquet":
+            publish_bytes(path.read_bytes(), f"{there.url}/{path.relative_to(finished.url)}")
+    assert [row.counts for row in settle(there).rows] == [row.counts for row in status(finished).rows]
+    assert status(there).bytes == status(finished).bytes
+
+
+def test_reasons_come_most_frequent_first():
+    rows = (
+        LedgerRow(url="a", state="done", counts=Counts(read=3, failed={"decode": 1, "empty": 2})),
+        LedgerRow(url="b", state="done", counts=Counts(read=4, labeled=1, failed={"empty": 1, "too_large": 2})),
+        LedgerRow(url="c", state="failed", counts=Counts(read=9, failed={"decode": 9})),
+    )
+    now = Status(rows=rows, stale=())
+    assert list(now.failed_by_reason.items()) == [("empty", 3), ("too_large", 2), ("decode", 1)]
+    assert now.read == now.labeled + sum(now.failed_by_reason.values()) == 7
+
+
+def test_a_shard_may_be_asked_for_before_it_exists(tiny, scenes, tmp_path):
+    output = Output.of(str(tmp_path / "out"))
+    path = tmp_path / "late.tar"
+    assert [row.reason for row in label(tiny, [path], output).rows] == ["missing"]
+    path.write_bytes(scenes[0].read_bytes())
+    now = label(tiny, [path], output)
+    assert states(now) == ["done"]
+    assert now.stale == ()
+    assert isinstance(describe_many([str(path)])[0], Shard)

@@ -54,11 +54,11 @@ def refuse_another_run(config: LabelConfig, output: Output) -> None:
     now = run.identity(
         config,
         rule=MODELS[config.model.model].rule,
-        weights=there["weights"],
+        weights=there.get("weights", ""),
         vocabulary=vocabulary.hash,
         templates=templates_hash(templates),
         # Follows from the vocabulary, the templates and the weights; the first two are compared themselves.
-        text_features=there["text_features"],
+        text_features=there.get("text_features", ""),
     )
     now.refuse(there, output)
 

@@ -1,0 +1,35 @@
+"""Small tables come back as they were put; what else stands in their place is told in one line."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.errors import UsageError
+from pipeline import parquet
+
+SCHEMA = pa.schema([pa.field("url", pa.string(), nullable=False), pa.field("size", pa.int64())])
+TABLE = pa.Table.from_pylist([{"url": "a", "size": 1}, {"url": "ä", "size": None}], schema=SCHEMA)
+
+
+def test_a_table_comes_back_and_one_that_is_not_there_is_none(tmp_path):
+    url = str(tmp_path / "deeper" / "t.parquet")
+    assert parquet.read(url, SCHEMA, fix="Remove it.") is None
+    parquet.write(TABLE, url)
+    assert parquet.read(url, SCHEMA, fix="Remove it.").equals(TABLE)
+    parquet.write(TABLE.slice(0, 0), url)
+    assert parquet.read(url, SCHEMA, fix="Remove it.").num_rows == 0
+
+
+def test_damage_is_told_with_its_fix(tmp_path):
+    path = tmp_path / "t.parquet"
+    parquet.write(TABLE, str(path))
+    sound = path.read_bytes()
+    other = io.BytesIO()
+    pq.write_table(TABLE.drop_columns("size"), other)
+    for damage in (b"", sound[:-1], sound[:20] + sound[21:], other.getvalue(), b"PAR1" + bytes(50) + b"PAR1"):
+        path.write_bytes(damage)
+        with pytest.raises(UsageError, match=r"t\.parquet: .*Remove it\.") as refused:
+            parquet.read(str(path), SCHEMA, fix="Remove it.")
+        assert "\n" not in str(refused.value)

@@ -1,0 +1,220 @@
+"""`verify` finds each damage that was planted in a sound run, and nothing in a sound one."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.errors import UsageError
+from models.masks import rle
+from pipeline import ledger, manifest
+from pipeline.output import Output
+from pipeline.publish import publish_bytes
+from pipeline.status import status
+from pipeline.table.schema import DICTIONARY_COLUMNS, LABELS
+from pipeline.verify import verify
+from tests.plain_run import label, write_tar
+
+
+@pytest.fixture(scope="module")
+def sound(tiny, scenes, tmp_path_factory) -> Output:
+    folder = tmp_path_factory.mktemp("sound")
+    some = write_tar(folder / "some.tar", {"a.txt": b"no image", "b.png": picture(), "c.png": picture()})
+    output = Output.of(str(folder / "out"))
+    label(tiny, [scenes[0], some, folder / "never.tar"], output)
+    return output
+
+
+def picture() -> bytes:
+    import io
+
+    from PIL import Image
+
+    from pipeline.synthesis.scene import scene
+
+    file = io.BytesIO()
+    Image.fromarray(scene(7, 0).image).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def output(sound, tmp_path) -> Output:
+    shutil.copytree(sound.url, tmp_path / "out")
+    return Output.of(str(tmp_path / "out"))
+
+
+def first(output: Output) -> Path:
+    """The label file of the shard of ten scenes."""
+    return Path(output.label(next(iter(manifest.read(output).values())).label_name))
+
+
+def rewrite(path: Path, table: pa.Table, metadata: dict[bytes, bytes] | None = None) -> None:
+    """The file with other rows, under the footer it had or another."""
+    kept = pq.read_metadata(path).metadata if metadata is None else metadata
+    with pq.ParquetWriter(path, LABELS, compression="zstd", use_dictionary=DICTIONARY_COLUMNS) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({b"maskmill": kept[b"maskmill"]})
+
+
+def changed(table: pa.Table, index: int, **values: object) -> pa.Table:
+    rows = table.to_pylist()
+    rows[index] |= values
+    return pa.Table.from_pylist(rows, schema=LABELS)
+
+
+def told(output: Output, *, deep: bool = True) -> str:
+    """All problems as one text; each is one line that names its file."""
+    problems = verify(output, deep=deep).problems
+    assert problems
+    assert all("\n" not in problem.text and problem.file.startswith("labels/") for problem in problems)
+    return "\n".join(problem.text for problem in problems)
+
+
+def test_a_sound_run_has_no_problems(output):
+    found = verify(output, deep=True)
+    assert found.problems == ()
+    assert (found.files, found.rows) == (2, 13)
+    assert found.masks == status(output).segments >= 3 * 12
+    assert verify(output).masks == 0
+
+
+def test_a_sound_run_without_its_ledger_has_no_problems(output):
+    Path(output.ledger).unlink()
+    assert verify(output, deep=True).problems == ()
+
+
+def test_a_place_without_a_run_is_wrong_usage(tmp_path):
+    with pytest.raises(UsageError, match=r"no run\.json there"):
+        verify(Output.of(str(tmp_path)))
+
+
+def test_a_row_too_few_is_found(output):
+    table = pq.read_table(first(output))
+    rewrite(first(output), table.slice(0, 9))
+    assert "9 rows, but its counts say 10" in told(output, deep=False)
+
+
+def test_rows_out_of_order_are_found(output):
+    table = pq.read_table(first(output))
+    rewrite(first(output), table.take([1, 0, *range(2, 10)]))
+    assert "row 0 has sample_index 1" in told(output, deep=False)
+
+
+def test_a_row_of_another_shard_is_found(output):
+    rewrite(first(output), changed(pq.read_table(first(output)), 3, shard="/elsewhere.tar"))
+    assert "row 3 is of shard /elsewhere.tar" in told(output, deep=False)
+
+
+def test_a_segment_that_is_gone_is_found(output):
+    table = pq.read_table(first(output))
+    row = table.to_pylist()[0]
+    rewrite(first(output), changed(table, 0, segments=row["segments"][1:], masks=row["masks"][1:]))
+    assert "don't add up to the counts in its footer" in told(output, deep=False)
+
+
+def test_a_sample_that_turned_from_ok_to_failed_is_found(output):
+    rewrite(first(output), changed(pq.read_table(first(output)), 0, status="failed", error="decode: no"))
+    assert "don't add up" in told(output, deep=False)
+
+
+@pytest.mark.parametrize("values", [{"status": "maybe"}, {"segments": None}])
+def test_a_row_that_is_neither_labeled_nor_failed_is_found(output, values):
+    rewrite(first(output), changed(pq.read_table(first(output)), 0, **values))
+    assert "row 0 has status" in told(output, deep=False)
+
+
+def test_a_flipped_bit_of_a_mask_is_found_by_looking_deep(output):
+    table = pq.read_table(first(output))
+    row = table.to_pylist()[0]
+    size = (row["mask_height"], row["mask_width"])
+    mask = rle.decode(row["masks"][0], size)
+    mask[0, 0] ^= True
+    import torch
+
+    flipped = rle.encode(torch.from_numpy(mask[None].astype(np.bool_)))[0]
+    rewrite(first(output), changed(table, 0, masks=[flipped, *row["masks"][1:]]))
+    assert "row 0, mask 0: area" in told(output)
+    assert verify(output).problems == ()
+
+
+@pytest.mark.parametrize("masks", [[], None, [b"\xff"]])
+def test_masks_that_are_not_there_or_not_run_lengths_are_found(output, masks):
+    table = pq.read_table(first(output))
+    keep = table.to_pylist()[0]["masks"]
+    rewrite(first(output), changed(table, 0, masks=masks if not masks else masks + keep[1:]))
+    assert "row 0" in told(output)
+
+
+def test_a_damaged_byte_is_found_or_changes_no_row(output):
+    """Pages have checksums, Parquet's metadata has none: a statistic that changed there changes no row."""
+    data = first(output).read_bytes()
+    table = pq.read_table(first(output))
+    for place in np.random.default_rng(0).integers(4, len(data), 40):
+        damaged = bytearray(data)
+        damaged[place] ^= 0x10
+        first(output).write_bytes(bytes(damaged))
+        assert verify(output, deep=True).problems or pq.read_table(first(output)).equals(table), place
+
+
+def test_a_damaged_page_is_told_with_its_fix(output):
+    group = pq.read_metadata(first(output)).row_group(0)
+    column = next(group.column(n) for n in range(group.num_columns) if "masks" in group.column(n).path_in_schema)
+    data = bytearray(first(output).read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 3] ^= 0xFF
+    first(output).write_bytes(bytes(data))
+    assert "Remove it and run the same `label` again" in told(output)
+
+
+def test_a_file_cut_short_is_found(output):
+    first(output).write_bytes(first(output).read_bytes()[:-10])
+    assert "not a whole Parquet file" in told(output)
+
+
+def test_a_file_of_another_run_is_found(output, tiny, scenes, tmp_path):
+    from dataclasses import replace
+
+    from tests.plain_run import MANY_SEGMENTS, PLAIN
+
+    other = Output.of(str(tmp_path / "other"))
+    label(tiny, scenes[:1], other, replace(PLAIN, inference=replace(MANY_SEGMENTS, top_k=2)))
+    shutil.copy(first(other), first(output))
+    assert "made by run" in told(output, deep=False)
+
+
+def test_the_file_of_another_shard_is_found(output):
+    names = [asked.label_name for asked in manifest.read(output).values()]
+    shutil.copy(output.label(names[1]), output.label(names[0]))
+    text = told(output, deep=False)
+    assert "some.tar, the ledger says" in text
+    assert "aren't the ledger's" in text
+
+
+def test_a_file_that_nobody_asked_for_is_found(output):
+    shutil.copy(first(output), Path(output.labels) / "extra-0123456789abcdef.parquet")
+    assert "no shard in the manifest has this label file" in told(output, deep=False)
+
+
+def test_a_ledger_that_says_otherwise_is_found(output):
+    from dataclasses import replace
+
+    rows = ledger.read(output.ledger)
+    ledger.write([replace(rows[0], counts=replace(rows[0].counts, segments=1), etag="moved")], output.ledger_part("1"))
+    text = told(output, deep=False)
+    assert "aren't the ledger's" in text
+    assert "the ledger says" in text
+
+
+def test_a_long_list_of_wrong_rows_is_cut(output):
+    table = pq.read_table(first(output))
+    rewrite(first(output), table.take(list(range(9, -1, -1))))
+    text = told(output, deep=False)
+    assert "and 5 more" in text
+    assert text.count("sample_index") == 5
+
+
+def test_leftovers_of_a_killed_process_are_no_label_files(output):
+    publish_bytes(b"half a file", f"{output.labels}/.0123.tmp")
+    assert verify(output, deep=True).problems == ()

@@ -361,6 +361,25 @@ def test_nothing_is_left_on_scratch_whether_a_shard_is_done_or_fails(tiny, scene
     assert list(scratch.iterdir()) == []
 
 
+def test_a_shard_in_a_store_is_labeled_into_a_store_and_leaves_no_copy(tiny, scenes, labeled, tmp_path):
+    """memory:// has no folders and no renames, as an object store."""
+    import fsspec
+
+    from pipeline.publish import read_bytes
+
+    scratch, store = tmp_path / "scratch", f"memory://{tmp_path.name}"
+    scratch.mkdir()
+    fsspec.filesystem("memory").pipe_file(f"/{tmp_path.name}/in/a.tar", scenes[0].read_bytes())
+    output = Output.of(f"{store}/out")
+    (shard,) = describe_many([f"{store}/in/a.tar"])
+    with labeler(tiny, output, replace(PLAIN, replica=ReplicaConfig(scratch=scratch))) as replica:
+        row = label_shard(shard, replica)
+    assert row.state == "done"
+    table = pq.read_table(io.BytesIO(read_bytes(output.label(shard.label_name))))
+    assert table.drop_columns("shard").equals(labeled[1].drop_columns("shard"))
+    assert list(scratch.iterdir()) == []
+
+
 class Faulty(Segmenter):
     """Stands in for a device that fails: out of memory for a nearly black image, an error for a nearly white one."""
 

@@ -1,4 +1,4 @@
-"""SAN's losses by their plain formulas in NumPy, float64, one pair and one image at a time; and batches to try them on."""
+"""SAN's losses by plain formulas in NumPy, float64, one pair and one image at a time; and batches to try them on."""
 
 from collections.abc import Sequence
 

@@ -81,6 +81,28 @@ def test_the_command_writes_losses_total_and_gradient_norms(tmp_path):
     assert set(written["grad_norms"]) == set(golden["grad_norms"])
 
 
+def test_any_training_set_of_that_form_runs(tmp_path):
+    """Three depths, sizes that nothing divides, an image without masks, other weights: as the set's own numbers say."""
+    golden, random = json.loads(GOLDEN.read_text()), np.random.default_rng(2)
+    golden["config"] |= {"deep_supervision": [1, 2, 3], "train_num_points": 10, "num_queries": 4}
+    golden |= {"salt": "mine/", "cases": [[70, 90, 1, 6], [64, 101, 2, 0]]}
+    golden["weight_dict"] |= {"loss_ce": 1.0, "loss_mask": 3.0}
+    arrays, draws = {}, []
+    for image, (height, width, _, count) in enumerate(golden["cases"]):
+        masks = random.random((count, height, width)) < 0.5
+        arrays |= {f"gt_masks_{image}": np.packbits(masks), f"gt_masks_shape_{image}": np.array(masks.shape)}
+        arrays[f"gt_classes_{image}"] = random.integers(0, 12, count)
+    for _ in golden["config"]["deep_supervision"]:
+        draws += [(1, 10, 2), (1, 10, 2), (4, 30, 2), (4, 3, 2)]
+    arrays |= {f"rand_{i}": random.random(shape, np.float32) for i, shape in enumerate(draws)}
+    (tmp_path / "mine_train.json").write_text(json.dumps(golden))
+    np.savez(tmp_path / "mine_train.npz", **arrays)
+    found = run(tmp_path / "mine_train.json").numbers()
+    assert len(found["losses_weighted"]) == 9
+    assert np.isfinite(list(found["losses_weighted"].values())).all()
+    assert set(found["grad_norms"]) == set(golden["grad_norms"])
+
+
 def test_losses_are_those_of_the_plain_formulas():
     outputs, targets = outputs_of(3), targets_of([2, 0, 4])
     found = values(losses(outputs, targets, generator(), SMALL))

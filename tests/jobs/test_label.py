@@ -1,6 +1,7 @@
 """`maskmill label` from its command line to its table, with a real Ray: the main path, resume, and hostile shards."""
 
 import json
+import pickle
 import shutil
 import sys
 from collections import Counter
@@ -30,6 +31,16 @@ def labeled(shared_workplace: Workplace) -> Workplace:
 
 def label(place: Workplace, shards: str, out: str, *options: str) -> Ended:
     return place.run("label", shards, "--output", out, *MANY_SEGMENTS, "--batch-size", "4", *options)
+
+
+class _Touch:
+    """What would make a file if anybody unpickled it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path(self.path).touch, ()
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -99,14 +110,19 @@ def test_show_draws_a_sample_of_it(labeled: Workplace) -> None:
 def test_hostile_shards_end_in_the_ledger_with_their_reasons(workplace: Workplace) -> None:
     expected = hostile.write_hostile(workplace.cwd / "shards")
     assert workplace.run("synthesize", "good", "--shards", "1", "--samples", "4").code == 0
-    names = {name: workplace.cwd / "shards" / f"{name}.tar" for name in expected}
-    (workplace.cwd / "list.txt").write_text("\n".join(map(str, [*names.values(), workplace.cwd / "good"])) + "\n")
+    canary = workplace.cwd / "canary"
+    payload = pickle.dumps(_Touch(str(canary)))
+    members = [("evil.pyd", payload), ("evil.pickle", payload), ("evil.pth", payload), ("evil.jpg", hostile.encode())]
+    (workplace.cwd / "shards" / "pickles.tar").write_bytes(hostile.tar(members))
+    expected["pickles.tar"] = hostile.Expected(samples=(None,))
+    names = [str(workplace.cwd / "shards" / name) for name in expected]
+    (workplace.cwd / "list.txt").write_text("\n".join([*names, str(workplace.cwd / "good")]) + "\n")
     # Samples of a hostile shard may all fail: here they shall be rows.
     ended = label(workplace, "@list.txt", "out", "--max-failed-samples", "1")
     assert ended.code == 1, ended.err
     assert "Traceback" not in ended.err + ended.out
-    ledger = {Path(row["url"]).stem: row for row in pq.read_table(workplace.cwd / "out/ledger.parquet").to_pylist()}
-    assert ledger.keys() == expected.keys() | {"scenes-000000"}
+    ledger = {Path(row["url"]).name: row for row in pq.read_table(workplace.cwd / "out/ledger.parquet").to_pylist()}
+    assert ledger.keys() == expected.keys() | {"scenes-000000.tar"}
     for name, how in expected.items():
         row = ledger[name]
         assert (row["error"] or "").partition(":")[0] == (how.shard or ""), (name, row["error"])
@@ -115,7 +131,7 @@ def test_hostile_shards_end_in_the_ledger_with_their_reasons(workplace: Workplac
         assert failed == dict(Counter(filter(None, how.samples))), name
         assert (row["read"], row["unkeyed"]) == (len(how.samples), how.unkeyed), name
         assert row["labeled"] + row["failed"] == row["read"]
-    assert not list(workplace.cwd.rglob("*canary*")) + list(workplace.cwd.rglob("*pwned*"))
+    assert not canary.exists()
     assert workplace.run("verify", "out", "--deep", "--json").code == 1
     assert json.loads(workplace.run("verify", "out", "--deep", "--json").out)["problems"] == []
 

@@ -23,9 +23,6 @@ def session() -> Iterator[None]:
         EnvironmentFailure: the cluster can't be joined or started.
     """
     _quiet()
-    # Workers inherit it. By default torch's idle threads spin; beside decoding threads, on cores that others use too,
-    # a CPU replica was seen to take ten times as long for it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if joins():
             with _stderr_closed():

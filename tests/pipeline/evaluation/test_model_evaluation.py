@@ -8,8 +8,11 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from models import zoo
 from models.errors import UsageError
+from models.san.config import SAN_TINY
 from models.san.dense_clip import dense_clip_logits
+from models.san.untrained import FillRule
 from models.vocabulary import Vocabulary
 from pipeline.evaluation.confusion import count
 from pipeline.evaluation.model import evaluate_model
@@ -25,7 +28,11 @@ def classes(tiny):
     return tiny.classes(Vocabulary.load("scenes"), ["a {}"])
 
 
-def test_a_models_counts_are_those_of_the_highest_semantic_scores(tiny, classes, scenes, tmp_path):
+def test_a_models_counts_are_those_of_the_highest_semantic_scores(scenes, tmp_path):
+    # A mild model: san-tiny's untrained weights are so sure of background that names vanish in float32.
+    rule = FillRule(salt="mild/", overrides={"ov_classifier.logit_scale": 2.0})
+    tiny = zoo.build(SAN_TINY, rule.state(zoo.shapes(SAN_TINY)), rule=zoo.MODELS["san-tiny"].rule)
+    classes = tiny.classes(Vocabulary.load("scenes"), ["a {}"])
     (found,) = evaluate_model(sources_of([str(scenes[0])]), tiny, classes, scratch=tmp_path, batch_size=4)
     expected = np.zeros((48, 49), np.int64)
     with torch.no_grad():

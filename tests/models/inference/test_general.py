@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from plain_inference import Case, plain_general, random_case
+from tests.models.inference.plain_inference import Case, plain_general, random_case
 from pycocotools import mask as coco
 
 from models.inference import upsample

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from plain_inference import plain_queries, random_case
+from tests.models.inference.plain_inference import plain_queries, random_case
 
 from models.inference.forms import QueriesInference
 from models.inference.run import segments_of

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from plain_inference import Case, plain_general, random_case
+from tests.models.inference.plain_inference import Case, plain_general, random_case
 
 from models.errors import UsageError
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference

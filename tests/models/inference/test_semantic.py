@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from plain_inference import Case, plain_semantic, plain_sums, random_case
+from tests.models.inference.plain_inference import Case, plain_semantic, plain_sums, random_case
 
 from models.inference import semantic, upsample
 from models.inference.forms import SemanticInference

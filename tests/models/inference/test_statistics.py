@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from plain_inference import describe
+from tests.models.inference.plain_inference import describe
 
 from models.inference.statistics import MaskTally, class_scores, confident, count, quantised
 

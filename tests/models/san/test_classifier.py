@@ -1,5 +1,5 @@
 import torch
-from plain_san import draw, tiny16
+from tests.models.san.plain_san import draw, tiny16
 from torch.nn import functional
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from plain_san import GOLDEN
+from tests.models.san.plain_san import GOLDEN
 
 from models.errors import UsageError
 from models.san.config import SAN_TINY, SAN_VIT_L14, SanConfig

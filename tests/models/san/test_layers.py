@@ -1,6 +1,6 @@
 import pytest
 import torch
-from plain_san import draw
+from tests.models.san.plain_san import draw
 from torch.nn import functional
 
 from models.san.layers import (

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plain_san import draw
+from tests.models.san.plain_san import draw
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.san.recognition import attend_with_self, pool_bias

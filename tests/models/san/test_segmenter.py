@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from plain_san import tiny16
+from tests.models.san.plain_san import tiny16
 
 from models import ClassFeatures, GeneralInference, QueriesInference, SemanticInference, Vocabulary, zoo
 from models.resize import batch_of

@@ -1,5 +1,5 @@
 import torch
-from plain_san import draw, tiny16
+from tests.models.san.plain_san import draw, tiny16
 
 from models.san.config import SAN_VIT_L14
 from models.san.model import empty

@@ -1,5 +1,6 @@
 """Trains on Ray Train: one worker a device, each running `pipeline.training.run.train` on its share of every batch."""
 
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def train_on_ray(config: TrainConfig, output: TrainOutput) -> None:
                 resources_per_worker={"CPU": spec.cpus, **({"GPU": 1} if spec.gpu else {})},
             ),
             run_config=RunConfig(
-                name="train",
+                # A name of its own: Ray goes on from what it finds under a name, and going on is our checkpoint's part.
+                name=f"train-{uuid.uuid4().hex[:8]}",
                 storage_path=str(output.folder / "ray"),
                 failure_config=FailureConfig(max_failures=config.job.restarts),
             ),

@@ -1,4 +1,4 @@
-"""Whole trainings in one process: resumed after SIGKILL they lose nothing; frozen weights stay; `label` takes the result."""
+"""Whole trainings in one process: resumed after SIGKILL they lose nothing; frozen weights stay frozen."""
 
 import json
 import os

@@ -1,4 +1,5 @@
 import torch
+
 from tests.models.san.plain_san import draw, tiny16
 
 

@@ -121,13 +121,16 @@ def _placed(config: TrainConfig, output: TrainOutput) -> TrainSpec:
 
 def _worker(given: dict[str, Any]) -> None:
     """One worker's training; runs in its own process."""
-    import ray.train
+    import ray.train.torch
     import torch
     from torch import distributed
 
     spec: TrainSpec = given["spec"]
     context = ray.train.get_context()
-    device = torch.device("cuda", torch.cuda.current_device()) if spec.gpu else torch.device("cpu")
+    # A worker sees all GPUs of its machine; Ray says which is its own.
+    device = ray.train.torch.get_device() if spec.gpu else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     torch.set_num_threads(spec.cpus)
 
     def all_reduce(tensor: Tensor) -> None:

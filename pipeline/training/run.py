@@ -18,6 +18,7 @@ from models.errors import UsageError
 from models.san.initial import initial
 from models.san.segmenter import SanSegmenter
 from models.segmenter import ClassFeatures
+from models.training.batch import TrainingBatch
 from models.training.loop import StepReport, Training
 from models.training.ranks import ALONE, Ranks
 from models.vocabulary import Vocabulary
@@ -75,7 +76,7 @@ def train(
         writer = opened.enter_context(_Writer(output, config, work.identity, training.step, writes=ranks.rank == 0))
         batches = opened.enter_context(work.data.batches(ranks, first=training.step, threads=threads))
         while training.step < config.recipe.steps:
-            report = training.advance(next(batches))
+            report = _advanced(training, next(batches), config)
             if writer.updated(report) and tell is not None:
                 tell(report)
             last = report.step == config.recipe.steps
@@ -117,6 +118,16 @@ class _Work:
 
     identity: Identity
     """What the result follows from."""
+
+
+def _advanced(training: Training, batch: TrainingBatch, config: TrainConfig) -> StepReport:
+    try:
+        return training.advance(batch)
+    except FloatingPointError as error:
+        raise UsageError(
+            f"--learning-rate {config.recipe.learning_rate}: the training came apart ({error}). Lower it or --clip-norm, "
+            "and start again."
+        ) from error
 
 
 def _resume(training: Training, output: TrainOutput, identity: Identity) -> None:

@@ -102,6 +102,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(scenes, clip, tmp_path, capsys,
     assert told.count("\n") == 1
 
 
+def test_a_training_that_comes_apart_says_so_in_one_line(scenes, clip, tmp_path, capsys):
+    words = ["train", str(scenes[0]), "-o", str(tmp_path / "out"), "--init", str(clip), *SHORT]
+    assert run([*words, "--learning-rate", "1e30", "--clip-norm", "1e30", "--steps", "9"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("maskmill: --learning-rate 1e+30: the training came apart")
+
+
 @pytest.mark.slow
 def test_killed_and_resumed_a_training_ends_with_the_bits_of_an_undisturbed_one(scenes, clip, tmp_path):
     def words(out: str) -> list[str]:

@@ -125,8 +125,8 @@ def _advanced(training: Training, batch: TrainingBatch, config: TrainConfig) -> 
         return training.advance(batch)
     except FloatingPointError as error:
         raise UsageError(
-            f"--learning-rate {config.recipe.learning_rate}: the training came apart ({error}). Lower it or --clip-norm, "
-            "and start again."
+            f"--learning-rate {config.recipe.learning_rate}: the training came apart ({error}). "
+            "Lower it or --clip-norm, and start again."
         ) from error
 
 

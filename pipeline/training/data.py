@@ -21,8 +21,8 @@ from models.training.augmentation import augment
 from models.training.batch import TrainingBatch
 from models.training.ranks import Ranks
 from models.training.recipe import Augmentation, Recipe
-from pipeline.evaluation.model import truth_of
-from pipeline.reading.errors import SampleError, ShardError
+from pipeline.evaluation.model import check_sizes, truth_of
+from pipeline.reading.errors import SampleError
 from pipeline.reading.images import decode
 from pipeline.reading.limits import ReadLimits
 from pipeline.truth.pairs import Pair
@@ -76,14 +76,8 @@ class TrainingData:
             except SampleError as error:
                 _log.warning("%s: %s: %s; another image takes its place", pair.source, pair.key, error)
                 continue
-            except ShardError as error:
-                raise UsageError(f"{pair.source}: {pair.key!r}: {error}. Put the file back.") from error
             truth = truth_of(pair, len(self.ids), self.limits)
-            if truth.shape != (image.height, image.width):
-                raise UsageError(
-                    f"{pair.source}: {pair.key!r}: ground truth of {truth.shape[1]} x {truth.shape[0]} pixels, image "
-                    f"of {image.width} x {image.height}. Make them one size."
-                )
+            check_sizes(pair, truth, image)
             rows = np.where(truth >= 0, self.ids[truth], -1).astype(np.int32)
             seed = sample_seed(self.recipe.seed, epoch, pair)
             pixels, class_map = augment(image, rows, self.augmentation, seed)

@@ -160,7 +160,7 @@ class TrainLog:
         self._file = path.open("ab")
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Add a line with a `step`; it is on disk when this returns."""
+        """Add a line with a `step`."""
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,14 +24,13 @@ from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates, templates_hash
 from pipeline.config import machine_cpus
 from pipeline.evaluation.groups import Groups, groups_of
-from pipeline.reading.errors import ShardError
 from pipeline.reading.limits import ReadLimits
 from pipeline.training.config import Identity, TrainConfig
 from pipeline.training.data import TrainingData
 from pipeline.training.events import EventFile
 from pipeline.training.output import TrainLog, TrainOutput
 from pipeline.training.validation import validate
-from pipeline.truth.pairs import Pair, Source, open_pairs, sources_of
+from pipeline.truth.pairs import Pair, open_pairs, sources_of
 
 CLIP_WEIGHTS = {
     "san-vit-b16": "hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors",
@@ -61,7 +59,7 @@ def train(
     """
     _arithmetic(config)
     with ExitStack() as opened:
-        work = _prepared(config, _pairs(sources_of(config.shards), opened, config.job.scratch), device)
+        work = _prepared(config, _pairs(config, opened), device)
         held_out = sources_of(config.validation) if config.validation else []
         training = Training(
             work.segmenter.model,
@@ -87,6 +85,7 @@ def train(
                     work.classes,
                     work.groups,
                     ranks=ranks,
+                    truth_ids=config.data.truth_ids,
                     batch_size=config.job.validation_batch,
                     scratch=config.job.scratch,
                 )
@@ -152,15 +151,12 @@ def _arithmetic(config: TrainConfig) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _pairs(sources: Sequence[Source], opened: ExitStack, scratch: Path) -> tuple[Pair, ...]:
+def _pairs(config: TrainConfig, opened: ExitStack) -> tuple[Pair, ...]:
     """All images with ground truth; downloaded shards stay until `opened` closes."""
     found: list[Pair] = []
-    for source in sources:
-        try:
-            found.extend(opened.enter_context(open_pairs(source, scratch, ReadLimits())).pairs)
-        except ShardError as error:
-            name = source if isinstance(source, Path) else source.url
-            raise UsageError(f"{name}: can't be read: {error}. Mend it, or leave it out.") from error
+    for source in sources_of(config.shards):
+        pairs = open_pairs(source, config.job.scratch, ReadLimits(), ids=config.data.truth_ids)
+        found.extend(opened.enter_context(pairs).pairs)
     if not found:
         raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members, or annotations/*.png.")
     return tuple(found)
@@ -194,6 +190,7 @@ def _prepared(config: TrainConfig, pairs: tuple[Pair, ...], device: torch.device
         "dtype": start.dtype,
         "recipe": asdict(config.recipe),
         "vocabulary": vocabulary.hash,
+        "truth_ids": data.truth_ids,
         "leave_out": sorted(data.leave_out),
         "templates": templates_hash(templates),
         "augmentation": asdict(augmentation),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -131,17 +132,7 @@ def sample_seed(seed: int, epoch: int, pair: Pair) -> int:
     return int.from_bytes(hashlib.sha256(stated.encode()).digest()[:8], "little")
 
 
-_ORDERS: dict[tuple[int, int, int], NDArray[np.int64]] = {}
-
-
+@lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """The order of an epoch's samples; of two epochs at a time it is kept."""
-    key = (seed, epoch, count)
-    order = _ORDERS.get(key)
-    if order is None:
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-        order = rng.permutation(count)
-        while len(_ORDERS) > 1:
-            _ORDERS.pop(next(iter(_ORDERS)), None)
-        _ORDERS[key] = order
-    return order
+    """The order of an epoch's samples; kept for the epoch under way and the one that is decoded ahead."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(count)

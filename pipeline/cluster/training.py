@@ -140,11 +140,15 @@ def _worker(given: dict[str, Any]) -> None:
         ray.train.report({"step": report.step, "total": report.total})
 
     ranks = Ranks(rank=context.get_world_rank(), size=context.get_world_size(), all_reduce=all_reduce)
+    told = spec.output.folder / "ray" / WRONG_USAGE
+    if told.exists():
+        return  # started again for nothing: wrong usage stays wrong
     try:
         train(spec.config, spec.output, device=device, threads=spec.cpus, ranks=ranks, tell=tell)
     except UsageError as error:
-        # Raised, it would be tried again as often as a worker that died.
-        publish_bytes(str(error).encode(), str(spec.output.folder / "ray" / WRONG_USAGE))
+        publish_bytes(str(error).encode(), str(told))
+        # It may be this worker's alone (a damaged sample): the others wait for it, and only a failure ends them.
+        raise
 
 
 def _cause(error: BaseException) -> Exception:

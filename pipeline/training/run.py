@@ -68,8 +68,7 @@ def train(
             dtype=config.start.dtype,
             ranks=ranks,
         )
-        if ranks.rank == 0:
-            output.record(work.identity)
+        output.record(work.identity, write=ranks.rank == 0)
         _resume(training, output, work.identity)
         writer = opened.enter_context(_Writer(output, config, work.identity, training.step, writes=ranks.rank == 0))
         batches = opened.enter_context(work.data.batches(ranks, first=training.step, threads=threads))

@@ -10,7 +10,7 @@ import pytest
 from jobs import cli
 from tests.jobs.conftest import Ended, Workplace
 
-COMMANDS = ("label", "status", "verify", "query", "show", "synthesize", "demo")
+COMMANDS = ("label", "status", "verify", "query", "show", "train", "evaluate", "synthesize", "demo")
 
 LABEL_OPTIONS = {
     "--output", "-o",
@@ -23,6 +23,24 @@ LABEL_OPTIONS = {
     "--help", "-h",
 }  # fmt: skip
 """All options of `label`: one more is a decision, and changes this list."""
+
+TRAIN_OPTIONS = {
+    "--output", "-o", "--validation",
+    "--model", "--init", "--device", "--dtype",
+    "--vocab", "--truth-ids", "--templates", "--leave-out", "--crop", "--scales", "--keep-colours", "--keep-sides",
+    "--steps", "--batch-size", "--learning-rate", "--power", "--weight-decay", "--clip-norm", "--seed",
+    "--workers", "--cpus-per-worker", "--log-every", "--checkpoint-every", "--validate-every", "--validation-batch",
+    "--restarts", "--scratch", "--deterministic",
+    "--help", "-h",
+}  # fmt: skip
+"""All options of `train`."""
+
+EVALUATE_OPTIONS = {
+    "--model", "--weights", "--labels", "--vocab", "--truth-ids", "--templates", "--novel", "--dense-clip",
+    "--device", "--dtype", "--batch-size", "--scratch", "--json",
+    "--help", "-h",
+}  # fmt: skip
+"""All options of `evaluate`."""
 
 HEAVY = ("torch", "ray", "open_clip", "timm", "pyarrow", "numpy", "PIL", "duckdb", "webdataset", "fsspec")
 
@@ -82,16 +100,15 @@ def test_help_names_every_command(maskmill) -> None:
     assert maskmill().out == ended.out
 
 
-def test_label_has_exactly_these_options(maskmill) -> None:
-    app = cli.app()
-    command = app["label"]
-    shown = {word for word in maskmill("label", "--help").out.split() if word.startswith("--") and word[2:3].isalpha()}
-    assert shown == {option for option in LABEL_OPTIONS if option.startswith("--")} - {"--help"} | {"--config"}
-    taken = {name for argument in command.assemble_argument_collection() for name in argument.names}
-    assert {name for name in taken if name.startswith("-") and not name.startswith("--no-")} == LABEL_OPTIONS - {
-        "--help",
-        "-h",
-    }
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("label", LABEL_OPTIONS), ("train", TRAIN_OPTIONS), ("evaluate", EVALUATE_OPTIONS)],
+)
+def test_a_command_has_exactly_these_options(maskmill, command: str, options: set[str]) -> None:
+    taken = {name for one in cli.app()[command].assemble_argument_collection() for name in one.names}
+    own = {name for name in taken if name.startswith("-") and not name.startswith(("--no-", "--empty-"))}
+    assert own == options - {"--help", "-h"}
+    assert own | {"--config"} <= {"-o", *maskmill(command, "--help").out.split()}
 
 
 def test_the_version_is_the_distributions(maskmill) -> None:

@@ -1,0 +1,170 @@
+"""Trains on Ray Train: one worker a device, each running `pipeline.training.run.train` on its share of every batch."""
+
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from models.errors import EnvironmentFailure, UsageError
+from models.training.loop import StepReport
+from models.training.ranks import Ranks
+from pipeline.cluster import session
+from pipeline.publish import publish_bytes
+from pipeline.training.config import TrainConfig
+from pipeline.training.output import TrainOutput
+from pipeline.training.run import train
+from pipeline.truth.pairs import sources_of
+
+WRONG_USAGE = "wrong-usage.txt"
+"""Below OUT/ray: what a worker found wrong with the training, told by the driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSpec:
+    """What every worker is given."""
+
+    config: TrainConfig
+    """The training."""
+
+    output: TrainOutput
+    """Its folder, which all workers see."""
+
+    cpus: int
+    """CPUs of a worker."""
+
+    gpu: bool
+    """Whether a worker has a GPU."""
+
+
+def train_on_ray(config: TrainConfig, output: TrainOutput) -> None:
+    """Train with `config.job.workers` workers on the cluster that is there, or on one on this machine.
+
+    Raises:
+        UsageError: as `pipeline.training.run.train`; or more workers than the cluster has room for.
+        EnvironmentFailure: Ray can't start, or workers died more often than `config.job.restarts`.
+    """
+    with session.session():
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        spec = _placed(absolute(config), output)
+        told = output.folder / "ray" / WRONG_USAGE
+        told.unlink(missing_ok=True)
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"spec": spec},
+            # Each process's own gloo or NCCL group; gradients are averaged by hand, so that no model is wrapped.
+            torch_config=TorchConfig(backend="nccl" if spec.gpu else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=config.job.workers,
+                use_gpu=spec.gpu,
+                resources_per_worker={"CPU": spec.cpus, **({"GPU": 1} if spec.gpu else {})},
+            ),
+            run_config=RunConfig(
+                # A name of its own: Ray goes on from what it finds under a name, and going on is our checkpoint's part.
+                name=f"train-{uuid.uuid4().hex[:8]}",
+                storage_path=str(output.folder / "ray"),
+                failure_config=FailureConfig(max_failures=config.job.restarts),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:  # Ray wraps what a worker raised in errors of several kinds, by version
+            if not told.exists():
+                raise _cause(error) from error
+        if told.exists():
+            raise UsageError(told.read_text(encoding="utf-8"))
+
+
+def absolute(config: TrainConfig) -> TrainConfig:
+    """The same training, its local files named so that a worker finds them, which has a working directory of its own.
+
+    Raises:
+        UsageError: shards that aren't there.
+    """
+
+    def named(arguments: tuple[str, ...]) -> tuple[str, ...]:
+        sources = sources_of(arguments) if arguments else []
+        return tuple(str(one.absolute()) if isinstance(one, Path) else one.source for one in sources)
+
+    def file(name: str | None) -> str | None:
+        return str(Path(name).absolute()) if name is not None and Path(name).is_file() else name
+
+    data, start = config.data, config.start
+    return replace(
+        config,
+        shards=named(config.shards),
+        validation=named(config.validation),
+        start=replace(start, init=file(start.init)),
+        data=replace(data, vocab=file(data.vocab), templates=file(data.templates) or data.templates),
+        job=replace(config.job, scratch=config.job.scratch.absolute()),
+    )
+
+
+def _placed(config: TrainConfig, output: TrainOutput) -> TrainSpec:
+    """CPUs and device of a worker on the cluster as it is."""
+    nodes, workers = session.nodes(), config.job.workers
+    gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
+    gpu = config.start.device == "cuda" or (config.start.device == "auto" and gpus > 0)
+    if gpu and gpus < workers:
+        raise UsageError(f"--workers {workers}: the cluster has {gpus} GPUs. Take fewer workers, or --device cpu.")
+    # One CPU stays for Ray's own controller.
+    each = config.job.cpus_per_worker or max(1, (cpus - 1) // workers)
+    if each * workers > cpus - 1:
+        raise UsageError(
+            f"--workers {workers} of {each} CPUs: the cluster has {cpus}, and one is Ray's own. Take fewer of either."
+        )
+    return TrainSpec(config=config, output=output, cpus=each, gpu=gpu)
+
+
+def _worker(given: dict[str, Any]) -> None:
+    """One worker's training; runs in its own process."""
+    import ray.train.torch
+    import torch
+    from torch import distributed
+
+    spec: TrainSpec = given["spec"]
+    context = ray.train.get_context()
+    # A worker sees all GPUs of its machine; Ray says which is its own.
+    device = ray.train.torch.get_device() if spec.gpu else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    torch.set_num_threads(spec.cpus)
+
+    def all_reduce(tensor: Tensor) -> None:
+        distributed.all_reduce(tensor)
+
+    def tell(report: StepReport) -> None:
+        ray.train.report({"step": report.step, "total": report.total})
+
+    ranks = Ranks(rank=context.get_world_rank(), size=context.get_world_size(), all_reduce=all_reduce)
+    told = spec.output.folder / "ray" / WRONG_USAGE
+    if told.exists():
+        return  # started again for nothing: wrong usage stays wrong
+    try:
+        train(spec.config, spec.output, device=device, threads=spec.cpus, ranks=ranks, tell=tell)
+    except UsageError as error:
+        publish_bytes(str(error).encode(), str(told))
+        # It may be this worker's alone (a damaged sample): the others wait for it, and only a failure ends them.
+        raise
+
+
+def _cause(error: BaseException) -> Exception:
+    """The user's error where one caused it, else that the training ended early."""
+    import ray
+
+    pending, seen = [error], set[int]()
+    while pending:
+        one = pending.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, UsageError | EnvironmentFailure) and not isinstance(one, ray.exceptions.RayError):
+            return one
+        by_worker = getattr(one, "worker_failures", None)
+        others = [getattr(one, "cause", None), one.__cause__]
+        others += list(by_worker.values()) if isinstance(by_worker, dict) else []
+        pending.extend(other for other in others if isinstance(other, BaseException))
+    return EnvironmentFailure(f"the training ended early: {' '.join(str(error).split())[-300:]}")

@@ -75,6 +75,21 @@ class Running:
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
         return [pid for pid in pids if _session(pid) == self.pid]
 
+    def listening(self) -> set[str]:
+        """Addresses at which its processes take connections, as /proc/net has them: hexadecimal, byte-swapped."""
+        sockets: dict[str, str] = {}
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A":
+                    sockets[f"socket:[{fields[9]}]"] = fields[1].partition(":")[0]
+        found = set()
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                opened = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+                found |= {sockets[name] for name in opened if name in sockets}
+        return found
+
     def kill(self) -> None:
         """SIGKILL to all its processes, until none is left."""
         end = time.monotonic() + PATIENCE

@@ -7,6 +7,9 @@ import pytest
 
 from tests.jobs.conftest import MANY_SEGMENTS, Running, Workplace
 
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+"""127.0.0.1, the same in IPv6, and ::1, as /proc/net writes them."""
+
 ONE_CPU = ("--batch-size", "4", "--cpus-per-replica", "1")
 """With the same threads and batch size labels are the same to the bit."""
 
@@ -44,6 +47,7 @@ def same(place: Workplace, out: str) -> None:
 def test_a_job_killed_half_way_is_finished_by_the_same_command(whole: Workplace) -> None:
     running = start(whole, "killed")
     running.until(lambda: len(labels(whole, "killed")) >= 3)
+    assert set() < running.listening() <= LOOPBACK, "a cluster of one is for this machine alone"
     running.kill()
     done = {path: path.stat().st_mtime_ns for path in labels(whole, "killed")}
     assert 3 <= len(done) < SHARDS

@@ -62,8 +62,8 @@ class ImageBatch:
     """Images of one padded size, and the sizes their masks shall have."""
 
     pixels: Tensor
-    """uint8 [B, 3, H, W], RGB. What lies outside `sizes` is padding, whose bytes mean nothing: the model zeroes it after
-    normalisation."""
+    """uint8 [B, 3, H, W], RGB. What lies outside `sizes` is padding, whose bytes mean nothing: the model zeroes it
+    after normalisation."""
 
     sizes: tuple[Size, ...]
     """Height, width of each resized image, before padding."""

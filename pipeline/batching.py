@@ -41,10 +41,14 @@ class Batcher:
         height, width, _ = image.pixels.shape
         group = self._waiting.setdefault(self._rule.padded((height, width)), [])
         group.append(image)
+        return self.passed(image.sample_index)
+
+    def passed(self, sample_index: int) -> list[list[Prepared]]:
+        """What has to leave now that the shard was read up to this sample, whether or not it gave an image."""
         leaving = [
             size
             for size, images in self._waiting.items()
-            if len(images) == self._batch_size or image.sample_index - images[0].sample_index >= self._window
+            if len(images) == self._batch_size or sample_index - images[0].sample_index >= self._window
         ]
         return [self._waiting.pop(size) for size in leaving]
 

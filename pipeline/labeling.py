@@ -190,6 +190,7 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
         seconds.by_phase["decode"] += spent
         if isinstance(outcome, SampleError):
             write(row, outcome)
+            submit(batcher.passed(row.sample_index))
         else:
             waiting[row.sample_index] = row
             submit(batcher.add(outcome))

@@ -38,7 +38,7 @@ def read(url: str, schema: pa.Schema, *, fix: str) -> pa.Table | None:
         return None
     try:
         table = pq.ParquetFile(BytesIO(data), page_checksum_verification=True).read()
-    except (OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UsageError(f"{redact(url)}: damaged ({type(error).__name__}). {fix}") from error
     if not table.schema.equals(schema):
         raise UsageError(f"{redact(url)}: its columns aren't those that this maskmill writes. {fix}")

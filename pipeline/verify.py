@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.masks import rle
@@ -88,7 +89,7 @@ def verify(output: Output, *, deep: bool = False) -> Verification:
                 with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
                     for batch in parquet.iter_batches(256, columns=None if deep else _SCALARS):
                         checked.add(batch.to_pylist())
-            except (OSError, ValueError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 said = " ".join(str(error).split())[:200]
                 problems.append(Problem(file=file, text=f"damaged: {said}. Remove it and run the same `label` again"))
                 continue

@@ -1,6 +1,7 @@
 """Runs a golden set through our SAN: `python -m tests.golden SET.json --out mine.npz [--float64]`.
 
 SET.json describes sizes, weights (by rule), vocabulary and images; the arrays written bear the names in its `shapes`.
+With `--train`, SET_train.json gives losses and gradients instead, as JSON (tests/golden_train.py).
 """
 
 import argparse
@@ -70,18 +71,14 @@ def _text(segmenter: SanSegmenter, golden: dict[str, Any], given: NDArray[Any] |
 
 def _case(segmenter: SanSegmenter, images: list[dict[str, int]], weights: Tensor) -> Arrays:
     """The arrays of images that are one batch, padded together."""
-    pixels = [image(one["h"], one["w"], one["seed"]) for one in images]
-    # A golden batch is padded to its largest image; `batch_of` takes images that agree. Hence through one canvas.
-    height, width = segmenter.rule.padded((max(p.shape[0] for p in pixels), max(p.shape[1] for p in pixels)))
-    canvas = [np.pad(p, ((0, height - p.shape[0]), (0, width - p.shape[1]), (0, 0))) for p in pixels]
-    batch = batch_of(canvas, [(height, width)] * len(canvas), segmenter.rule)
-    sizes = [(p.shape[0], p.shape[1]) for p in pixels]
+    sizes = [(one["h"], one["w"]) for one in images]
+    inputs = model_input(segmenter, [(*size, one["seed"]) for size, one in zip(sizes, images, strict=True)])
     model, seen = segmenter.model, _Seen()
     with (
         seen.watch(clip=model.clip_visual_extractor, side=model.side_adapter_network),
         seen.watch(decoder=model.side_adapter_network.mask_decoder, recognition=model.clip_rec_head),
     ):
-        (output,) = model(segmenter.normalised(batch.pixels, sizes), weights)
+        (output,) = model(inputs, weights)
     (clip_input,), clip = seen["clip"]
     _, side = seen["side"]
     (_, pooled), embeddings = seen["recognition"]
@@ -102,9 +99,23 @@ def _case(segmenter: SanSegmenter, images: list[dict[str, int]], weights: Tensor
     for i, (one, size) in enumerate(zip(images, sizes, strict=True)):
         out = (one["out_h"], one["out_w"])
         arrays[f"sem_seg_{i}"] = semantic_scores(
-            output.mask_logits[i], output.class_logits[i], padded=(height, width), size=size, out=out
+            output.mask_logits[i],
+            output.class_logits[i],
+            padded=(inputs.shape[-2], inputs.shape[-1]),
+            size=size,
+            out=out,
         )
     return {key: value.numpy() for key, value in arrays.items()}
+
+
+def model_input(segmenter: SanSegmenter, images: Sequence[tuple[int, int, int]]) -> Tensor:
+    """Images (height, width, seed) as one normalised batch [B, 3, H, W], padded together."""
+    pixels = [image(*one) for one in images]
+    # A golden batch is padded to its largest image; `batch_of` takes images that agree. Hence through one canvas.
+    height, width = segmenter.rule.padded((max(p.shape[0] for p in pixels), max(p.shape[1] for p in pixels)))
+    canvas = [np.pad(p, ((0, height - p.shape[0]), (0, width - p.shape[1]), (0, 0))) for p in pixels]
+    batch = batch_of(canvas, [(height, width)] * len(canvas), segmenter.rule)
+    return segmenter.normalised(batch.pixels, [(p.shape[0], p.shape[1]) for p in pixels])
 
 
 def semantic_scores(mask_logits: Tensor, class_logits: Tensor, *, padded: Size, size: Size, out: Size) -> Tensor:
@@ -139,11 +150,17 @@ class _Watch:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("set", type=Path, help="SET.json")
-    parser.add_argument("--out", type=Path, required=True, help="where the arrays go, .npz")
+    parser.add_argument("set", type=Path, help="SET.json, or SET_train.json")
+    parser.add_argument("--out", type=Path, required=True, help="where the arrays go, .npz (with --train .json)")
     parser.add_argument("--float64", action="store_true", help="double precision, with the stored text weights")
+    parser.add_argument("--train", action="store_true", help="losses and gradients of SET_train.json")
     chosen = parser.parse_args(arguments)
-    np.savez(chosen.out, **run(chosen.set, float64=chosen.float64))
+    if chosen.train:
+        from tests.golden_train import run as run_train
+
+        chosen.out.write_text(json.dumps(run_train(chosen.set, float64=chosen.float64).numbers(), indent=1) + "\n")
+    else:
+        np.savez(chosen.out, **run(chosen.set, float64=chosen.float64))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.counts import Counts
@@ -76,7 +77,7 @@ def check_file(source: Path | BinaryIO) -> Footer:
     try:
         with pq.ParquetFile(source) as file:
             schema, rows, metadata = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
-    except (OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise FooterError(f"not a whole Parquet file ({type(error).__name__})") from error
     footer = Footer.decode(metadata)
     if not schema.equals(LABELS):

@@ -96,3 +96,11 @@ def test_the_models_input_holds_the_pixels_where_they_belong(size):
     assert batch.mask_sizes == (size, (32, 32))
     assert bool((batch.pixels[0, :, :height, :width] == 3).all())
     assert bool((batch.pixels[1] == 4).all())
+
+
+def test_samples_that_failed_to_decode_also_end_the_wait_of_a_rare_size():
+    batcher = Batcher(RULE, 2)
+    assert batcher.add(image(0)) == []
+    last = WINDOW_BATCHES * 2
+    assert batcher.passed(last - 1) == []
+    assert indices(batcher.passed(last)) == [[0]]

@@ -96,6 +96,12 @@ def test_an_image_that_does_not_fit_alone_is_the_only_one_that_fails(device, thr
     assert [TOO_LARGE] in device.tried
 
 
+def test_finding_the_image_that_does_not_fit_takes_few_attempts(device, thread):
+    """Two a halving: a batch of 32 is halved five times."""
+    assert told(thread.submit(batch(*range(31), TOO_LARGE)).result().outcomes) == [*range(31), "out_of_memory"]
+    assert len(device.tried) == 1 + 2 * 5
+
+
 def test_an_image_whose_numbers_are_not_finite_fails_alone(thread):
     assert told(thread.submit(batch(1, NOT_FINITE, 2)).result().outcomes) == [1, "not_finite", 2]
 

@@ -217,7 +217,8 @@ def test_a_missing_shard_or_run_is_wrong_usage(out, shards, tmp_path):
 
 def test_an_untrained_model_is_told_in_the_picture(out):
     config = {"model": {"model": "san-tiny", "weights": None}}
-    (out / "run.json").write_text(json.dumps({"config": config, "identity": {"limits": {"max_pixels": 20_000}}}))
+    recorded = {"fingerprint": "0", "config": config, "identity": {"limits": {"max_pixels": 20_000}}}
+    (out / "run.json").write_text(json.dumps(recorded))
     from models.zoo import MODELS
 
     notes = find(Output.of(str(out)), "000000000").notes

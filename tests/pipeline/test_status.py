@@ -108,6 +108,15 @@ def test_a_label_file_that_no_ledger_knows_is_done(output):
     assert now.rows[1].counts == rows[1].counts
 
 
+def test_a_label_file_is_done_whatever_the_ledger_says(output):
+    """As after SIGKILL in a second attempt: the ledger still holds the first one's failure."""
+    row = ledger.read(output.ledger)[0]
+    Path(output.ledger).unlink()
+    ledger.write([replace(row, state="failed", error="read: no network", counts=Counts())], output.ledger_part("1"))
+    assert settle(output).rows[0].counts == row.counts
+    assert states(status(output)) == ["done", "done", "failed", "failed"]
+
+
 def test_a_shard_whose_label_file_is_gone_is_missing(output):
     now = status(output)
     asked = manifest.read(output)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from plain_inference import Case, plain_general, random_case
 from pycocotools import mask as coco
 
 from models.inference import upsample
 from models.inference.forms import GeneralInference
 from models.inference.run import segments_of
 from models.segment import Segment
+from tests.models.inference.plain_inference import Case, plain_general, random_case
 
 
 def label(case: Case, threshold: float = 0.5, overlap: float = 0.2, *, soft_masks: bool = False) -> list[Segment]:

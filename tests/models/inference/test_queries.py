@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from plain_inference import plain_queries, random_case
 
 from models.inference.forms import QueriesInference
 from models.inference.run import segments_of
+from tests.models.inference.plain_inference import plain_queries, random_case
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from plain_inference import Case, plain_general, random_case
 
 from models.errors import UsageError
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
 from models.inference.run import segments_of
 from models.segment import Segment
+from tests.models.inference.plain_inference import Case, plain_general, random_case
 
 FORMS = [GeneralInference(overlap_threshold=0.1), SemanticInference(), QueriesInference()]
 SIZES = {

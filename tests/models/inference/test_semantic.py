@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from plain_inference import Case, plain_semantic, plain_sums, random_case
 
 from models.inference import semantic, upsample
 from models.inference.forms import SemanticInference
 from models.inference.run import segments_of
 from models.segment import Segment
+from tests.models.inference.plain_inference import Case, plain_semantic, plain_sums, random_case
 
 
 def label(case: Case, top_k: int = 5) -> list[Segment]:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from plain_inference import describe
 
 from models.inference.statistics import MaskTally, class_scores, confident, count, quantised
+from tests.models.inference.plain_inference import describe
 
 
 def test_class_scores_equal_a_plain_softmax() -> None:

@@ -1,6 +1,7 @@
 import torch
-from plain_san import draw, tiny16
 from torch.nn import functional
+
+from tests.models.san.plain_san import draw, tiny16
 
 
 def test_text_is_the_same_in_any_company():

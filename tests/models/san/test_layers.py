@@ -1,6 +1,5 @@
 import pytest
 import torch
-from plain_san import draw
 from torch.nn import functional
 
 from models.san.layers import (
@@ -14,6 +13,7 @@ from models.san.layers import (
     to_map,
     to_tokens,
 )
+from tests.models.san.plain_san import draw
 
 
 @pytest.mark.parametrize("size", [(32, 48), (35, 50), (16, 16)])

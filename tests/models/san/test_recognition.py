@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from plain_san import draw
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.san.recognition import attend_with_self, pool_bias
+from tests.models.san.plain_san import draw
 
 B, HEADS, Q, L, D = 2, 3, 5, 11, 8
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from plain_san import tiny16
 
 from models import ClassFeatures, GeneralInference, QueriesInference, SemanticInference, Vocabulary, zoo
 from models.resize import batch_of
@@ -14,6 +13,7 @@ from models.san.segmenter import CLIP_MEAN, CLIP_STD
 from models.segmenter import Segmenter
 from pipeline.synthesis.scene import scene
 from tests.golden_rule import image
+from tests.models.san.plain_san import tiny16
 
 VOCABULARY = Vocabulary.of(["person", "dining table", "sky", "grass"])
 

@@ -1,8 +1,8 @@
 import torch
-from plain_san import draw, tiny16
 
 from models.san.config import SAN_VIT_L14
 from models.san.model import empty
+from tests.models.san.plain_san import draw, tiny16
 
 
 def test_kept_are_the_layers_that_something_reads():

@@ -27,6 +27,7 @@ def main():
     ap.add_argument("--out", default="/tmp/tiny-logs/clip.pt")
     ap.add_argument("--zoom", type=float, default=0.5)
     ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--workers", type=int, default=1)
     ap.add_argument("--resume", default=None)
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
@@ -36,8 +37,14 @@ def main():
     training = ContrastiveTraining(model, recipe, TEXTS, templates, a.seed)
     rng = np.random.default_rng(a.seed)
     started = time.time()
+    first = 0
+    if a.resume:
+        held = torch.load(a.resume)
+        model.load_state_dict(held["model"])
+        training.done = held["done"]
+        first = 1 + training.done * a.batch // (2 * a.pool)
     kept = []
-    for pool in pools(a.seed, a.pool, halved=True, masks=False, workers=1):
+    for pool in pools(a.seed, a.pool, start=first, halved=True, masks=False, workers=a.workers):
         print("pool", round(time.time() - started), flush=True)
         for _ in range(2):
             share = 1.0 if training.done < 200 else max(0.15, a.zoom * (1 - training.done / (0.5 * a.steps)))
@@ -47,7 +54,7 @@ def main():
                     mean = {k: round(float(np.mean([x[k] for x in kept])), 3) for k in kept[0]}
                     print(training.done, round(time.time() - started), f"{training.rate():.3f}", mean, flush=True)
                     kept = []
-                if training.done % 500 == 0 or training.done == a.steps:
+                if training.done % 250 == 0 or training.done == a.steps:
                     torch.save({"model": model.state_dict(), "done": training.done}, a.out + ".tmp")
                     os.replace(a.out + ".tmp", a.out)
                 if training.done == a.steps:

@@ -174,7 +174,7 @@ class ContrastiveTraining:
         with torch.no_grad():
             self.model.ov_classifier.logit_scale.clamp_(max=math.log(100.0))
         self.done += 1
-        return {k: float(v) for k, v in losses.items()} | told
+        return {k: v.item() for k, v in losses.items()} | told
 
     def losses(self, pairs: Pairs) -> tuple[dict[str, Tensor], dict[str, float]]:
         model = self.model

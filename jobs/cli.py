@@ -18,6 +18,8 @@ _COMMANDS = {
     "verify": "Check a label table: files, footers and counts against the ledger; masks with --deep.",
     "query": "Ask the label table in SQL.",
     "show": "Draw one sample: image, masks, names and scores; the ground truth beside it.",
+    "train": "Train a SAN on images with ground truth; also resumes.",
+    "evaluate": "Score a model or a label table on shards with ground truth: mIoU, accuracy.",
     "synthesize": "Write webdataset shards of procedural scenes to try things on.",
     "demo": "Label two synthesized shards, and show what came of it.",
 }

@@ -1,0 +1,101 @@
+"""`maskmill evaluate`: how right a model or a label table is, on shards with ground truth."""
+
+import sys
+import tempfile
+from json import dumps
+from pathlib import Path
+
+from models.errors import UsageError
+from pipeline.config import Device, Dtype
+
+
+def evaluate(
+    *shards: str,
+    model: str | None = None,
+    weights: str | None = None,
+    labels: str | None = None,
+    vocab: str | None = None,
+    templates: str | None = None,
+    novel: list[str] | None = None,
+    dense_clip: bool = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    batch_size: int = 8,
+    scratch: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Score a model, a label table, or both, on images with ground truth: mIoU by group and class, pixel accuracy.
+
+    A model is scored by semantic inference: each pixel takes the class with the highest sum over queries. Of a label
+    table the segments are painted; pixels in no segment count as wrong.
+
+    Args:
+        shards: tar files whose samples have a seg.png (a class id a pixel; 255 means not labeled), as for `label`; or
+            folders with images/ and annotations/, for models.
+        model: the segmenter to score: san-tiny, san-vit-b16 or san-vit-l14.
+        weights: its checkpoint (.pth, .safetensors); the released one by default.
+        labels: the --output of a `maskmill label` of these shards, to score its label table.
+        vocab: label set that the ground truth's ids belong to. Default: the label table's, else the model's.
+        templates: prompt template set by name, or a text file with one template a line. Default: vild14.
+        novel: a name that training left out; all such are scored as a group. Default for `scenes`: those left out.
+        dense_clip: also score the dense features of the model's CLIP, without SAN: a baseline.
+        device: where the model computes.
+        dtype: precision of the model.
+        batch_size: images the model takes at once.
+        scratch: local folder for shards that have to be downloaded. Default: the system's.
+        json: print JSON, with the IoU of every class.
+    """
+    from models.vocabulary import Vocabulary
+    from models.vocabulary.scenes import NOVEL
+    from models.vocabulary.templates import DEFAULT_TEMPLATES, load_templates
+    from models.zoo import MODELS, load
+    from pipeline.evaluation import scores
+    from pipeline.evaluation.groups import groups_of
+    from pipeline.evaluation.model import evaluate_model
+    from pipeline.evaluation.table import evaluate_table, vocabulary_of_run
+    from pipeline.output import Output
+    from pipeline.truth.pairs import sources_of
+
+    if model is None and labels is None:
+        raise UsageError("--model or --labels: neither given. Name what to score: a model, a label table, or both.")
+    if model is not None and model not in MODELS:
+        raise UsageError(f"--model {model!r}: no such model; models are {', '.join(MODELS)}.")
+    if model is None and (dense_clip or weights is not None):
+        raise UsageError(f"{'--dense-clip' if dense_clip else '--weights'} needs a --model. Name it.")
+    if batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size}: expected 1 or more.")
+    output = None if labels is None else Output.of(labels)
+    known = None if output is None else vocabulary_of_run(output)
+    if vocab is not None or known is None:
+        assert model is not None or vocab is not None
+        asked = Vocabulary.load(vocab or MODELS[str(model)].default_vocabulary)
+        if known is not None and known.hash != asked.hash:
+            raise UsageError(f"--vocab {vocab!r}: the label table has another vocabulary. Leave --vocab out.")
+        known = asked
+    left_out = novel or (NOVEL if known.hash == Vocabulary.load("scenes").hash else ())
+    groups = groups_of(known, left_out)
+    sources = sources_of(shards)
+    folder = scratch or Path(tempfile.gettempdir())
+    found = []
+    if model is not None:
+        prompts = load_templates(templates or DEFAULT_TEMPLATES)
+        segmenter = load(model, weights=weights, device=device, dtype=dtype)
+        classes = segmenter.classes(known, prompts).to(segmenter.device)
+        found += evaluate_model(
+            sources, segmenter, classes, dense_clip=dense_clip, batch_size=batch_size, scratch=folder
+        )
+        if not MODELS[model].trained and weights is None:
+            print(f"{model}: untrained weights (made by a rule); its masks mean nothing yet.", file=sys.stderr)
+    if output is not None:
+        found.append(evaluate_table(sources, output, len(known), scratch=folder))
+    if json:
+        print(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
+    else:
+        print("\n".join(scores.lines(found, groups)))
+    return 0
+
+
+if __name__ == "__main__":
+    from jobs.cli import run
+
+    raise SystemExit(run(["evaluate", *sys.argv[1:]]))

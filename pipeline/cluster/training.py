@@ -1,0 +1,121 @@
+"""Trains on Ray Train: one worker a device, each running `pipeline.training.run.train` on its share of every batch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from models.errors import EnvironmentFailure, UsageError
+from models.training.loop import StepReport
+from models.training.ranks import Ranks
+from pipeline.cluster import session
+from pipeline.training.config import TrainConfig
+from pipeline.training.output import TrainOutput
+from pipeline.training.run import train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSpec:
+    """What every worker is given."""
+
+    config: TrainConfig
+    """The training."""
+
+    output: TrainOutput
+    """Its folder, which all workers see."""
+
+    cpus: int
+    """CPUs of a worker."""
+
+    gpu: bool
+    """Whether a worker has a GPU."""
+
+
+def train_on_ray(config: TrainConfig, output: TrainOutput) -> None:
+    """Train with `config.job.workers` workers on the cluster that is there, or on one on this machine.
+
+    Raises:
+        UsageError: as `pipeline.training.run.train`; or more workers than the cluster has room for.
+        EnvironmentFailure: Ray can't start, or workers died more often than `config.job.restarts`.
+    """
+    with session.session():
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        spec = _placed(config, output)
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"spec": spec},
+            # Each process's own gloo or NCCL group; gradients are averaged by hand, so that no model is wrapped.
+            torch_config=TorchConfig(backend="nccl" if spec.gpu else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=config.job.workers,
+                use_gpu=spec.gpu,
+                resources_per_worker={"CPU": spec.cpus, **({"GPU": 1} if spec.gpu else {})},
+            ),
+            run_config=RunConfig(
+                name="train",
+                storage_path=str(output.folder / "ray"),
+                failure_config=FailureConfig(max_failures=config.job.restarts),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:  # Ray wraps what a worker raised in errors of several kinds, by version
+            raise _cause(error) from error
+
+
+def _placed(config: TrainConfig, output: TrainOutput) -> TrainSpec:
+    """CPUs and device of a worker on the cluster as it is."""
+    nodes, workers = session.nodes(), config.job.workers
+    gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
+    gpu = config.start.device == "cuda" or (config.start.device == "auto" and gpus > 0)
+    if gpu and gpus < workers:
+        raise UsageError(f"--workers {workers}: the cluster has {gpus} GPUs. Take fewer workers, or --device cpu.")
+    # One CPU stays for Ray's own controller.
+    each = config.job.cpus_per_worker or max(1, (cpus - 1) // workers)
+    if each * workers > cpus - 1:
+        raise UsageError(
+            f"--workers {workers} of {each} CPUs: the cluster has {cpus}, and one is Ray's own. Take fewer of either."
+        )
+    return TrainSpec(config=config, output=output, cpus=each, gpu=gpu)
+
+
+def _worker(given: dict[str, Any]) -> None:
+    """One worker's training; runs in its own process."""
+    import ray.train
+    import torch
+    from torch import distributed
+
+    spec: TrainSpec = given["spec"]
+    context = ray.train.get_context()
+    device = torch.device("cuda", torch.cuda.current_device()) if spec.gpu else torch.device("cpu")
+    torch.set_num_threads(spec.cpus)
+
+    def all_reduce(tensor: Tensor) -> None:
+        distributed.all_reduce(tensor)
+
+    def tell(report: StepReport) -> None:
+        ray.train.report({"step": report.step, "total": report.total})
+
+    ranks = Ranks(rank=context.get_world_rank(), size=context.get_world_size(), all_reduce=all_reduce)
+    train(spec.config, spec.output, device=device, threads=spec.cpus, ranks=ranks, tell=tell)
+
+
+def _cause(error: BaseException) -> Exception:
+    """The user's error where one caused it, else that the training ended early."""
+    import ray
+
+    pending, seen = [error], set[int]()
+    while pending:
+        one = pending.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, UsageError | EnvironmentFailure) and not isinstance(one, ray.exceptions.RayError):
+            return one
+        by_worker = getattr(one, "worker_failures", None)
+        others = [getattr(one, "cause", None), one.__cause__]
+        others += list(by_worker.values()) if isinstance(by_worker, dict) else []
+        pending.extend(other for other in others if isinstance(other, BaseException))
+    return EnvironmentFailure(f"the training ended early: {' '.join(str(error).split())[-300:]}")

@@ -1,0 +1,157 @@
+"""Evaluates a segmenter on images with ground truth, by semantic inference. Label tables stand beside."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import UsageError
+from models.inference.forms import SemanticInference
+from models.resize import ImageBatch
+from models.san.segmenter import SanSegmenter
+from models.segmenter import ClassFeatures, Segmenter
+from pipeline.batching import Batcher, Prepared, to_batch
+from pipeline.evaluation.confusion import Counts, count
+from pipeline.evaluation.scores import Evaluation
+from pipeline.reading.errors import SampleError, ShardError
+from pipeline.reading.images import decode
+from pipeline.reading.limits import ReadLimits
+from pipeline.truth.class_map import decode_class_map
+from pipeline.truth.pairs import Pair, Source, open_pairs
+
+ClassMap = NDArray[np.integer]
+"""[h, w] class ids; the number of classes where a pixel has none."""
+
+Predict = Callable[[ImageBatch], list[ClassMap]]
+"""The class maps of a batch, each at its image's mask size."""
+
+
+def evaluate_model(
+    sources: Iterable[Source],
+    segmenter: Segmenter,
+    classes: ClassFeatures,
+    *,
+    dense_clip: bool = False,
+    batch_size: int = 8,
+    limits: ReadLimits = ReadLimits(),
+    scratch: Path,
+) -> list[Evaluation]:
+    """Hold a segmenter against the ground truth of shards or folders.
+
+    Args:
+        sources: shards or folders (`pipeline.truth.pairs.sources_of`); their class ids are rows of `classes`.
+        segmenter: the model, on its device.
+        classes: what it is asked about.
+        dense_clip: also evaluate the dense features of its CLIP, on the same batches.
+        batch_size: images at once.
+        limits: what is refused unread.
+        scratch: an existing local folder, for shards that have to be downloaded.
+
+    Returns:
+        The model's evaluation, then that of its dense CLIP features if they were asked for.
+
+    Raises:
+        UsageError: a source that can't be read or holds no ground truth, ids that the vocabulary doesn't have, a ground
+            truth of another size than its image, or a model without a CLIP to ask.
+    """
+    predictors: dict[str, Predict] = {segmenter.name: lambda batch: semantic_maps(segmenter, batch, classes)}
+    if dense_clip:
+        predictors["dense CLIP"] = _dense_clip(segmenter, classes)
+    size = len(classes.stuff)
+    totals = {name: np.zeros((size, size + 1), np.int64) for name in predictors}
+    images = failed = 0
+    for source in sources:
+        for truths, batch in _batches(
+            source, segmenter, classes=size, batch_size=batch_size, limits=limits, scratch=scratch
+        ):
+            images += len(truths)
+            if batch is None:
+                failed += len(truths)
+            for name, predict in predictors.items():
+                maps = [np.full(truth.shape, size) for truth in truths] if batch is None else predict(batch)
+                totals[name] += _counts(truths, maps, size)
+    if not images:
+        raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members, or annotations/*.png.")
+    return [Evaluation(name=name, counts=totals[name], images=images, failed=failed) for name in predictors]
+
+
+def semantic_maps(segmenter: Segmenter, batch: ImageBatch, classes: ClassFeatures) -> list[ClassMap]:
+    """The class of every pixel by semantic inference; no class where the model's numbers aren't finite."""
+    maps: list[ClassMap] = []
+    for segments, mask_size in zip(
+        segmenter.segment(batch, classes, SemanticInference()), batch.mask_sizes, strict=True
+    ):
+        found = np.full(mask_size, len(classes.stuff))
+        for segment in segments or ():
+            found[segment.mask] = segment.vocab_id
+        maps.append(found)
+    return maps
+
+
+def _dense_clip(segmenter: Segmenter, classes: ClassFeatures) -> Predict:
+    if not isinstance(segmenter, SanSegmenter):
+        raise UsageError(f"--dense-clip: {segmenter.name} has no CLIP to ask. Leave it out.")
+    from models.san.dense_clip import dense_clip_maps
+
+    return lambda batch: [found.numpy() for found in dense_clip_maps(segmenter, batch, classes)]
+
+
+def _counts(truths: list[ClassMap], maps: list[ClassMap], classes: int) -> Counts:
+    total = np.zeros((classes, classes + 1), np.int64)
+    for truth, found in zip(truths, maps, strict=True):
+        total += count(truth, found, classes)
+    return total
+
+
+def _batches(
+    source: Source, segmenter: Segmenter, *, classes: int, batch_size: int, limits: ReadLimits, scratch: Path
+) -> Iterator[tuple[list[ClassMap], ImageBatch | None]]:
+    """Ground truth and the model's input of a source, batch by batch; no input for an image that can't be decoded."""
+    batcher = Batcher(segmenter.rule, batch_size)
+    waiting: dict[int, ClassMap] = {}
+
+    def leave(images: list[Prepared]) -> tuple[list[ClassMap], ImageBatch]:
+        return [waiting.pop(image.sample_index) for image in images], to_batch(images, segmenter.rule)
+
+    try:
+        with open_pairs(source, scratch, limits) as opened:
+            for pair in opened.pairs:
+                truth = truth_of(pair, classes, limits)
+                try:
+                    image = decode(pair.image.read(), limits)
+                except SampleError:
+                    yield [truth], None
+                    continue
+                if truth.shape != (image.height, image.width):
+                    raise UsageError(
+                        f"{pair.source}: {pair.key!r}: ground truth of {truth.shape[1]} x {truth.shape[0]} pixels, "
+                        f"image of {image.width} x {image.height}. Make them one size."
+                    )
+                waiting[pair.index] = truth
+                ready = Prepared(
+                    sample_index=pair.index,
+                    pixels=segmenter.rule.apply(image),
+                    mask_size=(image.height, image.width),
+                )
+                for batch in batcher.add(ready):
+                    yield leave(batch)
+            for batch in batcher.rest():
+                yield leave(batch)
+    except ShardError as error:
+        name = source if isinstance(source, Path) else source.url
+        raise UsageError(f"{name}: can't be read: {error}. Mend it, or leave it out.") from error
+
+
+def truth_of(pair: Pair, classes: int, limits: ReadLimits) -> ClassMap:
+    """A pair's class map.
+
+    Raises:
+        UsageError: it can't be read as one of this vocabulary.
+    """
+    try:
+        return decode_class_map(pair.truth.read(), classes, limits)
+    except SampleError as error:
+        raise UsageError(
+            f"{pair.source}: {pair.key!r}: {error.detail}. Mend it, or name the vocabulary that it was made with."
+        ) from error

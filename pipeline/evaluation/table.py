@@ -1,0 +1,147 @@
+"""Evaluates a label table on shards with ground truth: segments are painted into class maps. No model is loaded."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.errors import UsageError
+from models.masks import rle
+from models.vocabulary import Vocabulary
+from pipeline import parquet
+from pipeline.evaluation.confusion import count
+from pipeline.evaluation.model import ClassMap, truth_of
+from pipeline.evaluation.scores import Evaluation
+from pipeline.output import Output
+from pipeline.reading.errors import ShardError
+from pipeline.reading.limits import ReadLimits
+from pipeline.shard import Shard
+from pipeline.table.footer import FooterError, check_file
+from pipeline.table.schema import STATUS_OK
+from pipeline.truth.pairs import Pair, Source, open_pairs
+from pipeline.urls import filesystem, redact
+from pipeline.vocabulary_table import VOCABULARY, from_table
+
+_COLUMNS = ["sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
+_ROWS_AT_ONCE = 64
+
+
+def vocabulary_of_run(output: Output) -> Vocabulary:
+    """The vocabulary that a label table's ids belong to.
+
+    Raises:
+        UsageError: there is no run, or its vocabulary is damaged.
+    """
+    fix = "Expected the --output of a `maskmill label`."
+    table = parquet.read(output.vocabulary, VOCABULARY, fix=fix)
+    if table is None:
+        raise UsageError(f"--labels {redact(output.url)!r}: no vocabulary.parquet there. {fix}")
+    return from_table(table, shown=redact(output.vocabulary))
+
+
+def evaluate_table(
+    sources: Iterable[Source],
+    output: Output,
+    classes: int,
+    *,
+    limits: ReadLimits = ReadLimits(),
+    scratch: Path,
+) -> Evaluation:
+    """Hold a label table against the ground truth of its shards.
+
+    Args:
+        sources: shards that the table has labels of.
+        output: the label table's run.
+        classes: size of its vocabulary, whose ids the ground truth uses.
+        limits: what is refused unread.
+        scratch: an existing local folder, for shards that have to be downloaded.
+
+    Returns:
+        The evaluation; pixels in no segment, and failed samples whole, count as left unlabeled.
+
+    Raises:
+        UsageError: a folder instead of a shard, a shard without labels, one that has changed since it was labeled, one
+            that can't be read or a damaged label file.
+    """
+    counts = np.zeros((classes, classes + 1), np.int64)
+    images = failed = 0
+    for source in sources:
+        if isinstance(source, Path):
+            raise UsageError(f"{source}: a folder has no labels. With --labels, name the shards that were labeled.")
+        try:
+            with open_pairs(source, scratch, limits) as opened:
+                for pair, row in _joined(opened.pairs, source, output):
+                    truth = truth_of(pair, classes, limits)
+                    labeled = row["status"] == STATUS_OK
+                    found = _painted(row, truth.shape, classes) if labeled else np.full(truth.shape, classes)
+                    counts += count(truth, found, classes)
+                    images += 1
+                    failed += not labeled
+        except ShardError as error:
+            raise UsageError(f"{source.url}: can't be read: {error}. Mend it, or leave it out.") from error
+    if not images:
+        raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members.")
+    return Evaluation(name="labels", counts=counts, images=images, failed=failed)
+
+
+def paint(
+    masks: Iterable[NDArray[np.bool_]], ids: Iterable[int], scores: Iterable[float], size: tuple[int, int], classes: int
+) -> ClassMap:
+    """Segments as one class map; where they overlap the higher score wins, pixels in none get the id `classes`."""
+    found = np.full(size, classes, np.int64)
+    for _, vocab_id, mask in sorted(zip(scores, ids, masks, strict=True), key=lambda segment: segment[0]):
+        found[mask] = vocab_id
+    return found
+
+
+def _painted(row: dict[str, Any], size: tuple[int, ...], classes: int) -> ClassMap:
+    mask_size = (row["mask_height"], row["mask_width"])
+    segments = row["segments"]
+    found = paint(
+        [rle.decode(mask, mask_size) for mask in row["masks"]],
+        [segment["vocab_id"] for segment in segments],
+        [segment["score"] for segment in segments],
+        mask_size,
+        classes,
+    )
+    if mask_size == size:
+        return found
+    # Masks of large images are stored smaller; the truth keeps its size.
+    stretched = Image.fromarray(found.astype(np.int32)).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return np.asarray(stretched)
+
+
+def _joined(pairs: Iterable[Pair], shard: Shard, output: Output) -> Iterator[tuple[Pair, dict[str, Any]]]:
+    """Each pair with its row of the label table; both are in shard order."""
+    rows = _rows(shard, output)
+    for pair in pairs:
+        row = next((row for row in rows if row["sample_index"] == pair.index), None)
+        if row is None or row["sha256"] != hashlib.sha256(pair.image.read()).digest():
+            raise UsageError(
+                f"{shard.url}: {pair.key!r}: not the image that was labeled; the shard has changed. Label it again."
+            )
+        yield pair, row
+
+
+def _rows(shard: Shard, output: Output) -> Iterator[dict[str, Any]]:
+    url = output.label(shard.label_name)
+    fs, path = filesystem(url)
+    try:
+        with fs.open(path, "rb") as file:
+            check_file(file)
+            file.seek(0)
+            for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE, columns=_COLUMNS):
+                yield from batch.to_pylist()
+    except FileNotFoundError:
+        raise UsageError(
+            f"{shard.url}: no labels of it in {redact(output.url)}. Label it there first, or leave it out."
+        ) from None
+    except (FooterError, OSError, ValueError) as error:
+        raise UsageError(
+            f"{redact(url)}: damaged: {' '.join(str(error).split())[:200]}. Label the shard again."
+        ) from error

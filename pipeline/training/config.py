@@ -1,0 +1,142 @@
+"""What `maskmill train` can be told: frozen, validated groups of options. The recipe's numbers are the recipe's."""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.errors import UsageError
+from models.training.recipe import Augmentation, Recipe
+from models.vocabulary.templates import DEFAULT_TEMPLATES
+from models.zoo import Precision
+from pipeline.config import Device
+
+
+def _at_least(option: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise UsageError(f"{option} {value}: expected {least} or more.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartConfig:
+    """Which model trains, and what it starts from."""
+
+    model: str = "san-vit-b16"
+    """Model: san-tiny, san-vit-b16 or san-vit-l14."""
+
+    init: str | None = None
+    """What to start from: open_clip weights, a SAN checkpoint, or a CLIP under a SAN's names (.safetensors, .pth; path,
+    fsspec URL or hf://OWNER/REPO/FILE). Default: OpenAI's CLIP from the hub, with a fresh side adapter."""
+
+    device: Device = "auto"
+    """Where workers compute; auto takes a GPU where there is one."""
+
+    dtype: Precision = "float32"
+    """Arithmetic: float32; bfloat16 (autocast, what a GPU is fast at); float64 for checks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """What is learnt from, and how crops of it are drawn."""
+
+    vocab: str | None = None
+    """Label set that the class ids of the ground truth belong to. Default: the model's."""
+
+    templates: str = DEFAULT_TEMPLATES
+    """Prompt template set by name, or a text file with one template a line."""
+
+    leave_out: tuple[str, ...] = ()
+    """Names that training never sees: their pixels count as not labeled, and they are no class."""
+
+    crop: int | None = None
+    """Side of the square crops in pixels. Default: the short side of the model's input (640; 128 for san-tiny)."""
+
+    scales: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+    """An image's short side becomes one of these times the crop."""
+
+    keep_colours: bool = False
+    """Leave brightness, contrast, saturation and hue alone."""
+
+    keep_sides: bool = False
+    """Never mirror images left to right."""
+
+    def augmentation(self, side: int) -> Augmentation:
+        """The augmentation for a model whose input has this short side, in pixels."""
+        return Augmentation(
+            crop=side if self.crop is None else self.crop,
+            scales=tuple(self.scales),
+            colour=not self.keep_colours,
+            flip=not self.keep_sides,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainJobConfig:
+    """Workers, and how often to look at things. Nothing here changes what is learnt, but for rounding."""
+
+    workers: int = 1
+    """Processes that share each batch, one a GPU; more than one run on Ray Train."""
+
+    cpus_per_worker: int | None = None
+    """CPUs of each worker, for decoding and, without a GPU, for the model. Default: (cores - 1) / workers."""
+
+    log_every: int = 20
+    """Updates between two lines of the log."""
+
+    checkpoint_every: int = 1000
+    """Updates between checkpoints; a job that dies loses at most so many."""
+
+    validate_every: int = 5000
+    """Updates between validations; the end is always validated where --validation names images."""
+
+    validation_batch: int = 8
+    """Images of a validation batch."""
+
+    restarts: int = 2
+    """How often Ray starts the workers again after one died; they go on from the checkpoint."""
+
+    scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
+    """Local folder for shards that have to be downloaded; each worker keeps a copy of all."""
+
+    deterministic: bool = False
+    """Use only operations that give the same bits each time. On a GPU a few have no such form and still vary."""
+
+    def __post_init__(self) -> None:
+        for option in ("workers", "cpus_per_worker", "log_every", "checkpoint_every", "validate_every"):
+            _at_least(f"--{option.replace('_', '-')}", getattr(self, option), 1)
+        _at_least("--validation-batch", self.validation_batch, 1)
+        _at_least("--restarts", self.restarts, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything about one `train` but its output."""
+
+    shards: tuple[str, ...]
+    """Arguments that name the training images, as given."""
+
+    validation: tuple[str, ...] = ()
+    """Arguments that name the validation images, as given."""
+
+    start: StartConfig = field(default_factory=StartConfig)
+    """The model and its start."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Classes and crops."""
+
+    recipe: Recipe = field(default_factory=Recipe)
+    """Steps, rates, sizes, seed."""
+
+    job: TrainJobConfig = field(default_factory=TrainJobConfig)
+    """Workers and intervals."""
+
+    def __post_init__(self) -> None:
+        if self.recipe.batch_size % self.job.workers:
+            raise UsageError(
+                f"--batch-size {self.recipe.batch_size}: expected a multiple of --workers {self.job.workers}, "
+                "so that they share it evenly."
+            )
+
+
+Identity = dict[str, Any]
+"""What a training's result follows from, as JSON: what OUT/train.json holds."""

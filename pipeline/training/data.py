@@ -1,0 +1,153 @@
+"""Training batches out of images with ground truth: order, decoding and augmentation, all functions of seed and sample.
+
+No worker, thread or resumed job changes what sample n of a training is or how it is cropped: a batch is known by its
+number alone.
+"""
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.errors import UsageError
+from models.training.augmentation import augment
+from models.training.batch import TrainingBatch
+from models.training.ranks import Ranks
+from models.training.recipe import Augmentation, Recipe
+from pipeline.evaluation.model import truth_of
+from pipeline.reading.errors import SampleError, ShardError
+from pipeline.reading.images import decode
+from pipeline.reading.limits import ReadLimits
+from pipeline.truth.pairs import Pair
+
+AHEAD = 3
+"""Batches that are decoded before the model asks for them."""
+
+TRIES = 20
+"""An image that can't be decoded gives its place to the next one; after so many in a row the training ends."""
+
+_log = logging.getLogger(__name__)
+
+_Crop = tuple[NDArray[np.uint8], NDArray[np.int16], int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrainingData:
+    """The images of a training, in the order of its seed."""
+
+    pairs: Sequence[Pair]
+    """All of them; every worker has the same."""
+
+    ids: NDArray[np.int32]
+    """Row of the class features for each vocabulary id; -1 for a class that training leaves out."""
+
+    augmentation: Augmentation
+    """How they are cropped."""
+
+    recipe: Recipe
+    """For batch size and seed."""
+
+    limits: ReadLimits = ReadLimits()
+    """What is refused unread."""
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Epoch, and position among `pairs`, of sample `number` of the training, both from 0."""
+        epoch, turn = divmod(number, len(self.pairs))
+        return epoch, int(_order(self.recipe.seed, epoch, len(self.pairs))[turn])
+
+    def sample(self, number: int) -> _Crop:
+        """Sample `number` of the training: its crop, its class map, and the seed of its points.
+
+        Raises:
+            UsageError: ground truth that is no class map of the vocabulary, or image after image that can't be decoded.
+        """
+        epoch, position = self.place(number)
+        for turn in range(min(TRIES, len(self.pairs))):
+            pair = self.pairs[(position + turn) % len(self.pairs)]
+            try:
+                image = decode(pair.image.read(), self.limits)
+            except SampleError as error:
+                _log.warning("%s: %s: %s; another image takes its place", pair.source, pair.key, error)
+                continue
+            except ShardError as error:
+                raise UsageError(f"{pair.source}: {pair.key!r}: {error}. Put the file back.") from error
+            truth = truth_of(pair, len(self.ids), self.limits)
+            if truth.shape != (image.height, image.width):
+                raise UsageError(
+                    f"{pair.source}: {pair.key!r}: ground truth of {truth.shape[1]} x {truth.shape[0]} pixels, image "
+                    f"of {image.width} x {image.height}. Make them one size."
+                )
+            rows = np.where(truth >= 0, self.ids[truth], -1).astype(np.int32)
+            seed = sample_seed(self.recipe.seed, epoch, pair)
+            pixels, class_map = augment(image, rows, self.augmentation, seed)
+            return pixels, class_map, seed
+        raise UsageError(f"{pair.source}: {TRIES} images in a row can't be decoded. Check the files.")
+
+    @contextmanager
+    def batches(self, ranks: Ranks, *, first: int, threads: int) -> Iterator[Iterator[TrainingBatch]]:
+        """This worker's share of batch `first` and of all that follow, without end, decoded ahead on threads."""
+        share = self.recipe.batch_size // ranks.size
+        start = ranks.rank * share
+        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+            ahead: deque[list[Future[_Crop]]] = deque()
+
+            def ask(batch: int) -> None:
+                numbers = range(batch * self.recipe.batch_size + start, batch * self.recipe.batch_size + start + share)
+                ahead.append([pool.submit(self.sample, number) for number in numbers])
+
+            def taken() -> Iterator[TrainingBatch]:
+                for batch in range(first, first + AHEAD):
+                    ask(batch)
+                while True:
+                    crops = [future.result() for future in ahead.popleft()]
+                    batch += 1
+                    ask(batch)
+                    yield to_batch(crops)
+
+            try:
+                yield taken()
+            finally:
+                for future in [future for futures in ahead for future in futures]:
+                    future.cancel()
+
+
+def to_batch(crops: Sequence[_Crop]) -> TrainingBatch:
+    """Crops as the model's input."""
+    pixels = torch.from_numpy(np.stack([pixels for pixels, _, _ in crops]))
+    class_maps = np.stack([class_map for _, class_map, _ in crops])
+    present = [np.unique(class_map) for class_map in class_maps]
+    return TrainingBatch(
+        pixels=pixels.permute(0, 3, 1, 2),
+        class_maps=torch.from_numpy(class_maps),
+        classes=tuple(tuple(int(row) for row in rows if row >= 0) for rows in present),
+        seeds=tuple(seed for _, _, seed in crops),
+    )
+
+
+def sample_seed(seed: int, epoch: int, pair: Pair) -> int:
+    """What a sample's augmentation and points follow from in an epoch: its name, not its place."""
+    stated = f"{seed}/{epoch}/{pair.source}/{pair.index}"
+    return int.from_bytes(hashlib.sha256(stated.encode()).digest()[:8], "little")
+
+
+_ORDERS: dict[tuple[int, int, int], NDArray[np.int64]] = {}
+
+
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """The order of an epoch's samples; of two epochs at a time it is kept."""
+    key = (seed, epoch, count)
+    order = _ORDERS.get(key)
+    if order is None:
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+        order = rng.permutation(count)
+        while len(_ORDERS) > 1:
+            _ORDERS.pop(next(iter(_ORDERS)), None)
+        _ORDERS[key] = order
+    return order

@@ -1,0 +1,185 @@
+"""The files of a training: its identity, log, checkpoint and final weights. Each appears whole or not at all.
+
+OUT/train.json          what the result follows from; a resumed training must agree
+OUT/log.jsonl           a line each --log-every updates, and one each validation
+OUT/events/             the same for TensorBoard, with times
+OUT/checkpoint.pt       the latest; what a resumed training goes on from
+OUT/model.safetensors   the trained model, as `label --weights` takes it
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models import checkpoint
+from models.errors import EnvironmentFailure, UsageError
+from models.san.model import San
+from pipeline.publish import is_local
+from pipeline.training.config import Identity
+from pipeline.urls import canonical
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutput:
+    """OUT: a folder that all workers see."""
+
+    folder: Path
+    """On a local or shared file system."""
+
+    @classmethod
+    def of(cls, url: str) -> "TrainOutput":
+        """OUT as a user names it; made where it is missing.
+
+        Raises:
+            UsageError: a URL, or a place that can't be a folder.
+        """
+        if not is_local(url):
+            raise UsageError(f"--output {url!r}: expected a folder on a local or shared file system, not a store.")
+        folder = Path(canonical(url))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"--output {str(folder)!r}: can't be a folder ({error.strerror}). Name another."
+            ) from error
+        return cls(folder)
+
+    @property
+    def log(self) -> Path:
+        """JSON lines: losses, rates, validations."""
+        return self.folder / "log.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """The folder for TensorBoard."""
+        return self.folder / "events"
+
+    @property
+    def model(self) -> Path:
+        """The trained weights."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The latest checkpoint."""
+        return self.folder / "checkpoint.pt"
+
+    def record(self, identity: Identity) -> None:
+        """Write the identity of a new training, or hold this one against what is there.
+
+        Raises:
+            UsageError: OUT holds another training; the text names what differs.
+        """
+        path = self.folder / "train.json"
+        if not path.exists():
+            _replace(path, json.dumps(identity, indent=2, sort_keys=True).encode() + b"\n")
+            return
+        there = self.identity()
+        differing = sorted(name for name in {*identity, *there} if identity.get(name) != there.get(name))
+        if differing:
+            raise UsageError(
+                f"--output {str(self.folder)!r}: holds another training; they differ in {', '.join(differing)}. "
+                "Name another folder, or give the same options to resume."
+            )
+
+    def identity(self) -> Identity:
+        """What train.json holds.
+
+        Raises:
+            UsageError: it is damaged.
+        """
+        path = self.folder / "train.json"
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"{path}: damaged ({type(error).__name__}). Restore it, or name another --output."
+            ) from error
+        if not isinstance(found, dict):
+            raise UsageError(f"{path}: damaged, expected a JSON object. Restore it, or name another --output.")
+        return found
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint, all at once."""
+        waiting = self.checkpoint.with_name(f".checkpoint.{os.getpid()}.tmp")
+        try:
+            with waiting.open("wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            waiting.replace(self.checkpoint)
+        except OSError as error:
+            raise EnvironmentFailure(f"{self.checkpoint}: can't be written: {error.strerror}.") from error
+        finally:
+            waiting.unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """The checkpoint, on the CPU; None where there is none. Only tensors and plain data are read, never code.
+
+        Raises:
+            UsageError: it is damaged.
+        """
+        if not self.checkpoint.exists():
+            return None
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            if not (isinstance(state, dict) and {"step", "model", "optimiser"} <= set(state)):
+                raise ValueError("not a checkpoint")
+        except Exception as error:  # whatever a damaged file makes the reader raise
+            raise UsageError(
+                f"{self.checkpoint}: damaged ({type(error).__name__}). Remove it to start again, or restore a copy."
+            ) from error
+        return state
+
+    def save_model(self, model: San) -> None:
+        """Write all of the model's tensors, all at once."""
+        waiting = self.model.with_name(f".model.{os.getpid()}.tmp.safetensors")
+        try:
+            checkpoint.save_safetensors(model.state_dict(), waiting)
+            waiting.replace(self.model)
+        finally:
+            waiting.unlink(missing_ok=True)
+
+
+class TrainLog:
+    """The log of a training, cut back to what its checkpoint knows and then added to.
+
+    Args:
+        path: of the lines.
+        step: updates done; later lines belong to updates that are done again.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = [line for line in path.read_bytes().splitlines() if _step(line) <= step] if path.exists() else []
+        _replace(path, b"".join(line + b"\n" for line in kept))
+        self._file = path.open("ab")
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Add a line with a `step`; it is on disk when this returns."""
+        self._file.write(json.dumps(entry).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _step(line: bytes) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return float("inf")  # a line that was cut off as it was written
+
+
+def _replace(path: Path, data: bytes) -> None:
+    waiting = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        waiting.write_bytes(data)
+        waiting.replace(path)
+    finally:
+        waiting.unlink(missing_ok=True)

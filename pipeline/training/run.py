@@ -1,0 +1,276 @@
+"""One worker's part of a `train`: data in; updates, logs, checkpoints and trained weights out. With or without Ray."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models import checkpoint, zoo
+from models.errors import UsageError
+from models.san.initial import initial
+from models.san.segmenter import SanSegmenter
+from models.segmenter import ClassFeatures
+from models.training.loop import StepReport, Training
+from models.training.ranks import ALONE, Ranks
+from models.vocabulary import Vocabulary
+from models.vocabulary.templates import load_templates, templates_hash
+from pipeline.config import machine_cpus
+from pipeline.evaluation.groups import Groups, groups_of
+from pipeline.reading.errors import ShardError
+from pipeline.reading.limits import ReadLimits
+from pipeline.training.config import Identity, TrainConfig
+from pipeline.training.data import TrainingData
+from pipeline.training.events import EventFile
+from pipeline.training.output import TrainLog, TrainOutput
+from pipeline.training.validation import validate
+from pipeline.truth.pairs import Pair, Source, open_pairs, sources_of
+
+CLIP_WEIGHTS = {
+    "san-vit-b16": "hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors",
+    "san-vit-l14": "hf://timm/vit_large_patch14_clip_336.openai/open_clip_model.safetensors",
+}
+"""OpenAI's CLIP as open_clip names its tensors: what a model starts from by default."""
+
+Tell = Callable[[StepReport], None]
+"""Hears of every logged update, on every worker."""
+
+
+def train(
+    config: TrainConfig,
+    output: TrainOutput,
+    *,
+    device: torch.device,
+    threads: int,
+    ranks: Ranks = ALONE,
+    tell: Tell | None = None,
+) -> None:
+    """Train until the recipe's last step, going on from OUT's checkpoint if there is one; rank 0 writes all files.
+
+    Raises:
+        UsageError: wrong data, weights or names; OUT holds another training.
+        EnvironmentFailure: weights or shards can't be fetched, or OUT can't be written.
+    """
+    _arithmetic(config)
+    with ExitStack() as opened:
+        work = _prepared(config, _pairs(sources_of(config.shards), opened, config.job.scratch), device)
+        held_out = sources_of(config.validation) if config.validation else []
+        training = Training(
+            work.segmenter.model,
+            work.classes.features[torch.from_numpy(work.kept)],
+            config.recipe,
+            dtype=config.start.dtype,
+            ranks=ranks,
+        )
+        if ranks.rank == 0:
+            output.record(work.identity)
+        _resume(training, output, work.identity)
+        writer = opened.enter_context(_Writer(output, config, work.identity, training.step, writes=ranks.rank == 0))
+        batches = opened.enter_context(work.data.batches(ranks, first=training.step, threads=threads))
+        while training.step < config.recipe.steps:
+            report = training.advance(next(batches))
+            if writer.updated(report) and tell is not None:
+                tell(report)
+            last = report.step == config.recipe.steps
+            if held_out and (last or report.step % config.job.validate_every == 0):
+                scores = validate(
+                    held_out,
+                    work.segmenter,
+                    work.classes,
+                    work.groups,
+                    ranks=ranks,
+                    batch_size=config.job.validation_batch,
+                    scratch=config.job.scratch,
+                )
+                writer.validated(report.step, scores)
+            # After the validation, so that a resumed training doesn't owe one.
+            writer.kept(training)
+        if ranks.rank == 0:
+            output.save_model(work.segmenter.model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What a worker holds beside the training itself."""
+
+    segmenter: SanSegmenter
+    """The model, as it labels; the training changes it in place."""
+
+    data: TrainingData
+    """The images."""
+
+    classes: ClassFeatures
+    """The whole vocabulary, for validation."""
+
+    kept: NDArray[np.int64]
+    """Vocabulary ids that training sees, ascending."""
+
+    groups: Groups
+    """What validation tells of."""
+
+    identity: Identity
+    """What the result follows from."""
+
+
+def _resume(training: Training, output: TrainOutput, identity: Identity) -> None:
+    """Go on from OUT's checkpoint, if there is one."""
+    state = output.load()
+    if state is None:
+        return
+    try:
+        if state.get("identity") != identity["fingerprint"]:
+            raise ValueError("another training's")
+        training.restore(state)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UsageError(
+            f"{output.checkpoint}: doesn't fit this training: {error}. Remove it to start again."
+        ) from error
+
+
+def _arithmetic(config: TrainConfig) -> None:
+    if config.job.deterministic:
+        # What cuBLAS needs to be so; read when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _pairs(sources: Sequence[Source], opened: ExitStack, scratch: Path) -> tuple[Pair, ...]:
+    """All images with ground truth; downloaded shards stay until `opened` closes."""
+    found: list[Pair] = []
+    for source in sources:
+        try:
+            found.extend(opened.enter_context(open_pairs(source, scratch, ReadLimits())).pairs)
+        except ShardError as error:
+            name = source if isinstance(source, Path) else source.url
+            raise UsageError(f"{name}: can't be read: {error}. Mend it, or leave it out.") from error
+    if not found:
+        raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members, or annotations/*.png.")
+    return tuple(found)
+
+
+def _prepared(config: TrainConfig, pairs: tuple[Pair, ...], device: torch.device) -> _Work:
+    start, data = config.start, config.data
+    spec = zoo.MODELS[start.model]
+    source = start.init or CLIP_WEIGHTS.get(start.model)
+    if source is None:
+        raise UsageError(f"--init: {start.model} has no published CLIP to start from. Name a CLIP or a SAN checkpoint.")
+    state, _ = initial(spec.config, checkpoint.load(source), seed=config.recipe.seed, source=source)
+    segmenter = zoo.build(
+        spec.config, state, name=start.model, rule=spec.rule, device=device, dtype=start.dtype, source=source
+    )
+    vocabulary = Vocabulary.load(data.vocab or spec.default_vocabulary)
+    templates = load_templates(data.templates)
+    groups = groups_of(vocabulary, data.leave_out)
+    kept = np.array([entry.vocab_id for entry in vocabulary if entry.name not in data.leave_out])
+    if not len(kept):
+        raise UsageError("--leave-out: names every class. Leave some to learn.")
+    ids = np.full(len(vocabulary), -1, np.int32)
+    ids[kept] = np.arange(len(kept))
+    classes = segmenter.classes(vocabulary, templates).to(device)
+    augmentation = data.augmentation(spec.short_side)
+    if augmentation.crop % spec.config.size_divisibility:
+        raise UsageError(f"--crop {augmentation.crop}: expected a multiple of {spec.config.size_divisibility}.")
+    identity: Identity = {
+        "model": start.model,
+        "start": segmenter.weights,
+        "dtype": start.dtype,
+        "recipe": asdict(config.recipe),
+        "vocabulary": vocabulary.hash,
+        "leave_out": sorted(data.leave_out),
+        "templates": templates_hash(templates),
+        "augmentation": asdict(augmentation),
+        "images": len(pairs),
+        "images_sha256": _hash(pairs),
+    }
+    # Through JSON, so that it equals what train.json gives back.
+    stated = json.dumps(identity, sort_keys=True)
+    identity = {**json.loads(stated), "fingerprint": hashlib.sha256(stated.encode()).hexdigest()}
+    return _Work(
+        segmenter=segmenter,
+        data=TrainingData(pairs=pairs, ids=ids, augmentation=augmentation, recipe=config.recipe),
+        classes=classes,
+        kept=kept,
+        groups=groups,
+        identity=identity,
+    )
+
+
+def _hash(pairs: Sequence[Pair]) -> str:
+    """sha256 over the names and sizes of all images, in order."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(f"{pair.source}\n{pair.index}\n{pair.key}\n{pair.image.size}\n{pair.truth.size}\n".encode())
+    return digest.hexdigest()
+
+
+class _Writer:
+    """Log, TensorBoard and checkpoints: rank 0 writes them, the others pass by."""
+
+    def __init__(
+        self, output: TrainOutput, config: TrainConfig, identity: Identity, step: int, *, writes: bool
+    ) -> None:
+        self._output, self._config = output, config
+        self._fingerprint: str = identity["fingerprint"]
+        self._writes = writes
+        self._started, self._logged = time.perf_counter(), step
+        self._opened = ExitStack()
+        if writes:
+            self._log = TrainLog(output.log, step)
+            self._events = EventFile(output.events)
+            self._opened.callback(self._log.close)
+            self._opened.callback(self._events.close)
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def updated(self, report: StepReport) -> bool:
+        """Log an update, if it is one that is logged; whether it is one."""
+        last = report.step == self._config.recipe.steps
+        if report.step % self._config.job.log_every and not last:
+            return False
+        if not self._writes:
+            return True
+        now = time.perf_counter()
+        images = (report.step - self._logged) * self._config.recipe.batch_size / max(1e-9, now - self._started)
+        self._started, self._logged = now, report.step
+        values = {
+            "total": report.total,
+            **report.losses,
+            "learning_rate": report.learning_rate,
+            "gradient_norm": report.gradient_norm,
+        }
+        self._log.add({"step": report.step, **values})
+        self._events.scalars(report.step, {f"train/{name}": value for name, value in values.items()})
+        self._events.scalars(report.step, {"speed/images_per_second": images})
+        return True
+
+    def validated(self, step: int, mean_ious: dict[str, float]) -> None:
+        """Log a validation."""
+        if self._writes:
+            known = {name: value for name, value in mean_ious.items() if not np.isnan(value)}
+            self._log.add({"step": step, "mean_iou": known})
+            self._events.scalars(step, {f"validation/mean_iou/{name}": value for name, value in known.items()})
+
+    def kept(self, training: Training) -> None:
+        """Write a checkpoint, if one is due."""
+        due = training.step % self._config.job.checkpoint_every == 0 or training.step == self._config.recipe.steps
+        if self._writes and due:
+            self._output.save({**training.state(), "identity": self._fingerprint})
+
+
+def on_one_device(config: TrainConfig, output: TrainOutput) -> None:
+    """Train in this process, on the device that the configuration names."""
+    device = zoo.pick_device(config.start.device)
+    threads = config.job.cpus_per_worker or max(1, machine_cpus() - 1)
+    torch.set_num_threads(threads)
+    train(config, output, device=device, threads=threads)

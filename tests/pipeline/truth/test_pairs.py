@@ -1,0 +1,45 @@
+"""Images with ground truth are found in shards and folders, at the positions that `label` counts."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.errors import UsageError
+from pipeline.reading.limits import ReadLimits
+from pipeline.truth.pairs import open_pairs, sources_of
+from tests.plain_run import write_tar
+
+
+def test_a_shards_pairs_have_the_bytes_and_positions_of_its_samples(tmp_path):
+    members = {"a.txt": b"no image", "b.jpg": b"image b", "b.seg.png": b"truth b", "c.png": b"no truth"}
+    members |= {"d.json": b"{}", "d.PNG": b"image d", "d.seg.png": b"truth d"}
+    shard = write_tar(tmp_path / "x.tar", members)
+    (source,) = sources_of([str(shard)])
+    with open_pairs(source, tmp_path, ReadLimits()) as opened:
+        assert [(pair.index, pair.key) for pair in opened.pairs] == [(1, "b"), (3, "d")]
+        assert [(pair.image.read(), pair.truth.read()) for pair in opened.pairs] == [
+            (b"image b", b"truth b"),
+            (b"image d", b"truth d"),
+        ]
+    assert opened.bare == 2
+
+
+def test_a_folders_pairs_are_images_with_an_annotation_of_the_same_name(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(file, "PNG")
+    for name in ("images/val/b.jpg", "images/val/a.jpg", "images/c.jpg", "annotations/val/a.png", "annotations/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(file.getvalue())
+    (source,) = sources_of([str(tmp_path)])
+    with open_pairs(source, tmp_path, ReadLimits()) as opened:
+        assert [pair.key for pair in opened.pairs] == ["c", "val/a"]
+        assert opened.bare == 1
+
+
+def test_nothing_given_and_shards_that_are_not_there_are_told(tmp_path):
+    with pytest.raises(UsageError, match="none given"):
+        sources_of([])
+    with pytest.raises(UsageError, match="no such shard"):
+        sources_of([str(tmp_path / "never.tar")])

@@ -7,8 +7,9 @@ is CLIP's CLS token itself, so captions and crops go through one pass.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +93,7 @@ def fresh_clip(config: SanConfig, seed: int) -> San:
 
 
 def sines(grid: int, width: int) -> Tensor:
-    """2-D sine-cosine position embedding [grid * grid, width]: a quarter each for sines and cosines of rows, columns."""
+    """2-D sine-cosine position embedding [grid * grid, width]: a quarter each for sines, cosines of rows, columns."""
     quarter = width // 4
     rates = torch.exp(-math.log(100.0) * torch.arange(quarter) / quarter) * math.pi
     turns = torch.arange(grid)[:, None] * rates / 2
@@ -129,7 +130,9 @@ class ContrastiveTraining:
         self.tokenize = Tokenizer(model.config.clip.text_cfg, model="the tiny CLIP")
         self.templates = list(templates)
         self.texts = [list(group) for group in texts]
-        self.prompts = {t: self.tokenize([template.replace("{}", t) for template in templates]) for g in texts for t in g}
+        self.prompts = {
+            t: self.tokenize([template.replace("{}", t) for template in templates]) for g in texts for t in g
+        }
         self._random = random.Random(seed)
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -176,7 +179,26 @@ class ContrastiveTraining:
         self.done += 1
         return {k: v.item() for k, v in losses.items()} | told
 
+    def state(self) -> dict[str, Any]:
+        """All that goes on from here, beside data and the prompts' draws."""
+        return {
+            "done": self.done,
+            "model": {name: parameter.detach() for name, parameter in clip_parameters(self.model).items()},
+            "muon": self.muon.state_dict(),
+            "adam": self.adam.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        with torch.no_grad():
+            for name, parameter in clip_parameters(self.model).items():
+                parameter.copy_(state["model"][name])
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+        self.done = int(state["done"])
+
     def losses(self, pairs: Pairs) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The losses of a batch by name, not yet weighted, and for each group the share of crops told right."""
         model = self.model
         heads = model.config.clip.vision_cfg.heads
         outside = torch.full(pairs.regions.shape[:2], OUTSIDE)

@@ -1,4 +1,4 @@
-"""What contrastive training eats: images with captions, and regions of them with names. Where they come from is open."""
+"""What contrastive training eats: images with captions, regions with names. Where they come from is open."""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,7 @@ SEEN = 0.6
 _WORDS = names()
 
 
-def batches(
+def pair_batches(
     pool: ScenePool, size: int, *, grid: int, zoomed: float, rng: np.random.Generator, passes: int = 1
 ) -> Iterator[Pairs]:
     """All scenes of a pool in random order, `passes` times, each mirrored by chance.
@@ -50,7 +50,11 @@ def _batch(pool: ScenePool, chosen: NDArray[np.int64], grid: int, zoomed: float,
     boxes, objects, backgrounds = pool.boxes[chosen], pool.objects[chosen].copy(), pool.backgrounds[chosen]
     mirrored = rng.random(len(chosen)) < 0.5
     images[torch.from_numpy(mirrored)] = images[torch.from_numpy(mirrored)].flip(-1)
-    boxes = np.where(mirrored[:, None, None], np.stack([1 - boxes[..., 2], boxes[..., 1], 1 - boxes[..., 0], boxes[..., 3]], -1), boxes)
+    boxes = np.where(
+        mirrored[:, None, None],
+        np.stack([1 - boxes[..., 2], boxes[..., 1], 1 - boxes[..., 0], boxes[..., 3]], -1),
+        boxes,
+    )
 
     views = _views(boxes, objects, rng.random(len(chosen)) < zoomed, rng)
     if zoomed > 0:
@@ -81,7 +85,9 @@ def _caption(present: NDArray[np.int64], background: int) -> str:
     return caption([_WORDS[i] for i in present], _WORDS[background])
 
 
-def _views(boxes: NDArray[np.float32], objects: NDArray[np.int64], close: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
+def _views(
+    boxes: NDArray[np.float32], objects: NDArray[np.int64], close: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.float32]:
     """[B, 3] x, y of the view's centre and half its side, as shares of the image's side: all of it, or a close view."""
     count = (objects >= 0).sum(1)
     box = boxes[np.arange(len(boxes)), (rng.random(len(boxes)) * count).astype(np.int64)]
@@ -113,12 +119,19 @@ def _within(boxes: NDArray[np.float32], views: NDArray[np.float32]) -> tuple[NDA
 
 
 def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    area: NDArray[np.float32] = np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0)
+    area: NDArray[np.float32] = np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(
+        boxes[..., 3] - boxes[..., 1], 0
+    )
     return area
 
 
 def _regions(
-    boxes: NDArray[np.float32], objects: NDArray[np.int64], backgrounds: NDArray[np.int64], shown: NDArray[np.float32], grid: int, rng: np.random.Generator
+    boxes: NDArray[np.float32],
+    objects: NDArray[np.int64],
+    backgrounds: NDArray[np.int64],
+    shown: NDArray[np.float32],
+    grid: int,
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """A crop around each object and one of what no box touches: patches [B, 4, grid, grid] and names [B, 4]."""
     count, most = objects.shape
@@ -138,6 +151,10 @@ def _regions(
     share = rng.uniform(0.15, 0.6, (count, most, 1, 1))
     covered = _coverage(boxes + wobble, grid)
     patches = covered >= share
+    # Crops of other forms too: SAN's masks are no rectangles. An ellipse in the box, and patches missing by chance.
+    round_ones = rng.random((count, most, 1, 1)) < 0.5
+    patches &= ~round_ones | _ellipses(boxes, grid, rng.uniform(0.9, 1.4, (count, most, 1, 1)))
+    patches &= rng.random(patches.shape) >= rng.uniform(0.0, 0.35, (count, most, 1, 1))
     middle = ((boxes[..., :2] + boxes[..., 2:]) / 2 * grid).astype(np.int64).clip(0, grid - 1)
     rows = np.arange(count)[:, None]
     patches[rows, np.arange(most)[None], middle[..., 1], middle[..., 0]] = True
@@ -150,12 +167,21 @@ def _regions(
     part = free & window
     background = np.where((part.sum((1, 2)) >= 4)[:, None, None], part, free)
     enough = background.sum((1, 2)) >= 3
-    labels = np.concatenate(
-        [np.where(crowded, -1, objects), np.where(enough, backgrounds, -1)[:, None]], 1
-    )
+    # A mask of the background touches patches that objects share.
+    background |= touched & (rng.random(touched.shape) < rng.uniform(0.0, 0.25, (count, 1, 1)))
+    labels = np.concatenate([np.where(crowded, -1, objects), np.where(enough, backgrounds, -1)[:, None]], 1)
     regions = np.concatenate([patches, background[:, None]], 1)
     regions[labels < 0] = True
     return regions, labels
+
+
+def _ellipses(boxes: NDArray[np.float32], grid: int, stretch: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Patches whose middle is in the ellipse that a box holds, stretched: [..., 4] -> [..., grid, grid]."""
+    middles = (np.arange(grid) + 0.5) / grid
+    x = (middles - (boxes[..., 0:1] + boxes[..., 2:3]) / 2) / np.maximum(boxes[..., 2:3] - boxes[..., 0:1], 1 / grid)
+    y = (middles - (boxes[..., 1:2] + boxes[..., 3:4]) / 2) / np.maximum(boxes[..., 3:4] - boxes[..., 1:2], 1 / grid)
+    inside: NDArray[np.bool_] = (x**2)[..., None, :] + (y**2)[..., :, None] <= stretch**2 / 4
+    return inside
 
 
 def _windows(count: int, rng: np.random.Generator) -> NDArray[np.float32]:

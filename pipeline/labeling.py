@@ -28,7 +28,7 @@ from pipeline.model_thread import Labeled, ModelThread
 from pipeline.output import Output
 from pipeline.publish import OutputError, publish, remove
 from pipeline.reading.errors import SampleError, ShardError
-from pipeline.reading.images import decode
+from pipeline.reading.images import decode_sample
 from pipeline.reading.open import OpenShard, open_shard
 from pipeline.reading.samples import Sample
 from pipeline.shard import Shard
@@ -219,10 +219,9 @@ def _decode(sample: Sample, rule: ResizeRule, config: LabelConfig) -> _Decoded:
     row = LabelRow(key=sample.key, sample_index=sample.index, caption=sample.caption, warnings=sample.warnings)
     outcome: Prepared | SampleError
     try:
-        if sample.image is None:
-            raise SampleError("missing_image", "no member named jpg, jpeg, png or webp")
-        row = replace(row, sha256=hashlib.sha256(sample.image).digest())
-        image = decode(sample.image, config.limits)
+        if sample.image is not None:
+            row = replace(row, sha256=hashlib.sha256(sample.image).digest())
+        image = decode_sample(sample, config.limits)
         masks = mask_size((image.height, image.width), config.inference.mask_side)
         row = replace(row, size=(image.height, image.width), mask_size=masks)
         outcome = Prepared(sample_index=sample.index, pixels=rule.apply(image), mask_size=masks)

@@ -129,7 +129,9 @@ def filesystem(url: str) -> tuple[Any, str]:
         if path is not None:
             found: tuple[Any, str] = url_to_fs("file://" + path)
         else:
-            found = url_to_fs(f"{scheme}://{url.split('://', 1)[1]}")
+            # s3fs refuses a version unless it is told to expect one.
+            options = {"version_aware": True} if scheme == "s3" and "?versionId=" in url else {}
+            found = url_to_fs(f"{scheme}://{url.split('://', 1)[1]}", **options)
     except ImportError:
         driver = _DRIVERS.get(scheme or "", "the driver that fsspec names for it")
         raise UsageError(

@@ -1,9 +1,13 @@
 """What tests share: the smallest model, and scenes to label. Heavy packages are imported where a test needs them."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+# Test processes share the cores; threads that spin for one another on a busy core make everything many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from models.segmenter import Segmenter
@@ -16,7 +20,7 @@ def tiny() -> "Segmenter":
 
     from tests.untrained_tiny import untrained_tiny
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     return untrained_tiny()
 
 

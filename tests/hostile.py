@@ -214,7 +214,8 @@ def _image_shard() -> tuple[bytes, Expected]:
     return tar(files), Expected(samples=(*(reason for _, reason in cases.values()), "missing_image", None))
 
 
-def _cases() -> dict[str, Callable[[], tuple[bytes | None, Expected]]]:
+def cases() -> dict[str, Callable[[], tuple[bytes | None, Expected]]]:
+    """Name of each case -> what makes its bytes (None: there is no file) and says how it must end."""
     image = encode()
     three, cut = samples(3), body_end(samples(3)[:5])
     deep = b"[" * 100_000
@@ -329,7 +330,7 @@ def write_hostile(folder: Path) -> dict[str, Expected]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     expected = {}
-    for name, make in sorted(_cases().items()):
+    for name, make in sorted(cases().items()):
         data, how = make()
         if data is not None:
             (folder / f"{name}.tar").write_bytes(data)

@@ -148,7 +148,7 @@ class Training:
         if self._ranks.size == 1:
             return own
         numbers = torch.tensor([own.masks, own.class_weight], dtype=torch.float64, device=self._device)
-        masks, class_weight = self._ranks.mean(numbers)
+        masks, class_weight = self._ranks.mean(numbers).to(self._features.dtype)
         return LossCounts(masks=masks, class_weight=class_weight)
 
     def _arithmetic(self) -> AbstractContextManager[Any]:

@@ -25,7 +25,7 @@ class Recipe:
     """That power; 1 falls linearly."""
 
     weight_decay: float = 1e-4
-    """AdamW's decay of weights; embeddings and norms don't decay."""
+    """AdamW's decay of weights; embeddings and the ViT's norms don't decay."""
 
     clip_norm: float = 0.01
     """Gradients are scaled down to this norm over the whole model; higher follows rare images further."""

@@ -1,6 +1,8 @@
 """Trains on Ray Train: one worker a device, each running `pipeline.training.run.train` on its share of every batch."""
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -9,9 +11,14 @@ from models.errors import EnvironmentFailure, UsageError
 from models.training.loop import StepReport
 from models.training.ranks import Ranks
 from pipeline.cluster import session
+from pipeline.publish import publish_bytes
 from pipeline.training.config import TrainConfig
 from pipeline.training.output import TrainOutput
 from pipeline.training.run import train
+from pipeline.truth.pairs import sources_of
+
+WRONG_USAGE = "wrong-usage.txt"
+"""Below OUT/ray: what a worker found wrong with the training, told by the driver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,9 @@ def train_on_ray(config: TrainConfig, output: TrainOutput) -> None:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        spec = _placed(config, output)
+        spec = _placed(absolute(config), output)
+        told = output.folder / "ray" / WRONG_USAGE
+        told.unlink(missing_ok=True)
         trainer = TorchTrainer(
             _worker,
             train_loop_config={"spec": spec},
@@ -54,7 +63,8 @@ def train_on_ray(config: TrainConfig, output: TrainOutput) -> None:
                 resources_per_worker={"CPU": spec.cpus, **({"GPU": 1} if spec.gpu else {})},
             ),
             run_config=RunConfig(
-                name="train",
+                # A name of its own: Ray goes on from what it finds under a name, and going on is our checkpoint's part.
+                name=f"train-{uuid.uuid4().hex[:8]}",
                 storage_path=str(output.folder / "ray"),
                 failure_config=FailureConfig(max_failures=config.job.restarts),
             ),
@@ -62,7 +72,35 @@ def train_on_ray(config: TrainConfig, output: TrainOutput) -> None:
         try:
             trainer.fit()
         except Exception as error:  # Ray wraps what a worker raised in errors of several kinds, by version
-            raise _cause(error) from error
+            if not told.exists():
+                raise _cause(error) from error
+        if told.exists():
+            raise UsageError(told.read_text(encoding="utf-8"))
+
+
+def absolute(config: TrainConfig) -> TrainConfig:
+    """The same training, its local files named so that a worker finds them, which has a working directory of its own.
+
+    Raises:
+        UsageError: shards that aren't there.
+    """
+
+    def named(arguments: tuple[str, ...]) -> tuple[str, ...]:
+        sources = sources_of(arguments) if arguments else []
+        return tuple(str(one.absolute()) if isinstance(one, Path) else one.source for one in sources)
+
+    def file(name: str | None) -> str | None:
+        return str(Path(name).absolute()) if name is not None and Path(name).is_file() else name
+
+    data, start = config.data, config.start
+    return replace(
+        config,
+        shards=named(config.shards),
+        validation=named(config.validation),
+        start=replace(start, init=file(start.init)),
+        data=replace(data, vocab=file(data.vocab), templates=file(data.templates) or data.templates),
+        job=replace(config.job, scratch=config.job.scratch.absolute()),
+    )
 
 
 def _placed(config: TrainConfig, output: TrainOutput) -> TrainSpec:
@@ -99,7 +137,11 @@ def _worker(given: dict[str, Any]) -> None:
         ray.train.report({"step": report.step, "total": report.total})
 
     ranks = Ranks(rank=context.get_world_rank(), size=context.get_world_size(), all_reduce=all_reduce)
-    train(spec.config, spec.output, device=device, threads=spec.cpus, ranks=ranks, tell=tell)
+    try:
+        train(spec.config, spec.output, device=device, threads=spec.cpus, ranks=ranks, tell=tell)
+    except UsageError as error:
+        # Raised, it would be tried again as often as a worker that died.
+        publish_bytes(str(error).encode(), str(spec.output.folder / "ray" / WRONG_USAGE))
 
 
 def _cause(error: BaseException) -> Exception:

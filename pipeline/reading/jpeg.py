@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.reading.errors import SampleError
 
-MAX_SCANS = 200
+MAX_SCANS = 100
 """Most scans of one image. Encoders write about ten; each costs a pass over all coefficients, however few its bytes."""
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")

@@ -44,7 +44,7 @@ class Sample:
     """Bytes of the further members that were asked for, by extension."""
 
     warnings: tuple[WarningWord, ...] = ()
-    """Fixed words (pipeline.reading.errors.WARNINGS), each once, in that order."""
+    """Fixed words (pipeline.reading.errors.WARNINGS), each once, in alphabetical order."""
 
 
 @dataclass(slots=True)

@@ -137,10 +137,10 @@ class TrainOutput:
         return state
 
     def save_model(self, model: San) -> None:
-        """Write all of the model's tensors, all at once."""
+        """Write all of the model's tensors in float32, all at once."""
         waiting = self.model.with_name(f".model.{os.getpid()}.tmp.safetensors")
         try:
-            checkpoint.save_safetensors(model.state_dict(), waiting)
+            checkpoint.save_safetensors({name: tensor.float() for name, tensor in model.state_dict().items()}, waiting)
             waiting.replace(self.model)
         finally:
             waiting.unlink(missing_ok=True)

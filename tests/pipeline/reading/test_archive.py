@@ -84,10 +84,10 @@ def test_a_tar_may_be_cut_nowhere_without_being_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, (_, how) in
-                                  ((n, make()) for n, make in hostile._cases().items())
+                                  ((n, make()) for n, make in hostile.cases().items())
                                   if how.shard not in (None, "missing")])  # fmt: skip
 def test_a_hostile_archive_is_refused_with_its_reason(tmp_path: Path, name: str) -> None:
-    data, expected = hostile._cases()[name]()
+    data, expected = hostile.cases()[name]()
     assert data is not None
     assert reason(tmp_path, data) == expected.shard
 

@@ -30,7 +30,7 @@ def reasons(path: Path, limits: ReadLimits) -> Iterator[tuple[str | None, tuple[
                 yield error.reason, sample.warnings
 
 
-@pytest.mark.parametrize("name", [f"{name}.tar" for name in sorted(hostile._cases())])
+@pytest.mark.parametrize("name", [f"{name}.tar" for name in sorted(hostile.cases())])
 def test_a_hostile_shard_ends_as_it_must(folder: tuple[Path, dict[str, hostile.Expected]], name: str) -> None:
     path, expected = folder[0] / name, folder[1][name]
     if expected.shard is None:
@@ -45,7 +45,7 @@ def test_a_hostile_shard_ends_as_it_must(folder: tuple[Path, dict[str, hostile.E
         assert raised.value.reason == expected.shard
 
 
-@pytest.mark.parametrize("name", [f"{name}.tar" for name in sorted(hostile._cases())])
+@pytest.mark.parametrize("name", [f"{name}.tar" for name in sorted(hostile.cases())])
 def test_keeping_truncated_shards_changes_those_alone(
     folder: tuple[Path, dict[str, hostile.Expected]], name: str
 ) -> None:

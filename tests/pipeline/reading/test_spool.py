@@ -90,6 +90,14 @@ def test_a_shard_on_the_web_is_spooled_alike(s3: ObjectStore, tmp_path: Path) ->
     assert describe(f"{s3.address}/shards/none.tar").missing
 
 
+def test_a_version_of_an_object_is_spooled_under_the_objects_name(s3: ObjectStore, tmp_path: Path) -> None:
+    shard = describe(s3.put("versions.tar", b"x") + "?versionId=abc")
+    assert (shard.url, shard.size) == ("s3://shards/versions.tar", 1)
+    with spooled(shard, tmp_path) as path:
+        assert path.read_bytes() == b"x"
+    assert s3.requests[-1] == "HEAD shards/versions.tar"
+
+
 def test_an_object_replaced_since_it_was_listed_is_changed(s3: ObjectStore, tmp_path: Path) -> None:
     shard = describe(s3.put("c.tar", b"old"))
     s3.put("c.tar", b"new")

@@ -1,0 +1,281 @@
+"""What the command line takes and refuses, and how it says so. Nothing here starts Ray."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+from tests.jobs.conftest import Ended, Workplace
+
+COMMANDS = ("label", "status", "verify", "query", "show", "train", "evaluate", "synthesize", "demo")
+
+LABEL_OPTIONS = {
+    "--output", "-o",
+    "--model", "--weights", "--device", "--dtype",
+    "--vocab", "--templates",
+    "--inference", "--score-threshold", "--overlap-threshold", "--top-k", "--mask-side", "--soft-masks",
+    "--max-member-bytes", "--max-members", "--max-pixels", "--max-caption-bytes", "--keep-truncated",
+    "--replicas", "--cpus-per-replica", "--batch-size", "--scratch",
+    "--limit", "--dry-run", "--max-failed-samples",
+    "--help", "-h",
+}  # fmt: skip
+"""All options of `label`: one more is a decision, and changes this list."""
+
+TRAIN_OPTIONS = {
+    "--output", "-o", "--validation",
+    "--model", "--init", "--device", "--dtype",
+    "--vocab", "--templates", "--leave-out", "--crop", "--scales", "--keep-colours", "--keep-sides",
+    "--steps", "--batch-size", "--learning-rate", "--power", "--weight-decay", "--clip-norm", "--seed",
+    "--workers", "--cpus-per-worker", "--log-every", "--checkpoint-every", "--validate-every", "--validation-batch",
+    "--restarts", "--scratch", "--deterministic",
+    "--help", "-h",
+}  # fmt: skip
+"""All options of `train`."""
+
+EVALUATE_OPTIONS = {
+    "--model", "--weights", "--labels", "--vocab", "--templates", "--novel", "--dense-clip",
+    "--device", "--dtype", "--batch-size", "--scratch", "--json",
+    "--help", "-h",
+}  # fmt: skip
+"""All options of `evaluate`."""
+
+HEAVY = ("torch", "ray", "open_clip", "timm", "pyarrow", "numpy", "PIL", "duckdb", "webdataset", "fsspec")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: list[Path]) -> Path:
+    """A fresh working directory with a folder `shards` in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shards").symlink_to(scenes[0].parent)
+    return tmp_path
+
+
+@pytest.fixture
+def maskmill(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Runs a command line in this process, as the installed command does."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: str) -> Ended:
+        capfd.readouterr()
+        code = cli.run(arguments)
+        out, err = capfd.readouterr()
+        return Ended(code=code, out=out, err=err)
+
+    return run
+
+
+def refused(ended: Ended, *told: str) -> None:
+    """Exit code 2, nothing on stdout, and one line on stderr that holds all of `told`."""
+    assert (ended.code, ended.out) == (2, "")
+    lines = ended.err.splitlines()
+    assert len(lines) == 1, ended.err
+    assert lines[0].startswith("maskmill: ")
+    assert "Traceback" not in lines[0]
+    for text in told:
+        assert text in lines[0]
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [(), *[(name,) for name in COMMANDS]], ids=lambda command: "".join(command) or "-")
+def test_help_imports_nothing_heavy(command: Sequence[str], workplace: Workplace) -> None:
+    code = (
+        "import sys\nfrom jobs.cli import run\n"
+        f"code = run([*{list(command)!r}, '--help'])\n"
+        f"print('heavy:', sorted(set({HEAVY!r}) & sys.modules.keys()), code)"
+    )
+    ended = workplace.run("-c", code, program=[sys.executable])
+    assert ended.out.splitlines()[-1] == "heavy: [] 0"
+    assert ended.out.startswith(f"Usage: {' '.join(['maskmill', *command])}")
+    assert ended.err == ""
+
+
+def test_help_names_every_command(maskmill) -> None:
+    ended = maskmill("--help")
+    assert [name for name in COMMANDS if f"│ {name} " not in ended.out] == []
+    assert maskmill().out == ended.out
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("label", LABEL_OPTIONS), ("train", TRAIN_OPTIONS), ("evaluate", EVALUATE_OPTIONS)],
+)
+def test_a_command_has_exactly_these_options(maskmill, command: str, options: set[str]) -> None:
+    taken = {name for one in cli.app()[command].assemble_argument_collection() for name in one.names}
+    own = {name for name in taken if name.startswith("-") and not name.startswith(("--no-", "--empty-"))}
+    assert own == options - {"--help", "-h"}
+    assert own | {"--config"} <= {"-o", *maskmill(command, "--help").out.split()}
+
+
+def test_the_version_is_the_distributions(maskmill) -> None:
+    from importlib.metadata import version
+
+    assert maskmill("--version").out.strip() == version("maskmill")
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["label", "-o", "out"], ["SHARDS", "none given"]),
+        (["label", "shards"], ["--output", "maskmill label --help"]),
+        (["label", "shards", "-o"], ["-o", "requires an argument"]),
+        (["label", "shards", "-o", "out", "--modle", "san-tiny"], ["--modle", "maskmill label --help"]),
+        (["label", "shards", "-o", "out", "--model", "sam"], ["--model 'sam'", "san-vit-b16", "san-tiny"]),
+        (["label", "shards", "-o", "out", "--vocab", "cocoa"], ["--vocab 'cocoa'", "coco-stuff-171"]),
+        (["label", "shards", "-o", "out", "--templates", "many"], ["many", "vild14"]),
+        (["label", "shards", "-o", "out", "--device", "tpu"], ["tpu", "--device", "cuda"]),
+        (["label", "shards", "-o", "out", "--dtype", "float8"], ["float8", "--dtype", "bfloat16"]),
+        (["label", "shards", "-o", "out", "--inference", "panoptic"], ["panoptic", "semantic"]),
+        (["label", "shards", "-o", "out", "--inference", "semantic", "--soft-masks"], ["--soft-masks", "queries"]),
+        (["label", "shards", "-o", "out", "--score-threshold", "50"], ["--score-threshold 50", "between 0 and 1"]),
+        (["label", "shards", "-o", "out", "--score-threshold", "nan"], ["--score-threshold nan"]),
+        (["label", "shards", "-o", "out", "--overlap-threshold", "-1"], ["--overlap-threshold -1"]),
+        (["label", "shards", "-o", "out", "--top-k", "0"], ["--top-k 0", "1 or more"]),
+        (["label", "shards", "-o", "out", "--mask-side", "0"], ["--mask-side 0"]),
+        (["label", "shards", "-o", "out", "--max-pixels", "0"], ["--max-pixels 0"]),
+        (["label", "shards", "-o", "out", "--replicas", "many"], ["--replicas 'many'", "MIN:MAX"]),
+        (["label", "shards", "-o", "out", "--replicas", "0"], ["--replicas '0'"]),
+        (["label", "shards", "-o", "out", "--replicas", "3:1"], ["--replicas '3:1'"]),
+        (["label", "shards", "-o", "out", "--replicas", "99999"], ["--replicas 99999", "fewer"]),
+        (["label", "shards", "-o", "out", "--cpus-per-replica", "99999"], ["--cpus-per-replica 99999", "fewer"]),
+        (["label", "shards", "-o", "out", "--batch-size", "0"], ["--batch-size 0"]),
+        (["label", "shards", "-o", "out", "--limit", "0"], ["--limit 0", "1 or more"]),
+        (["label", "shards", "-o", "out", "--limit", "few"], ["--limit", "few"]),
+        (["label", "shards", "-o", "out", "--max-failed-samples", "2"], ["--max-failed-samples 2"]),
+        (["label", "none-*.tar", "-o", "out"], ["none-*.tar", "matches no file"]),
+        (["label", "@none.txt", "-o", "out"], ["@none.txt", "no such list"]),
+        (["label", "pipe:cat shards/*.tar", "-o", "out"], ["pipe:cat", "nothing is run"]),
+        (["label", "s4://bucket/a.tar", "-o", "out"], ["s4"]),
+        (["label", "shards", "-o", "out", "--config"], ["--config ''", "no such file"]),
+        (["label", "shards", "-o", "out", "--config", "none.yaml"], ["--config 'none.yaml'", "no such file"]),
+        (["status", "none"], ["none", "no run.json", "maskmill label"]),
+        (["verify", "none"], ["none", "no run.json"]),
+        (["query", "none", "SELECT 1"], ["none", "maskmill label"]),
+        (["show", "none", "key", "-o", "a.png"], ["none", "maskmill label"]),
+        (["status", "shards"], ["shards", "no run.json"]),
+        (["status"], ["OUT", "maskmill status --help"]),
+        (["synthesize", "new", "--shards", "0"], ["0", "--shards"]),
+        (["demo", "--output", "shards"], ["--output 'shards'", "empty or new"]),
+        (["labels", "shards"], ["labels", "maskmill --help"]),
+    ],
+    ids=lambda value: " ".join(value[:6]) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_wrong_usage_is_one_line_and_exit_code_2(maskmill, here: Path, arguments: list[str], told: list[str]) -> None:
+    refused(maskmill(*arguments), *told)
+    assert not (here / "out").exists()
+
+
+def test_a_device_that_is_not_there_is_refused(maskmill, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    refused(maskmill("label", "shards", "-o", "out", "--device", "cuda"), "--device cuda", "--device cpu")
+
+
+def test_replicas_that_take_every_cpu_are_refused(maskmill) -> None:
+    cpus = max(2, len(os.sched_getaffinity(0)))
+    ended = maskmill("label", "shards", "-o", "out", "--device", "cpu", "--cpus-per-replica", str(cpus))
+    refused(ended, f"--cpus-per-replica {cpus}", "one must stay free")
+
+
+def test_an_empty_list_is_refused(maskmill, here: Path) -> None:
+    (here / "list.txt").write_text("\n# nothing\n")
+    refused(maskmill("label", "@list.txt", "-o", "out"), "list.txt")
+
+
+def test_a_list_that_names_a_program_is_refused_and_runs_nothing(maskmill, here: Path) -> None:
+    (here / "list.txt").write_text("pipe:touch canary\n")
+    refused(maskmill("label", "@list.txt", "-o", "out"), "pipe:touch canary")
+    assert not (here / "canary").exists()
+
+
+def test_the_exit_code_leaves_the_process(workplace: Workplace) -> None:
+    ended = workplace.run("label", "none-*.tar", "-o", "out")
+    refused(ended, "none-*.tar")
+    assert workplace.run("none-*.tar", "-o", "out", program=[sys.executable, "-m", "jobs.label"]) == ended
+
+
+# --- --config --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"modle: san-tiny\n", ["modle", "options.yaml", "maskmill label --help"]),
+        (b"limit: many\n", ["limit", "many", "options.yaml"]),
+        (b"limit: [1, 2]\n", ["limit", "options.yaml"]),
+        (b"limit: 0\n", ["--limit 0"]),
+        (b"score_threshold: high\n", ["score_threshold", "high"]),
+        (b"soft_masks: perhaps\n", ["soft_masks", "perhaps"]),
+        (b"model: {model: san-tiny}\n", ["model", "options.yaml"]),
+        (b"model: sam\n", ["--model 'sam'"]),
+        (b"config: other.yaml\n", ["config", "options.yaml"]),
+        (b"shards: 3\n", ["shards", "options.yaml"]),
+        (b"- model\n- san-tiny\n", ["options.yaml", "by name"]),
+        (b"san-tiny\n", ["options.yaml", "by name"]),
+        (b"1: 2\n", ["options.yaml", "by name"]),
+        (b"model: 'san\n", ["options.yaml", "not YAML"]),
+        (b"limit: 1\n  model: san-tiny\n", ["options.yaml", "not YAML", "line 2"]),
+        (b"\xff\xfe\x00", ["options.yaml", "not YAML"]),
+        (b"model: !!python/object/apply:os.system ['touch canary']\n", ["options.yaml", "not YAML", "line 1"]),
+        (b"[" * 100_000, ["options.yaml", "not YAML"]),
+        (b"# " + b"x" * 2**20, ["options.yaml", "at most"]),
+    ],
+    ids=lambda value: value[:24].decode("latin-1") if isinstance(value, bytes) else None,
+)
+def test_a_wrong_config_file_is_refused(maskmill, here: Path, text: bytes, told: list[str]) -> None:
+    (here / "options.yaml").write_bytes(text)
+    refused(maskmill("label", "shards", "-o", "out", "--dry-run", "--config", "options.yaml"), *told)
+    assert not (here / "canary").exists()
+
+
+def test_two_config_files_are_refused(maskmill, here: Path) -> None:
+    (here / "a.yaml").write_text("limit: 1\n")
+    refused(maskmill("label", "shards", "-o", "out", "--config=a.yaml", "--config", "b.yaml"), "'b.yaml'", "twice")
+
+
+def test_a_config_file_gives_defaults_and_the_command_line_wins(maskmill, here: Path) -> None:
+    (here / "options.yaml").write_text("limit: 1\nvocab: voc-20\ndry-run: true\n")
+    one = maskmill("label", "shards", "-o", "out", "--config", "options.yaml")
+    assert one.code == 0
+    assert one.out.startswith("would label 1 of 1 shards")
+    assert "20 names" in one.out
+    two = maskmill("--config=options.yaml", "label", "shards", "-o", "out", "--limit", "2", "--vocab", "scenes")
+    assert two.out.startswith("would label 2 of 2 shards")
+    assert "48 names" in two.out
+
+
+def test_a_config_file_can_hold_a_whole_job(maskmill, here: Path) -> None:
+    first, second = sorted(path.name for path in (here / "shards").iterdir())
+    (here / "job.yaml").write_text(f"shards: [shards/{first}]\noutput: out\ndry_run: true\n")
+    held = maskmill("label", "--config", "job.yaml")
+    assert held.code == 0
+    assert first in held.out
+    named = maskmill("label", f"shards/{second}", "--config", "job.yaml")
+    assert first not in named.out
+    assert second in named.out
+
+
+def test_an_empty_config_file_changes_nothing(maskmill, here: Path) -> None:
+    (here / "empty.yaml").write_text("# later\n")
+    arguments = ["label", "shards", "-o", "out", "--dry-run"]
+    assert maskmill(*arguments, "--config", "empty.yaml") == maskmill(*arguments)
+
+
+# --- dry run ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_lists_shards_and_writes_nothing(maskmill, here: Path) -> None:
+    ended = maskmill("label", "shards", "shards/none.tar", "-o", "out", "--dry-run")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert lines[0].startswith("would label 3 of 3 shards")
+    assert "1 not found" in lines[0]
+    assert sum(line.endswith("bytes") for line in lines) == 2
+    assert "mean nothing yet" in ended.out
+    assert not (here / "out").exists()

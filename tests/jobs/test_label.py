@@ -1,0 +1,167 @@
+"""`maskmill label` from its command line to its table, with a real Ray: the main path, resume, and hostile shards."""
+
+import json
+import pickle
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from tests import hostile
+from tests.jobs.conftest import MANY_SEGMENTS, Ended, Workplace
+
+SHARDS, SAMPLES = 3, 8
+
+
+@pytest.fixture(scope="module")
+def labeled(shared_workplace: Workplace) -> Workplace:
+    """A folder where three shards were labeled into `out`, with all CPUs but one."""
+    made = shared_workplace.run("synthesize", "shards", "--shards", str(SHARDS), "--samples", str(SAMPLES))
+    assert made.code == 0, made.err
+    ended = label(shared_workplace, "shards", "out")
+    (shared_workplace.cwd / "out.log").write_text(ended.out)
+    (shared_workplace.cwd / "err.log").write_text(ended.err)
+    assert ended.code == 0, ended.err
+    return shared_workplace
+
+
+def label(place: Workplace, shards: str, out: str, *options: str) -> Ended:
+    return place.run("label", shards, "--output", out, *MANY_SEGMENTS, "--batch-size", "4", *options)
+
+
+class _Touch:
+    """What would make a file if anybody unpickled it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path(self.path).touch, ()
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_output_is_laid_out_as_documented_and_nothing_is_left_over(labeled: Workplace) -> None:
+    found = {Path(name).parts[0] for name in files(labeled.cwd / "out")}
+    assert found == {"run.json", "vocabulary.parquet", "text", "manifest", "labels", "ledger.parquet"}
+    assert sorted(entry.name for entry in (labeled.cwd / "out").iterdir()) == sorted(found)
+    assert len(list((labeled.cwd / "out" / "labels").glob("*.parquet"))) == SHARDS
+    assert [entry for entry in labeled.scratch.iterdir() if entry.name.startswith("maskmill")] == []
+
+
+def test_it_says_what_was_done_and_nothing_of_ray(labeled: Workplace) -> None:
+    out, err = ((labeled.cwd / name).read_text() for name in ("out.log", "err.log"))
+    read = SHARDS * SAMPLES
+    assert out.splitlines()[0] == f"shards    {SHARDS} done, 0 failed, 0 missing, of {SHARDS} asked for"
+    assert f"{read} read = {read} labeled + 0 failed" in out
+    assert "images/s" in out
+    assert err.splitlines() == ["san-tiny: untrained weights (made by a rule); its masks mean nothing yet."]
+
+
+def test_every_sample_is_there_with_three_segments_or_more_on_average(labeled: Workplace) -> None:
+    rows, ok, segments, kinds = duckdb.sql(
+        "SELECT count(*), count(*) FILTER (status = 'ok'), sum(len(segments)), count(DISTINCT key) "
+        f"FROM '{labeled.cwd}/out/labels/*.parquet'"
+    ).fetchall()[0]
+    assert rows == ok == kinds == SHARDS * SAMPLES
+    assert segments / rows >= 3
+
+
+def test_the_same_command_again_finds_all_done_and_touches_no_label(labeled: Workplace) -> None:
+    before = files(labeled.cwd / "out" / "labels")
+    again = label(labeled, "shards", "out")
+    assert again.code == 0, again.err
+    assert files(labeled.cwd / "out" / "labels") == before
+    assert "images/s" not in again.out
+
+
+def test_another_vocabulary_into_it_is_refused_with_the_fields_that_differ(labeled: Workplace) -> None:
+    refused = label(labeled, "shards", "out", "--vocab", "voc-20")
+    assert refused.code == 2
+    assert len(refused.err.splitlines()) == 1
+    assert "vocabulary:" in refused.err
+    assert "another --output" in refused.err
+
+
+def test_status_verify_and_query_agree_with_the_table(labeled: Workplace) -> None:
+    status = labeled.run("status", "out", "--json")
+    assert status.code == 0
+    told = json.loads(status.out)
+    assert told["samples"]["read"] == told["samples"]["labeled"] == SHARDS * SAMPLES
+    verify = labeled.run("verify", "out", "--deep", "--json")
+    assert (verify.code, json.loads(verify.out)["problems"]) == (0, [])
+    assert json.loads(verify.out)["checked"]["masks"] == told["segments"]
+    query = labeled.run("query", "out", "SELECT sum(len(masks)) AS n FROM labels", "--json")
+    assert json.loads(query.out) == [{"n": told["segments"]}]
+
+
+def test_show_draws_a_sample_of_it(labeled: Workplace) -> None:
+    shown = labeled.run("show", "out", "000000003", "-o", "picture.png")
+    assert shown.code == 0, shown.err
+    assert (labeled.cwd / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_hostile_shards_end_in_the_ledger_with_their_reasons(workplace: Workplace) -> None:
+    expected = hostile.write_hostile(workplace.cwd / "shards")
+    assert workplace.run("synthesize", "good", "--shards", "1", "--samples", "4").code == 0
+    canary = workplace.cwd / "canary"
+    payload = pickle.dumps(_Touch(str(canary)))
+    members = [("evil.pyd", payload), ("evil.pickle", payload), ("evil.pth", payload), ("evil.jpg", hostile.encode())]
+    (workplace.cwd / "shards" / "pickles.tar").write_bytes(hostile.tar(members))
+    expected["pickles.tar"] = hostile.Expected(samples=(None,))
+    names = [str(workplace.cwd / "shards" / name) for name in expected]
+    (workplace.cwd / "list.txt").write_text("\n".join([*names, str(workplace.cwd / "good")]) + "\n")
+    # Samples of a hostile shard may all fail: here they shall be rows.
+    ended = label(workplace, "@list.txt", "out", "--max-failed-samples", "1")
+    assert ended.code == 1, ended.err
+    assert "Traceback" not in ended.err + ended.out
+    ledger = {Path(row["url"]).name: row for row in pq.read_table(workplace.cwd / "out/ledger.parquet").to_pylist()}
+    assert ledger.keys() == expected.keys() | {"scenes-000000.tar"}
+    for name, how in expected.items():
+        row = ledger[name]
+        assert (row["error"] or "").partition(":")[0] == (how.shard or ""), (name, row["error"])
+        assert row["state"] == ("failed" if how.shard else "done"), name
+        failed = {entry["reason"]: entry["samples"] for entry in row["failed_by_reason"]}
+        assert failed == dict(Counter(filter(None, how.samples))), name
+        assert (row["read"], row["unkeyed"]) == (len(how.samples), how.unkeyed), name
+        assert row["labeled"] + row["failed"] == row["read"]
+    assert not canary.exists()
+    assert workplace.run("verify", "out", "--deep", "--json").code == 1
+    assert json.loads(workplace.run("verify", "out", "--deep", "--json").out)["problems"] == []
+
+
+@pytest.mark.slow
+def test_replicas_change_no_label_and_the_module_is_the_same_program(labeled: Workplace) -> None:
+    shutil.rmtree(labeled.cwd / "two", ignore_errors=True)
+    options = [*MANY_SEGMENTS, "--batch-size", "4", "--replicas", "1:2", "--cpus-per-replica", "1"]
+    program = [sys.executable, "-m", "jobs.label"]
+    ended = labeled.run("shards", "--output", "two", *options, program=program)
+    assert ended.code == 0, ended.err
+    for path in (labeled.cwd / "out" / "labels").glob("*.parquet"):
+        assert pq.read_table(labeled.cwd / "two" / "labels" / path.name).equals(pq.read_table(path))
+
+
+@pytest.mark.slow
+def test_limit_takes_the_first_shards_and_a_wider_call_adds_the_rest(workplace: Workplace) -> None:
+    workplace.run("synthesize", "shards", "--shards", "2", "--samples", "4")
+    dry = workplace.run("label", "shards", "--output", "out", "--limit", "1", "--dry-run")
+    assert dry.out.startswith("would label 1 of 1 shards")
+    assert not (workplace.cwd / "out").exists()
+    assert label(workplace, "shards", "out", "--limit", "1").code == 0
+    assert len(list((workplace.cwd / "out/labels").iterdir())) == 1
+    assert label(workplace, "shards", "out").code == 0
+    assert len(list((workplace.cwd / "out/labels").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_replicas_that_take_every_cpu_are_refused(workplace: Workplace) -> None:
+    workplace.run("synthesize", "shards", "--shards", "1", "--samples", "1")
+    refused = label(workplace, "shards", "out", "--replicas", "64", "--cpus-per-replica", "64")
+    assert (refused.code, len(refused.err.splitlines())) == (2, 2), refused.err
+    assert "must stay free" in refused.err

@@ -1,0 +1,65 @@
+"""A job that ends early loses nothing: killed or interrupted, the same command gives the table of one run."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.jobs.conftest import MANY_SEGMENTS, Running, Workplace
+
+SHARDS = 16
+
+
+def start(place: Workplace, out: str) -> Running:
+    return place.start("label", "shards", "--output", out, *MANY_SEGMENTS, "--batch-size", "4")
+
+
+def labels(place: Workplace, out: str) -> list[Path]:
+    return sorted((place.cwd / out / "labels").glob("*.parquet"))
+
+
+@pytest.fixture(scope="module")
+def whole(shared_workplace: Workplace) -> Workplace:
+    """A folder with shards and the table `whole` of one undisturbed run."""
+    shared_workplace.run("synthesize", "shards", "--shards", str(SHARDS), "--samples", "24")
+    assert start(shared_workplace, "whole").wait().code == 0
+    return shared_workplace
+
+
+def same(place: Workplace, out: str) -> None:
+    """The table `out` is that of the undisturbed run, and its ledger is complete."""
+    ours, theirs = labels(place, out), labels(place, "whole")
+    assert [path.name for path in ours] == [path.name for path in theirs]
+    assert len(ours) == SHARDS
+    for mine, other in zip(ours, theirs, strict=True):
+        assert pq.read_table(mine).equals(pq.read_table(other)), mine.name
+    columns = ["url", "state", "read", "labeled", "segments"]
+    ledgers = [pq.read_table(place.cwd / name / "ledger.parquet", columns=columns) for name in (out, "whole")]
+    assert ledgers[0].equals(ledgers[1])
+
+
+def test_a_job_killed_half_way_is_finished_by_the_same_command(whole: Workplace) -> None:
+    running = start(whole, "killed")
+    running.until(lambda: len(labels(whole, "killed")) >= 3)
+    running.kill()
+    done = {path: path.stat().st_mtime_ns for path in labels(whole, "killed")}
+    assert 3 <= len(done) < SHARDS
+    again = start(whole, "killed").wait()
+    assert again.code == 0, again.err
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "done shards are labeled once"
+    same(whole, "killed")
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_one_line_and_a_table_that_resumes(whole: Workplace) -> None:
+    running = start(whole, "interrupted")
+    running.until(lambda: len(labels(whole, "interrupted")) >= 3)
+    running.interrupt()
+    ended = running.wait()
+    assert ended.code == 130, ended.err
+    assert "Traceback" not in ended.err
+    assert ended.err.splitlines()[-1].startswith("maskmill: interrupted")
+    ledger = pq.read_table(whole.cwd / "interrupted" / "ledger.parquet")
+    assert ledger["state"].to_pylist().count("done") == len(labels(whole, "interrupted"))
+    assert start(whole, "interrupted").wait().code == 0
+    same(whole, "interrupted")

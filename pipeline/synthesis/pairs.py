@@ -61,7 +61,12 @@ def _batch(pool: ScenePool, chosen: NDArray[np.int64], grid: int, zoomed: float,
         images = _resampled(images, views)
     boxes, shown = _within(boxes, views)
     objects[shown < SEEN] = -1
-    regions, labels = _regions(boxes, objects, backgrounds, shown, grid, rng)
+    patches, crowded = _object_crops(boxes, grid, rng)
+    free = _background_crops(boxes, shown, grid, rng)
+    enough = free.sum((1, 2)) >= 3
+    regions = np.concatenate([patches, free[:, None]], 1)
+    labels = np.concatenate([np.where(crowded, -1, objects), np.where(enough, backgrounds, -1)[:, None]], 1)
+    regions[labels < 0] = True
     captions = tuple(
         _caption(rng.permutation(present[present >= 0]), background)
         for present, background in zip(objects, backgrounds, strict=True)
@@ -125,54 +130,47 @@ def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return area
 
 
-def _regions(
-    boxes: NDArray[np.float32],
-    objects: NDArray[np.int64],
-    backgrounds: NDArray[np.int64],
-    shown: NDArray[np.float32],
-    grid: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """A crop around each object and one of what no box touches: patches [B, 4, grid, grid] and names [B, 4]."""
-    count, most = objects.shape
-    overlap = _area(
-        np.concatenate(
-            [
-                np.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2]),
-                np.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:]),
-            ],
-            -1,
-        )
+def _object_crops(
+    boxes: NDArray[np.float32], grid: int, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Patches around each object, [B, 3, grid, grid], and which objects have too much of another in their box."""
+    count, most, _ = boxes.shape
+    shared = np.concatenate(
+        [
+            np.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2]),
+            np.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:]),
+        ],
+        -1,
     )
+    overlap = _area(shared)
     overlap[:, np.arange(most), np.arange(most)] = 0
     crowded = (overlap / np.maximum(_area(boxes), 1e-6)[:, :, None] > CROWDED).any(-1)
 
     wobble = rng.uniform(-0.04, 0.04, boxes.shape)
     share = rng.uniform(0.15, 0.6, (count, most, 1, 1))
-    covered = _coverage(boxes + wobble, grid)
-    patches = covered >= share
+    patches = _coverage(boxes + wobble, grid) >= share
     # Crops of other forms too: SAN's masks are no rectangles. An ellipse in the box, and patches missing by chance.
-    round_ones = rng.random((count, most, 1, 1)) < 0.5
-    patches &= ~round_ones | _ellipses(boxes, grid, rng.uniform(0.9, 1.4, (count, most, 1, 1)))
+    rectangles = rng.random((count, most, 1, 1)) < 0.5
+    patches &= rectangles | _ellipses(boxes, grid, rng.uniform(0.9, 1.4, (count, most, 1, 1)))
     patches &= rng.random(patches.shape) >= rng.uniform(0.0, 0.35, (count, most, 1, 1))
     middle = ((boxes[..., :2] + boxes[..., 2:]) / 2 * grid).astype(np.int64).clip(0, grid - 1)
-    rows = np.arange(count)[:, None]
-    patches[rows, np.arange(most)[None], middle[..., 1], middle[..., 0]] = True
+    patches[np.arange(count)[:, None], np.arange(most)[None], middle[..., 1], middle[..., 0]] = True
+    return patches, crowded
 
+
+def _background_crops(
+    boxes: NDArray[np.float32], shown: NDArray[np.float32], grid: int, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Patches [B, grid, grid] that no box touches, or those of them in a random rectangle; few if there are few."""
+    count = len(boxes)
     exists = shown > 0.02
     touched = (_coverage(boxes, grid) * exists[:, :, None, None]).max(1) > 0.02
-    free = ~touched
-    # Part of the free patches: a random rectangle of them, or all.
     window = _coverage(_windows(count, rng)[:, None], grid)[:, 0] > 0.5
-    part = free & window
-    background = np.where((part.sum((1, 2)) >= 4)[:, None, None], part, free)
-    enough = background.sum((1, 2)) >= 3
-    # A mask of the background touches patches that objects share.
-    background |= touched & (rng.random(touched.shape) < rng.uniform(0.0, 0.25, (count, 1, 1)))
-    labels = np.concatenate([np.where(crowded, -1, objects), np.where(enough, backgrounds, -1)[:, None]], 1)
-    regions = np.concatenate([patches, background[:, None]], 1)
-    regions[labels < 0] = True
-    return regions, labels
+    part = ~touched & window
+    background: NDArray[np.bool_] = np.where((part.sum((1, 2)) >= 4)[:, None, None], part, ~touched)
+    # A mask of the background touches patches that objects share. Crops too small to name stay too small.
+    strays = touched & (rng.random(touched.shape) < rng.uniform(0.0, 0.25, (count, 1, 1)))
+    return background | (strays & (background.sum((1, 2)) >= 3)[:, None, None])
 
 
 def _ellipses(boxes: NDArray[np.float32], grid: int, stretch: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Pools of scenes in memory for training: drawn by worker processes, a function of seed and index. Writes no file."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -76,7 +76,9 @@ def draw(seed: int, start: int, count: int, *, halved: bool, masks: bool) -> Sce
     )
 
 
-def pools(seed: int, size: int, *, start: int = 0, halved: bool, masks: bool, workers: int) -> Iterator[ScenePool]:
+def pools(
+    seed: int, size: int, *, start: int = 0, halved: bool, masks: bool, workers: int
+) -> Generator[ScenePool, None, None]:
     """Pool after pool of fresh scenes, without end: the next is drawn while the caller uses the last.
 
     Args:

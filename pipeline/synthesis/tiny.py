@@ -15,16 +15,18 @@ from models.san.config import SAN_TINY
 from models.san.initial import initial
 from models.san.model import San
 from models.san.tokenizer import Tokenizer
+from models.training.batch import TrainingBatch
 from models.training.contrastive import ContrastiveRecipe, ContrastiveTraining, clip_parameters, fresh_clip
 from models.training.gauge import region_logits
 from models.training.loop import Training
+from models.training.pairs import Pairs
 from models.training.recipe import Recipe
 from models.vocabulary.averaging import average
 from models.vocabulary.scenes import COLOURS, NOVEL, SHAPES, names
 from models.vocabulary.templates import TEMPLATE_SETS
 from models.zoo import Precision
 from pipeline.synthesis.pairs import TEXTS, normalised, pair_batches
-from pipeline.synthesis.pool import ScenePool, draw, pools
+from pipeline.synthesis.pool import draw, pools
 from pipeline.synthesis.truth import taught_names, truth_batches
 
 TEMPLATES = ("{}", "a {}", *TEMPLATE_SETS["vild14"])
@@ -112,7 +114,7 @@ def train_clip(plan: TinyPlan, work: Path, log: Log) -> dict[str, Tensor]:
     return state
 
 
-def _clip_batches(plan: TinyPlan, training: ContrastiveTraining) -> Iterator:  # type: ignore[type-arg]
+def _clip_batches(plan: TinyPlan, training: ContrastiveTraining) -> Iterator[Pairs]:
     if training.done >= plan.clip.steps:
         return
     in_pool = plan.passes * (plan.pool // plan.clip_batch)
@@ -192,18 +194,17 @@ def train_san(plan: TinyPlan, clip: Mapping[str, Tensor], work: Path, log: Log) 
     return dict(model.state_dict())
 
 
-def _san_batches(plan: TinyPlan, training: Training) -> Iterator:  # type: ignore[type-arg]
+def _san_batches(plan: TinyPlan, training: Training) -> Iterator[TrainingBatch]:
     if training.step >= plan.san.steps:
         return
     rng = np.random.default_rng([plan.seed, 1, training.step])
     shown = training.step * plan.san.batch_size // (plan.passes * plan.pool)
-    source: Iterator[ScenePool] = pools(
-        plan.seed + 1, plan.pool, start=2 * shown, halved=False, masks=True, workers=plan.workers
-    )
+    source = pools(plan.seed + 1, plan.pool, start=2 * shown, halved=False, masks=True, workers=plan.workers)
     for pool in source:
         for batch in truth_batches(pool, plan.san.batch_size, left_out=NOVEL, rng=rng, passes=plan.passes):
             yield batch
             if training.step >= plan.san.steps:
+                source.close()
                 return
 
 

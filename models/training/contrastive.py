@@ -145,7 +145,9 @@ class ContrastiveTraining:
                 others.append(parameter)
             else:
                 plain.append(parameter)
-        self.muon = torch.optim.Muon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay, momentum=0.95)
+        self.muon: torch.optim.Optimizer = torch.optim.Muon(
+            matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay, momentum=0.95
+        )
         self.adam = torch.optim.AdamW(
             [{"params": others, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
             lr=recipe.adam_lr,
@@ -170,7 +172,7 @@ class ContrastiveTraining:
         total = sum((weights.get(k, self.recipe.attribute_weight) * v for k, v in losses.items()), torch.zeros(()))
         self.muon.zero_grad()
         self.adam.zero_grad()
-        total.backward()
+        torch.autograd.backward(total)
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], 5.0)
         self.muon.step()
         self.adam.step()
@@ -228,7 +230,7 @@ class ContrastiveTraining:
             self.prompts[text][self._random.randrange(len(self.templates))] for group in self.texts for text in group
         ]
         features = self.model.ov_classifier.encode_text(torch.stack(tokens))
-        return list(features.split([len(group) for group in self.texts]))
+        return list(torch.split(features, [len(group) for group in self.texts]))
 
 
 def caption_loss(logits: Tensor, captions: Sequence[str]) -> Tensor:

@@ -144,9 +144,9 @@ def _object_crops(
     )
     overlap = _area(shared)
     overlap[:, np.arange(most), np.arange(most)] = 0
-    crowded = (overlap / np.maximum(_area(boxes), 1e-6)[:, :, None] > CROWDED).any(-1)
+    crowded = np.any(overlap / np.maximum(_area(boxes), 1e-6)[:, :, None] > CROWDED, axis=-1)
 
-    wobble = rng.uniform(-0.04, 0.04, boxes.shape)
+    wobble = rng.uniform(-0.04, 0.04, boxes.shape).astype(np.float32)
     share = rng.uniform(0.15, 0.6, (count, most, 1, 1))
     patches = _coverage(boxes + wobble, grid) >= share
     # Crops of other forms too: SAN's masks are no rectangles. An ellipse in the box, and patches missing by chance.
@@ -170,7 +170,8 @@ def _background_crops(
     background: NDArray[np.bool_] = np.where((part.sum((1, 2)) >= 4)[:, None, None], part, ~touched)
     # A mask of the background touches patches that objects share. Crops too small to name stay too small.
     strays = touched & (rng.random(touched.shape) < rng.uniform(0.0, 0.25, (count, 1, 1)))
-    return background | (strays & (background.sum((1, 2)) >= 3)[:, None, None])
+    background |= strays & (background.sum((1, 2)) >= 3)[:, None, None]
+    return background
 
 
 def _ellipses(boxes: NDArray[np.float32], grid: int, stretch: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 def main() -> None:
     """Train CLIP, then SAN, both from checkpoints in --work where it was interrupted, and write the weights."""
-    # Before numpy comes: drawing a scene multiplies small matrices, and BLAS threads would only wait for one another.
+    # Before numpy and torch come. Drawing a scene multiplies small matrices: BLAS threads would only wait for one
+    # another. And torch's threads shall sleep while they wait: beside other work, spinning made steps ten times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pipeline.synthesis.tiny import Log, TinyPlan, ship, train_clip, train_san
 
     plan = TinyPlan()

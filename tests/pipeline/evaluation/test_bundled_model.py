@@ -23,3 +23,14 @@ def found(tmp_path_factory):
     (evaluation,) = evaluate_model(sources, segmenter, segmenter.classes(vocabulary), batch_size=8, scratch=folder)
     groups = groups_of(vocabulary, NOVEL)
     return mean_ious(evaluation, groups) | {"object": object_iou(evaluation, groups)}
+
+
+def test_the_bundled_model_segments_scenes_by_name(found):
+    assert found["object"] >= 0.88
+    assert found["background"] >= 0.94
+    assert found["colours and backgrounds"] >= 0.88
+
+
+def test_it_names_what_its_masks_were_never_taught(found):
+    assert found["seen"] >= 0.60
+    assert found["novel"] >= 0.8 * found["seen"]

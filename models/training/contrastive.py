@@ -57,7 +57,7 @@ class ContrastiveRecipe:
 
 
 def fresh_clip(config: SanConfig, seed: int) -> San:
-    """A SAN whose CLIP has its starting values; the rest is left as it comes.
+    """A SAN whose CLIP has its starting values; what SAN adds to it is zero.
 
     Position embeddings of the image tower start as 2-D sines and cosines, all else as CLIP's own.
     """
@@ -66,6 +66,8 @@ def fresh_clip(config: SanConfig, seed: int) -> San:
     clip_parameters = nn.ModuleList([model.clip_visual_extractor, model.clip_rec_head, model.ov_classifier])
     vision, text = config.clip.vision_cfg, config.clip.text_cfg
     with torch.no_grad():
+        for parameter in model.side_adapter_network.parameters():
+            parameter.zero_()
         for tower, sizes in ((0, vision), (1, vision), (2, text)):
             for name, module in clip_parameters[tower].named_modules():
                 if isinstance(module, nn.MultiheadAttention):
@@ -88,7 +90,7 @@ def fresh_clip(config: SanConfig, seed: int) -> San:
         nn.init.normal_(classifier.positional_embedding, std=0.02)
         nn.init.normal_(classifier.text_projection, std=text.width**-0.5)
         classifier.logit_scale.fill_(math.log(1 / 0.07))
-        nn.init.normal_(classifier.bg_embed, std=config.clip.embed_dim**-0.5)
+        classifier.bg_embed.zero_()
     return model
 
 

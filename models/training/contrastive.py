@@ -28,13 +28,13 @@ OUTSIDE = -30.0
 class ContrastiveRecipe:
     """Numbers of the training."""
 
-    steps: int = 6000
+    steps: int = 1250
     """Batches in all."""
 
     warmup: int = 150
     """Steps over which learning rates rise from zero."""
 
-    decay: float = 0.35
+    decay: float = 0.55
     """Share of the steps, at the end, over which they fall to zero."""
 
     muon_lr: float = 0.02

@@ -67,7 +67,7 @@ class TinyPlan:
     clip: ContrastiveRecipe = field(default_factory=ContrastiveRecipe)
     """CLIP's training."""
 
-    san: Recipe = field(default_factory=lambda: Recipe(steps=6000, batch_size=32, learning_rate=1e-3, clip_norm=1.0))
+    san: Recipe = field(default_factory=lambda: Recipe(steps=2100, batch_size=16, learning_rate=1e-3, clip_norm=1.0))
     """SAN's training."""
 
     dtype: Precision = "float32"

@@ -32,6 +32,7 @@ def app(config: config_file.ConfigFile | None = None) -> cyclopts.App:
         help="Turn image-text shards in object storage into Parquet tables of segmentation pseudo-labels.",
         version=_version,
         version_flags=["--version"],
+        suppress_keyboard_interrupt=False,  # `run` says that it was interrupted; cyclopts would leave without a word
         help_format="plaintext",
         default_parameter=cyclopts.Parameter(negative=""),
         help_epilogue="Options can stand in a YAML file too: maskmill COMMAND --config FILE.yaml ...",

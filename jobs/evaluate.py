@@ -4,6 +4,7 @@ import sys
 import tempfile
 from json import dumps
 from pathlib import Path
+from typing import Literal
 
 from models.errors import UsageError
 from pipeline.config import Device, Dtype
@@ -15,6 +16,7 @@ def evaluate(
     weights: str | None = None,
     labels: str | None = None,
     vocab: str | None = None,
+    truth_ids: Literal["vocabulary", "coco-stuff"] = "vocabulary",
     templates: str | None = None,
     novel: list[str] | None = None,
     dense_clip: bool = False,
@@ -36,6 +38,7 @@ def evaluate(
         weights: its checkpoint (.pth, .safetensors); the released one by default.
         labels: the --output of a `maskmill label` of these shards, to score its label table.
         vocab: label set that the ground truth's ids belong to. Default: the label table's, else the model's.
+        truth_ids: what the ground truth's numbers are: ids of the vocabulary, or COCO-Stuff's own, as released.
         templates: prompt template set by name, or a text file with one template a line. Default: vild14.
         novel: a name that training left out; all such are scored as a group. Default for `scenes`: those left out.
         dense_clip: also score the dense features of the model's CLIP, without SAN: a baseline.
@@ -82,12 +85,18 @@ def evaluate(
         segmenter = load(model, weights=weights, device=device, dtype=dtype)
         classes = segmenter.classes(known, prompts).to(segmenter.device)
         found += evaluate_model(
-            sources, segmenter, classes, dense_clip=dense_clip, batch_size=batch_size, scratch=folder
+            sources,
+            segmenter,
+            classes,
+            dense_clip=dense_clip,
+            truth_ids=truth_ids,
+            batch_size=batch_size,
+            scratch=folder,
         )
         if not MODELS[model].trained and weights is None:
             print(f"{model}: untrained weights (made by a rule); its masks mean nothing yet.", file=sys.stderr)
     if output is not None:
-        found.append(evaluate_table(sources, output, len(known), scratch=folder))
+        found.append(evaluate_table(sources, output, len(known), truth_ids=truth_ids, scratch=folder))
     if json:
         print(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
     else:

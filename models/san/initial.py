@@ -16,12 +16,10 @@ from models import checkpoint
 from models.errors import UsageError
 from models.san.config import SanConfig
 from models.san.model import empty, is_trainable
+from models.zoo import IGNORED
 
 SIDE, BACKGROUND = "side_adapter_network.", "ov_classifier.bg_embed"
 """What SAN adds to CLIP: names that begin with the first, and the second."""
-
-IGNORED = ("criterion.empty_weight", "ov_classifier.attn_mask")
-"""Buffers of released checkpoints that nothing reads."""
 
 _CLIP_EXTRAS = ("attn_mask", "input_resolution", "context_length", "vocab_size", "logit_bias")
 """What CLIP files hold beside the towers."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ class Training:
         own = model.ov_classifier.bg_embed
         self._device = own.device
         self._features = features.to(own)
-        self._loss = replace(loss or LossConfig(), points=model.config.train_num_points) if loss is None else loss
+        self._loss = loss or LossConfig(points=model.config.train_num_points)
         self._dtype = dtype
         self._ranks = ranks
         self._optimiser = adamw(model, recipe)

@@ -121,13 +121,16 @@ def _placed(config: TrainConfig, output: TrainOutput) -> TrainSpec:
 
 def _worker(given: dict[str, Any]) -> None:
     """One worker's training; runs in its own process."""
-    import ray.train
+    import ray.train.torch
     import torch
     from torch import distributed
 
     spec: TrainSpec = given["spec"]
     context = ray.train.get_context()
-    device = torch.device("cuda", torch.cuda.current_device()) if spec.gpu else torch.device("cpu")
+    # A worker sees all GPUs of its machine; Ray says which is its own.
+    device = ray.train.torch.get_device() if spec.gpu else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     torch.set_num_threads(spec.cpus)
 
     def all_reduce(tensor: Tensor) -> None:
@@ -137,11 +140,15 @@ def _worker(given: dict[str, Any]) -> None:
         ray.train.report({"step": report.step, "total": report.total})
 
     ranks = Ranks(rank=context.get_world_rank(), size=context.get_world_size(), all_reduce=all_reduce)
+    told = spec.output.folder / "ray" / WRONG_USAGE
+    if told.exists():
+        return  # started again for nothing: wrong usage stays wrong
     try:
         train(spec.config, spec.output, device=device, threads=spec.cpus, ranks=ranks, tell=tell)
     except UsageError as error:
-        # Raised, it would be tried again as often as a worker that died.
-        publish_bytes(str(error).encode(), str(spec.output.folder / "ray" / WRONG_USAGE))
+        publish_bytes(str(error).encode(), str(told))
+        # It may be this worker's alone (a damaged sample): the others wait for it, and only a failure ends them.
+        raise
 
 
 def _cause(error: BaseException) -> Exception:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,14 @@ from models.segmenter import ClassFeatures, Segmenter
 from pipeline.batching import Batcher, Prepared, to_batch
 from pipeline.evaluation.confusion import Counts, count
 from pipeline.evaluation.scores import Evaluation
-from pipeline.reading.errors import SampleError, ShardError
+from pipeline.reading.errors import SampleError
 from pipeline.reading.images import decode
 from pipeline.reading.limits import ReadLimits
-from pipeline.truth.class_map import decode_class_map
+from pipeline.truth.class_map import TruthIds, decode_class_map
 from pipeline.truth.pairs import Pair, Source, open_pairs
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ClassMap = NDArray[np.integer]
 """[h, w] class ids; the number of classes where a pixel has none."""
@@ -33,6 +37,7 @@ def evaluate_model(
     classes: ClassFeatures,
     *,
     dense_clip: bool = False,
+    truth_ids: TruthIds = "vocabulary",
     batch_size: int = 8,
     limits: ReadLimits = ReadLimits(),
     scratch: Path,
@@ -44,6 +49,7 @@ def evaluate_model(
         segmenter: the model, on its device.
         classes: what it is asked about.
         dense_clip: also evaluate the dense features of its CLIP, on the same batches.
+        truth_ids: what the numbers of the ground truth are.
         batch_size: images at once.
         limits: what is refused unread.
         scratch: an existing local folder, for shards that have to be downloaded.
@@ -62,15 +68,14 @@ def evaluate_model(
     totals = {name: np.zeros((size, size + 1), np.int64) for name in predictors}
     images = failed = 0
     for source in sources:
-        for truths, batch in _batches(
-            source, segmenter, classes=size, batch_size=batch_size, limits=limits, scratch=scratch
-        ):
-            images += len(truths)
-            if batch is None:
-                failed += len(truths)
-            for name, predict in predictors.items():
-                maps = [np.full(truth.shape, size) for truth in truths] if batch is None else predict(batch)
-                totals[name] += _counts(truths, maps, size)
+        with open_pairs(source, scratch, limits, ids=truth_ids) as opened:
+            for truths, batch in _batches(opened.pairs, segmenter, size, batch_size, limits):
+                images += len(truths)
+                if batch is None:
+                    failed += len(truths)
+                for name, predict in predictors.items():
+                    maps = [np.full(truth.shape, size) for truth in truths] if batch is None else predict(batch)
+                    totals[name] += _counts(truths, maps, size)
     if not images:
         raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members, or annotations/*.png.")
     return [Evaluation(name=name, counts=totals[name], images=images, failed=failed) for name in predictors]
@@ -105,42 +110,30 @@ def _counts(truths: list[ClassMap], maps: list[ClassMap], classes: int) -> Count
 
 
 def _batches(
-    source: Source, segmenter: Segmenter, *, classes: int, batch_size: int, limits: ReadLimits, scratch: Path
+    pairs: Iterable[Pair], segmenter: Segmenter, classes: int, batch_size: int, limits: ReadLimits
 ) -> Iterator[tuple[list[ClassMap], ImageBatch | None]]:
-    """Ground truth and the model's input of a source, batch by batch; no input for an image that can't be decoded."""
+    """Ground truth and the model's input, batch by batch; no input for an image that can't be decoded."""
     batcher = Batcher(segmenter.rule, batch_size)
     waiting: dict[int, ClassMap] = {}
 
     def leave(images: list[Prepared]) -> tuple[list[ClassMap], ImageBatch]:
         return [waiting.pop(image.sample_index) for image in images], to_batch(images, segmenter.rule)
 
-    try:
-        with open_pairs(source, scratch, limits) as opened:
-            for pair in opened.pairs:
-                truth = truth_of(pair, classes, limits)
-                try:
-                    image = decode(pair.image.read(), limits)
-                except SampleError:
-                    yield [truth], None
-                    continue
-                if truth.shape != (image.height, image.width):
-                    raise UsageError(
-                        f"{pair.source}: {pair.key!r}: ground truth of {truth.shape[1]} x {truth.shape[0]} pixels, "
-                        f"image of {image.width} x {image.height}. Make them one size."
-                    )
-                waiting[pair.index] = truth
-                ready = Prepared(
-                    sample_index=pair.index,
-                    pixels=segmenter.rule.apply(image),
-                    mask_size=(image.height, image.width),
-                )
-                for batch in batcher.add(ready):
-                    yield leave(batch)
-            for batch in batcher.rest():
-                yield leave(batch)
-    except ShardError as error:
-        name = source if isinstance(source, Path) else source.url
-        raise UsageError(f"{name}: can't be read: {error}. Mend it, or leave it out.") from error
+    for pair in pairs:
+        truth = truth_of(pair, classes, limits)
+        try:
+            image = decode(pair.image.read(), limits)
+        except SampleError:
+            yield [truth], None
+            continue
+        check_sizes(pair, truth, image)
+        waiting[pair.index] = truth
+        size = (image.height, image.width)
+        ready = Prepared(sample_index=pair.index, pixels=segmenter.rule.apply(image), mask_size=size)
+        for batch in batcher.add(ready):
+            yield leave(batch)
+    for batch in batcher.rest():
+        yield leave(batch)
 
 
 def truth_of(pair: Pair, classes: int, limits: ReadLimits) -> ClassMap:
@@ -150,8 +143,21 @@ def truth_of(pair: Pair, classes: int, limits: ReadLimits) -> ClassMap:
         UsageError: it can't be read as one of this vocabulary.
     """
     try:
-        return decode_class_map(pair.truth.read(), classes, limits)
+        return decode_class_map(pair.truth.read(), classes, limits, pair.ids)
     except SampleError as error:
         raise UsageError(
             f"{pair.source}: {pair.key!r}: {error.detail}. Mend it, or name the vocabulary that it was made with."
         ) from error
+
+
+def check_sizes(pair: Pair, truth: ClassMap, image: "Image.Image") -> None:
+    """Refuse a ground truth of another size than its image.
+
+    Raises:
+        UsageError: it is.
+    """
+    if truth.shape != (image.height, image.width):
+        raise UsageError(
+            f"{pair.source}: {pair.key!r}: ground truth of {truth.shape[1]} x {truth.shape[0]} pixels, "
+            f"image of {image.width} x {image.height}. Make them one size."
+        )

@@ -18,11 +18,11 @@ from pipeline.evaluation.confusion import count
 from pipeline.evaluation.model import ClassMap, truth_of
 from pipeline.evaluation.scores import Evaluation
 from pipeline.output import Output
-from pipeline.reading.errors import ShardError
 from pipeline.reading.limits import ReadLimits
 from pipeline.shard import Shard
 from pipeline.table.footer import FooterError, check_file
 from pipeline.table.schema import STATUS_OK
+from pipeline.truth.class_map import TruthIds
 from pipeline.truth.pairs import Pair, Source, open_pairs
 from pipeline.urls import filesystem, redact
 from pipeline.vocabulary_table import VOCABULARY, from_table
@@ -49,6 +49,7 @@ def evaluate_table(
     output: Output,
     classes: int,
     *,
+    truth_ids: TruthIds = "vocabulary",
     limits: ReadLimits = ReadLimits(),
     scratch: Path,
 ) -> Evaluation:
@@ -58,6 +59,7 @@ def evaluate_table(
         sources: shards that the table has labels of.
         output: the label table's run.
         classes: size of its vocabulary, whose ids the ground truth uses.
+        truth_ids: what the numbers of the ground truth are.
         limits: what is refused unread.
         scratch: an existing local folder, for shards that have to be downloaded.
 
@@ -73,17 +75,14 @@ def evaluate_table(
     for source in sources:
         if isinstance(source, Path):
             raise UsageError(f"{source}: a folder has no labels. With --labels, name the shards that were labeled.")
-        try:
-            with open_pairs(source, scratch, limits) as opened:
-                for pair, row in _joined(opened.pairs, source, output):
-                    truth = truth_of(pair, classes, limits)
-                    labeled = row["status"] == STATUS_OK
-                    found = _painted(row, truth.shape, classes) if labeled else np.full(truth.shape, classes)
-                    counts += count(truth, found, classes)
-                    images += 1
-                    failed += not labeled
-        except ShardError as error:
-            raise UsageError(f"{source.url}: can't be read: {error}. Mend it, or leave it out.") from error
+        with open_pairs(source, scratch, limits, ids=truth_ids) as opened:
+            for pair, row in _joined(opened.pairs, source, output):
+                truth = truth_of(pair, classes, limits)
+                labeled = row["status"] == STATUS_OK
+                found = _painted(row, truth.shape, classes) if labeled else np.full(truth.shape, classes)
+                counts += count(truth, found, classes)
+                images += 1
+                failed += not labeled
     if not images:
         raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members.")
     return Evaluation(name="labels", counts=counts, images=images, failed=failed)

@@ -3,7 +3,7 @@
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from models.errors import UsageError
 from models.training.recipe import Augmentation, Recipe
@@ -41,6 +41,9 @@ class DataConfig:
 
     vocab: str | None = None
     """Label set that the class ids of the ground truth belong to. Default: the model's."""
+
+    truth_ids: Literal["vocabulary", "coco-stuff"] = "vocabulary"
+    """What the ground truth's numbers are: ids of the vocabulary, or COCO-Stuff's own, as its PNGs are released."""
 
     templates: str = DEFAULT_TEMPLATES
     """Prompt template set by name, or a text file with one template a line."""

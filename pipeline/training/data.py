@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ from models.training.augmentation import augment
 from models.training.batch import TrainingBatch
 from models.training.ranks import Ranks
 from models.training.recipe import Augmentation, Recipe
-from pipeline.evaluation.model import truth_of
-from pipeline.reading.errors import SampleError, ShardError
+from pipeline.evaluation.model import check_sizes, truth_of
+from pipeline.reading.errors import SampleError
 from pipeline.reading.images import decode
 from pipeline.reading.limits import ReadLimits
 from pipeline.truth.pairs import Pair
@@ -76,14 +77,8 @@ class TrainingData:
             except SampleError as error:
                 _log.warning("%s: %s: %s; another image takes its place", pair.source, pair.key, error)
                 continue
-            except ShardError as error:
-                raise UsageError(f"{pair.source}: {pair.key!r}: {error}. Put the file back.") from error
             truth = truth_of(pair, len(self.ids), self.limits)
-            if truth.shape != (image.height, image.width):
-                raise UsageError(
-                    f"{pair.source}: {pair.key!r}: ground truth of {truth.shape[1]} x {truth.shape[0]} pixels, image "
-                    f"of {image.width} x {image.height}. Make them one size."
-                )
+            check_sizes(pair, truth, image)
             rows = np.where(truth >= 0, self.ids[truth], -1).astype(np.int32)
             seed = sample_seed(self.recipe.seed, epoch, pair)
             pixels, class_map = augment(image, rows, self.augmentation, seed)
@@ -137,17 +132,7 @@ def sample_seed(seed: int, epoch: int, pair: Pair) -> int:
     return int.from_bytes(hashlib.sha256(stated.encode()).digest()[:8], "little")
 
 
-_ORDERS: dict[tuple[int, int, int], NDArray[np.int64]] = {}
-
-
+@lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """The order of an epoch's samples; of two epochs at a time it is kept."""
-    key = (seed, epoch, count)
-    order = _ORDERS.get(key)
-    if order is None:
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-        order = rng.permutation(count)
-        while len(_ORDERS) > 1:
-            _ORDERS.pop(next(iter(_ORDERS)), None)
-        _ORDERS[key] = order
-    return order
+    """The order of an epoch's samples; kept for the epoch under way and the one that is decoded ahead."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(count)

@@ -69,14 +69,20 @@ class TrainOutput:
         """The latest checkpoint."""
         return self.folder / "checkpoint.pt"
 
-    def record(self, identity: Identity) -> None:
+    def record(self, identity: Identity, *, write: bool = True) -> None:
         """Write the identity of a new training, or hold this one against what is there.
+
+        Args:
+            identity: of this training.
+            write: whether this worker writes; all of them compare.
 
         Raises:
             UsageError: OUT holds another training; the text names what differs.
         """
         path = self.folder / "train.json"
         if not path.exists():
+            if not write:
+                return
             _replace(path, json.dumps(identity, indent=2, sort_keys=True).encode() + b"\n")
             return
         there = self.identity()
@@ -160,7 +166,7 @@ class TrainLog:
         self._file = path.open("ab")
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Add a line with a `step`; it is on disk when this returns."""
+        """Add a line with a `step`."""
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
 

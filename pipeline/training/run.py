@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,20 +17,20 @@ from models.errors import UsageError
 from models.san.initial import initial
 from models.san.segmenter import SanSegmenter
 from models.segmenter import ClassFeatures
+from models.training.batch import TrainingBatch
 from models.training.loop import StepReport, Training
 from models.training.ranks import ALONE, Ranks
 from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates, templates_hash
 from pipeline.config import machine_cpus
 from pipeline.evaluation.groups import Groups, groups_of
-from pipeline.reading.errors import ShardError
 from pipeline.reading.limits import ReadLimits
 from pipeline.training.config import Identity, TrainConfig
 from pipeline.training.data import TrainingData
 from pipeline.training.events import EventFile
 from pipeline.training.output import TrainLog, TrainOutput
 from pipeline.training.validation import validate
-from pipeline.truth.pairs import Pair, Source, open_pairs, sources_of
+from pipeline.truth.pairs import Pair, open_pairs, sources_of
 
 CLIP_WEIGHTS = {
     "san-vit-b16": "hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors",
@@ -60,7 +59,7 @@ def train(
     """
     _arithmetic(config)
     with ExitStack() as opened:
-        work = _prepared(config, _pairs(sources_of(config.shards), opened, config.job.scratch), device)
+        work = _prepared(config, _pairs(config, opened), device)
         held_out = sources_of(config.validation) if config.validation else []
         training = Training(
             work.segmenter.model,
@@ -69,13 +68,12 @@ def train(
             dtype=config.start.dtype,
             ranks=ranks,
         )
-        if ranks.rank == 0:
-            output.record(work.identity)
+        output.record(work.identity, write=ranks.rank == 0)
         _resume(training, output, work.identity)
         writer = opened.enter_context(_Writer(output, config, work.identity, training.step, writes=ranks.rank == 0))
         batches = opened.enter_context(work.data.batches(ranks, first=training.step, threads=threads))
         while training.step < config.recipe.steps:
-            report = training.advance(next(batches))
+            report = _advanced(training, next(batches), config)
             if writer.updated(report) and tell is not None:
                 tell(report)
             last = report.step == config.recipe.steps
@@ -86,6 +84,7 @@ def train(
                     work.classes,
                     work.groups,
                     ranks=ranks,
+                    truth_ids=config.data.truth_ids,
                     batch_size=config.job.validation_batch,
                     scratch=config.job.scratch,
                 )
@@ -119,6 +118,16 @@ class _Work:
     """What the result follows from."""
 
 
+def _advanced(training: Training, batch: TrainingBatch, config: TrainConfig) -> StepReport:
+    try:
+        return training.advance(batch)
+    except FloatingPointError as error:
+        raise UsageError(
+            f"--learning-rate {config.recipe.learning_rate}: the training came apart ({error}). "
+            "Lower it or --clip-norm, and start again."
+        ) from error
+
+
 def _resume(training: Training, output: TrainOutput, identity: Identity) -> None:
     """Go on from OUT's checkpoint, if there is one."""
     state = output.load()
@@ -141,15 +150,12 @@ def _arithmetic(config: TrainConfig) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _pairs(sources: Sequence[Source], opened: ExitStack, scratch: Path) -> tuple[Pair, ...]:
+def _pairs(config: TrainConfig, opened: ExitStack) -> tuple[Pair, ...]:
     """All images with ground truth; downloaded shards stay until `opened` closes."""
     found: list[Pair] = []
-    for source in sources:
-        try:
-            found.extend(opened.enter_context(open_pairs(source, scratch, ReadLimits())).pairs)
-        except ShardError as error:
-            name = source if isinstance(source, Path) else source.url
-            raise UsageError(f"{name}: can't be read: {error}. Mend it, or leave it out.") from error
+    for source in sources_of(config.shards):
+        pairs = open_pairs(source, config.job.scratch, ReadLimits(), ids=config.data.truth_ids)
+        found.extend(opened.enter_context(pairs).pairs)
     if not found:
         raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members, or annotations/*.png.")
     return tuple(found)
@@ -183,6 +189,7 @@ def _prepared(config: TrainConfig, pairs: tuple[Pair, ...], device: torch.device
         "dtype": start.dtype,
         "recipe": asdict(config.recipe),
         "vocabulary": vocabulary.hash,
+        "truth_ids": data.truth_ids,
         "leave_out": sorted(data.leave_out),
         "templates": templates_hash(templates),
         "augmentation": asdict(augmentation),

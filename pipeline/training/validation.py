@@ -11,6 +11,7 @@ from models.training.ranks import Ranks
 from pipeline.evaluation.groups import Groups
 from pipeline.evaluation.model import evaluate_model
 from pipeline.evaluation.scores import Evaluation, mean_ious
+from pipeline.truth.class_map import TruthIds
 from pipeline.truth.pairs import Source
 
 
@@ -21,6 +22,7 @@ def validate(
     groups: Groups,
     *,
     ranks: Ranks,
+    truth_ids: TruthIds,
     batch_size: int,
     scratch: Path,
 ) -> dict[str, float]:
@@ -32,6 +34,7 @@ def validate(
         classes: the whole vocabulary, classes that training leaves out included.
         groups: what to tell.
         ranks: the workers, all of which call this.
+        truth_ids: what the numbers of the ground truth are.
         batch_size: images at once.
         scratch: for shards that have to be downloaded.
     """
@@ -39,7 +42,7 @@ def validate(
     counts = np.zeros((size, size + 1), np.int64)
     images = 0
     if mine := sources[ranks.rank :: ranks.size]:
-        (own,) = evaluate_model(mine, segmenter, classes, batch_size=batch_size, scratch=scratch)
+        (own,) = evaluate_model(mine, segmenter, classes, truth_ids=truth_ids, batch_size=batch_size, scratch=scratch)
         counts, images = own.counts, own.images
     if ranks.size > 1:
         joined = torch.from_numpy(np.append(counts.flatten(), images)).to(segmenter.device)

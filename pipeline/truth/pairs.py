@@ -13,6 +13,7 @@ from pipeline.reading.limits import ReadLimits
 from pipeline.reading.samples import IMAGE_EXTENSIONS, group
 from pipeline.reading.spool import spooled
 from pipeline.shard import Shard
+from pipeline.truth.class_map import TruthIds
 
 TRUTH_MEMBER = "seg.png"
 """Extension of the member that holds a sample's ground truth: a class id a pixel."""
@@ -73,6 +74,9 @@ class Pair:
     truth: Span
     """The PNG of class ids."""
 
+    ids: TruthIds = "vocabulary"
+    """What its numbers are."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
@@ -111,20 +115,30 @@ def sources_of(arguments: Sequence[str]) -> list[Source]:
 
 
 @contextmanager
-def open_pairs(source: Source, scratch: Path, limits: ReadLimits) -> Iterator[Pairs]:
+def open_pairs(source: Source, scratch: Path, limits: ReadLimits, *, ids: TruthIds = "vocabulary") -> Iterator[Pairs]:
     """A source's pairs, readable for as long as the context lasts; a shard in a store is copied to `scratch`.
 
+    Args:
+        source: a shard or a folder.
+        scratch: an existing local folder.
+        limits: what a shard may cost.
+        ids: what the numbers of its ground truth are.
+
     Raises:
-        ShardError: the shard can't be had, or is not an archive that may be read.
+        UsageError: the shard can't be had, or is not an archive that may be read; also when the pairs are read.
     """
-    if isinstance(source, Path):
-        yield _of_folder(source)
-        return
-    with spooled(source, scratch) as path:
-        yield _of_shard(source, path, limits)
+    try:
+        if isinstance(source, Path):
+            yield _of_folder(source, ids)
+        else:
+            with spooled(source, scratch) as path:
+                yield _of_shard(source, path, limits, ids)
+    except ShardError as error:
+        name = source if isinstance(source, Path) else source.url
+        raise UsageError(f"{name}: can't be read: {error}. Mend it, or leave it out.") from error
 
 
-def _of_shard(shard: Shard, path: Path, limits: ReadLimits) -> Pairs:
+def _of_shard(shard: Shard, path: Path, limits: ReadLimits, ids: TruthIds) -> Pairs:
     report = check_archive(path, limits)
     groups = group(report.entries)
     if report.partial:
@@ -135,7 +149,7 @@ def _of_shard(shard: Shard, path: Path, limits: ReadLimits) -> Pairs:
         truth = sample.members.get(TRUTH_MEMBER)
         if image is not None and truth is not None:
             spans = _span(path, image), _span(path, truth)
-            found.append(Pair(source=shard.url, index=index, key=sample.key, image=spans[0], truth=spans[1]))
+            found.append(Pair(source=shard.url, index=index, key=sample.key, image=spans[0], truth=spans[1], ids=ids))
     return Pairs(source=shard.url, pairs=tuple(found), bare=len(groups) - len(found))
 
 
@@ -143,7 +157,7 @@ def _span(path: Path, member: Member) -> Span:
     return Span(str(path), member.offset, member.size)
 
 
-def _of_folder(folder: Path) -> Pairs:
+def _of_folder(folder: Path, ids: TruthIds) -> Pairs:
     images = sorted(
         path
         for path in (folder / IMAGES).rglob("*")
@@ -155,7 +169,8 @@ def _of_folder(folder: Path) -> Pairs:
         truth = folder / ANNOTATIONS / f"{below}.png"
         if truth.is_file():
             spans = _whole(image), _whole(truth)
-            found.append(Pair(source=str(folder), index=index, key=str(below), image=spans[0], truth=spans[1]))
+            pair = Pair(source=str(folder), index=index, key=str(below), image=spans[0], truth=spans[1], ids=ids)
+            found.append(pair)
     return Pairs(source=str(folder), pairs=tuple(found), bare=len(images) - len(found))
 
 

@@ -27,7 +27,7 @@ LABEL_OPTIONS = {
 TRAIN_OPTIONS = {
     "--output", "-o", "--validation",
     "--model", "--init", "--device", "--dtype",
-    "--vocab", "--templates", "--leave-out", "--crop", "--scales", "--keep-colours", "--keep-sides",
+    "--vocab", "--truth-ids", "--templates", "--leave-out", "--crop", "--scales", "--keep-colours", "--keep-sides",
     "--steps", "--batch-size", "--learning-rate", "--power", "--weight-decay", "--clip-norm", "--seed",
     "--workers", "--cpus-per-worker", "--log-every", "--checkpoint-every", "--validate-every", "--validation-batch",
     "--restarts", "--scratch", "--deterministic",
@@ -36,7 +36,7 @@ TRAIN_OPTIONS = {
 """All options of `train`."""
 
 EVALUATE_OPTIONS = {
-    "--model", "--weights", "--labels", "--vocab", "--templates", "--novel", "--dense-clip",
+    "--model", "--weights", "--labels", "--vocab", "--truth-ids", "--templates", "--novel", "--dense-clip",
     "--device", "--dtype", "--batch-size", "--scratch", "--json",
     "--help", "-h",
 }  # fmt: skip

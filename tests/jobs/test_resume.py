@@ -7,11 +7,14 @@ import pytest
 
 from tests.jobs.conftest import MANY_SEGMENTS, Running, Workplace
 
-SHARDS = 16
+ONE_CPU = ("--batch-size", "4", "--cpus-per-replica", "1")
+"""With the same threads and batch size labels are the same to the bit."""
+
+SHARDS = 12
 
 
 def start(place: Workplace, out: str) -> Running:
-    return place.start("label", "shards", "--output", out, *MANY_SEGMENTS, "--batch-size", "4")
+    return place.start("label", "shards", "--output", out, *MANY_SEGMENTS, *ONE_CPU)
 
 
 def labels(place: Workplace, out: str) -> list[Path]:
@@ -21,7 +24,7 @@ def labels(place: Workplace, out: str) -> list[Path]:
 @pytest.fixture(scope="module")
 def whole(shared_workplace: Workplace) -> Workplace:
     """A folder with shards and the table `whole` of one undisturbed run."""
-    shared_workplace.run("synthesize", "shards", "--shards", str(SHARDS), "--samples", "24")
+    shared_workplace.run("synthesize", "shards", "--shards", str(SHARDS), "--samples", "16")
     assert start(shared_workplace, "whole").wait().code == 0
     return shared_workplace
 

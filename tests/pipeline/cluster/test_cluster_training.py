@@ -1,15 +1,19 @@
 """Ray Train for real: two workers on CPUs follow one worker with the same global batch; their errors reach the user."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jobs.cli import run
 from models import checkpoint, zoo
 from models.san.config import SAN_TINY
 from models.san.initial import BACKGROUND, SIDE
 from models.san.untrained import FillRule
+from tests.plain_run import write_tar
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +59,21 @@ def test_what_a_worker_finds_wrong_is_told_as_wrong_usage(scenes, clip, tmp_path
     words += ["--device", "cpu", "--cpus-per-worker", "1", "--workers", "2", "-o", str(tmp_path / "out")]
     assert run([*words, "--leave-out", "red tsar"]) == 2
     assert "'red tsar': no such name" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(300)
+def test_one_workers_bad_sample_ends_them_all(clip, tmp_path, capsys):
+    members = {}
+    for key in range(8):
+        image, truth = io.BytesIO(), io.BytesIO()
+        Image.fromarray(np.full((128, 128, 3), 9 * key, np.uint8)).save(image, "PNG")
+        Image.fromarray(np.full((128, 128), 99 if key == 5 else key, np.uint8)).save(truth, "PNG")
+        members |= {f"{key}.png": image.getvalue(), f"{key}.seg.png": truth.getvalue()}
+    shard = write_tar(tmp_path / "bad.tar", members)
+    words = ["train", str(shard), "--model", "san-tiny", "--init", str(clip), "--steps", "9", "--batch-size", "2"]
+    words += ["--device", "cpu", "--cpus-per-worker", "1", "--workers", "2", "--templates", "single"]
+    assert run([*words, "-o", str(tmp_path / "out")]) == 2
+    assert "'5': ground truth holds class id 99, the vocabulary has 48" in capsys.readouterr().err
 
 
 def test_more_workers_than_the_machine_has_cpus_are_told(scenes, clip, tmp_path, capsys):

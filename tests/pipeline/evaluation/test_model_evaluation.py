@@ -1,6 +1,7 @@
 """A model's evaluation against argmax of the plain formula; the dense CLIP baseline against MaskCLIP's, spelled out."""
 
 import io
+import tarfile
 
 import numpy as np
 import pytest
@@ -89,6 +90,21 @@ def test_dense_clip_is_evaluated_on_the_same_pixels(tiny, classes, scenes, tmp_p
     found = evaluate_model(sources_of([str(scenes[0])]), tiny, classes, dense_clip=True, scratch=tmp_path)
     assert [one.name for one in found] == ["san-tiny", "dense CLIP"]
     assert found[0].counts.sum(axis=1).tolist() == found[1].counts.sum(axis=1).tolist()
+
+
+def test_a_folder_scores_as_the_shard_with_the_same_files(tiny, classes, scenes, tmp_path):
+    for name in ("images", "annotations"):
+        (tmp_path / name).mkdir()
+    with tarfile.open(scenes[0]) as archive:
+        for member in archive:
+            key, _, extension = member.name.partition(".")
+            if extension in ("jpg", "seg.png"):
+                folder, ending = ("images", "jpg") if extension == "jpg" else ("annotations", "png")
+                (tmp_path / folder / f"{key}.{ending}").write_bytes(archive.extractfile(member).read())
+    (shard,) = evaluate_model(sources_of([str(scenes[0])]), tiny, classes, scratch=tmp_path)
+    (folder,) = evaluate_model(sources_of([str(tmp_path)]), tiny, classes, scratch=tmp_path)
+    assert folder.images == 10
+    np.testing.assert_array_equal(folder.counts, shard.counts)
 
 
 def test_an_image_that_cannot_be_decoded_counts_as_left_unlabeled(tiny, classes, tmp_path):

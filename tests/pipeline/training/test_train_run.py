@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(scenes, clip, tmp_path, capsys,
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+def test_a_training_that_comes_apart_says_so_in_one_line(scenes, clip, tmp_path, capsys):
+    wild = ["1e30" if before in ("--learning-rate", "--clip-norm") else word for before, word in pairwise(["", *SHORT])]
+    assert run(["train", str(scenes[0]), "-o", str(tmp_path), "--init", str(clip), "--steps", "9", *wild]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("maskmill: --learning-rate 1e+30: the training came apart")
 
 
 @pytest.mark.slow

@@ -33,6 +33,27 @@ def test_ids_of_16_bits_with_65535_as_not_labeled():
     assert ids.tolist() == [[0, 255], [846, -1]]
 
 
+def test_coco_stuffs_own_numbers_become_ids_of_its_label_set():
+    from models.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary.load("coco-stuff-171")
+    # Category ids of COCO-Stuff's labels.txt, less 1; 255 is not labeled.
+    known = {
+        0: "person",
+        13: "parking meter",
+        43: "bottle",
+        89: "toothbrush",
+        91: "banner",
+        181: "wood",
+        156: "sky-other",
+    }
+    ids = decode_class_map(png(np.array([[*known, 255, 11]], np.uint8)), 171, LIMITS, "coco-stuff")[0]
+    assert [vocabulary[i].name for i in ids[:-2]] == list(known.values())
+    assert ids[-2:].tolist() == [-1, -1]
+    with pytest.raises(SampleError, match="COCO-Stuff's numbers end at 181"):
+        decode_class_map(png(np.array([[182]], np.uint8)), 171, LIMITS, "coco-stuff")
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

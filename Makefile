@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup demo test test-slow lint format bench tiny-model clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test-slow: $(READY) ## The tests that take minutes
 
 bench: $(READY) ## Rates of the main parts on this machine
 	@$(BIN)/python -m tests.bench
+
+tiny-model: $(READY) ## san-tiny's weights from nothing but a seed (about an hour of four cores; goes on where it stopped)
+	@$(BIN)/python -m jobs.tiny_model
 
 format: $(READY) ## Let ruff put the code in form
 	@$(BIN)/ruff format .

@@ -50,6 +50,9 @@ class ClipTextConfig:
     vocab_size: int = 49408
     """Rows of the token embedding; CLIP's byte-pair encoding has 49,408."""
 
+    kept_tokens: tuple[int, ...] | None = None
+    """Ids of CLIP's byte-pair encoding that the rows stand for, ascending; None where they are all of them."""
+
     width: int
     """Channels of a token."""
 
@@ -165,6 +168,7 @@ class SanConfig:
             "split_layer": 0 < self.split_layer < vision.layers,
             "fusion": all(0 <= a < self.side_vit.depth and 0 <= b <= self.split_layer for a, b in self.fusion),
             "deep_supervision": bool(self.deep_supervision) and max(self.deep_supervision) == self.side_vit.depth,
+            "text_cfg.kept_tokens": _kept_tokens_fit(self.clip.text_cfg),
             "mask_decoder.bias_heads": self.mask_decoder.bias_heads == vision.heads,
             "clip_resolution": 0.0 < self.clip_resolution <= 1.0,
             "size_divisibility": self.size_divisibility % self.side_vit.patch_size == 0,
@@ -200,6 +204,12 @@ class SanConfig:
             values["deep_supervision"] = tuple(depths)
         parsed: SanConfig = _parsed(cls, values)
         return parsed
+
+
+def _kept_tokens_fit(text: ClipTextConfig) -> bool:
+    """Whether each row of the token embedding has its id. The end token's is the largest, and has to stay so."""
+    kept = text.kept_tokens
+    return kept is None or (len(kept) == text.vocab_size and tuple(sorted(set(kept))) == kept)
 
 
 def _open_clip_config(name: str) -> Mapping[str, Any]:
@@ -257,12 +267,20 @@ SAN_VIT_L14 = SanConfig(
 )
 """The published SAN on CLIP ViT-L/14 at 336 pixels (open_clip's ViT-L-14-336-quickgelu)."""
 
+SCENE_TOKENS = (
+    *(267, 269, 320, 518, 525, 530, 533, 537, 539, 550, 589, 736, 997, 1125, 1449, 1470, 1565, 1573, 1704, 1746),
+    *(1901, 2390, 2442, 2540, 2583, 3417, 3562, 3638, 4287, 4481, 5094, 5496, 5922, 8675, 9518, 10712, 14615),
+    *(27054, 49406, 49407),
+)
+"""Tokens of CLIP's byte-pair encoding in prompts and captions of scenes: names and attributes in the shipped templates,
+commas and "and" of captions, start and end."""
+
 SAN_TINY = SanConfig(
     clip=ClipConfig(
         embed_dim=64,
         quick_gelu=True,
         vision_cfg=ClipVisionConfig(image_size=64, patch_size=8, layers=6, width=128, head_width=32),
-        text_cfg=ClipTextConfig(width=64, heads=2, layers=2),
+        text_cfg=ClipTextConfig(width=64, heads=2, layers=2, vocab_size=len(SCENE_TOKENS), kept_tokens=SCENE_TOKENS),
     ),
     clip_resolution=0.5,
     split_layer=4,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.resize import ImageBatch, ResizeRule, Size
 from models.san.model import San, SanOutput
+from models.san.tokenizer import Tokenizer
 from models.segment import Segment
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
@@ -70,15 +71,12 @@ class SanSegmenter(Segmenter):
         return torch.cat(found)
 
     def tokenize(self, sentences: Sequence[str]) -> Tensor:
-        """Token ids of prompts by CLIP's byte-pair encoding, int64 [P, context_length]."""
-        tokens: Tensor = self._tokenizer(list(sentences))
-        return tokens
+        """Rows of the token embedding for prompts, int64 [P, context_length]; see `Tokenizer`."""
+        return self._tokenizer(sentences)
 
     @cached_property
-    def _tokenizer(self) -> Any:
-        from open_clip.tokenizer import SimpleTokenizer
-
-        return SimpleTokenizer(context_length=self.model.config.clip.text_cfg.context_length)
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.model.config.clip.text_cfg, model=self.name)
 
     def segment(
         self,

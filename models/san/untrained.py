@@ -111,7 +111,7 @@ SAN_TINY_FILL = FillRule(
         "side_adapter_network.mask_decoder.pix_mlp.layers.2.weight": 3.0,
     },
 )
-"""What san-tiny holds until its trained weights ship.
+"""What san-tiny's sizes hold where a test wants labels that no training moves.
 
 Plain noise makes masks that cover most of the image and one another, and nothing would survive. The larger embeddings
 keep queries and pixels apart, the opposite biases shift mask logits down until masks are small, and the temperature

@@ -20,7 +20,7 @@ MASKMILL = Path(sys.executable).with_name("maskmill")
 """The command, as it is installed."""
 
 MANY_SEGMENTS = ("--score-threshold", "0.1", "--overlap-threshold", "0")
-"""Options with which san-tiny's untrained weights find several segments in a scene; tests assert three on average."""
+"""Options with which san-tiny finds all it can in a scene; tests assert three segments on average."""
 
 PATIENCE = 240.0
 """Seconds after which a command that should have ended is a failed test."""

@@ -1,5 +1,7 @@
 """Named models: their specifications, how they load, and what goes wrong in one line."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,11 +10,26 @@ from models import checkpoint, zoo
 from models.errors import UsageError
 from models.resize import ResizeRule
 from models.san.untrained import SAN_TINY_FILL
+from tests.untrained_tiny import untrained_tiny
 
 
 @pytest.fixture(scope="module")
 def tiny_state() -> dict[str, torch.Tensor]:
     return SAN_TINY_FILL.state(zoo.shapes(zoo.MODELS["san-tiny"].config))
+
+
+def test_the_bundled_weights_load_and_are_small():
+    spec = zoo.MODELS["san-tiny"]
+    segmenter = models.load(device="cpu")
+    state = checkpoint.load(spec.default_weights)
+    assert segmenter.weights == checkpoint.weights_hash(state)
+    assert {tensor.dtype for tensor in state.values()} == {torch.float16}
+    assert Path(spec.default_weights).stat().st_size < 6e6
+    assert spec.trained
+    assert spec.default_vocabulary == "scenes"
+    assert segmenter.name == "san-tiny"
+    assert segmenter.device == torch.device("cpu")
+    assert segmenter.forms == {"general", "semantic", "queries"}
 
 
 def test_published_models_have_the_published_rule_and_weights():
@@ -23,7 +40,6 @@ def test_published_models_have_the_published_rule_and_weights():
         assert spec.default_vocabulary == "coco-stuff-171"
         assert spec.trained
     assert zoo.MODELS["san-tiny"].rule == ResizeRule(short_side=128, long_side_cap=512, multiple=16)
-    assert not zoo.MODELS["san-tiny"].trained
 
 
 def test_every_default_vocabulary_ships_and_every_name_is_its_key():
@@ -32,14 +48,9 @@ def test_every_default_vocabulary_ships_and_every_name_is_its_key():
         assert len(models.Vocabulary.load(spec.default_vocabulary)) == spec.config.num_classes
 
 
-def test_the_tiny_model_is_the_same_each_time_it_is_built(tiny_state):
-    segmenter = models.load("san-tiny", device="cpu")
-    assert segmenter.weights == checkpoint.weights_hash(tiny_state)
+def test_untrained_weights_are_the_same_each_time_they_are_built():
     # On any machine, with any NumPy: tables made with it are compared by this.
-    assert segmenter.weights == "9d1767b272e91d7d7e5c41d2e26c59ab1b85a9b6968f733856809fbee89402f1"
-    assert segmenter.name == "san-tiny"
-    assert segmenter.device == torch.device("cpu")
-    assert segmenter.forms == {"general", "semantic", "queries"}
+    assert untrained_tiny().weights == "9d1767b272e91d7d7e5c41d2e26c59ab1b85a9b6968f733856809fbee89402f1"
 
 
 def test_weights_from_a_file_are_the_same_model_in_either_form(tmp_path, tiny_state):

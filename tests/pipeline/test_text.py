@@ -9,7 +9,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import models
 from models.errors import UsageError
 from models.vocabulary import Vocabulary
 from pipeline.text import (
@@ -20,6 +19,7 @@ from pipeline.text import (
     store_text_features,
     text_features_path,
 )
+from tests.untrained_tiny import untrained_tiny
 
 TEMPLATES = ("a photo of a {}.", "{}")
 VOCABULARY = Vocabulary.of(["cat", "dog", "hot-air balloon"])
@@ -35,7 +35,7 @@ def features(classes=3, width=8, seed=0):
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return models.load("san-tiny", device="cpu")
+    return untrained_tiny()
 
 
 def refused(identity, out):

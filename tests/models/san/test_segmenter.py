@@ -14,13 +14,14 @@ from models.segmenter import Segmenter
 from pipeline.synthesis.scene import scene
 from tests.golden_rule import image
 from tests.models.san.plain_san import tiny16
+from tests.untrained_tiny import untrained_tiny
 
 VOCABULARY = Vocabulary.of(["person", "dining table", "sky", "grass"])
 
 
 @pytest.fixture(scope="module")
 def tiny() -> Segmenter:
-    return zoo.load("san-tiny", device="cpu")
+    return untrained_tiny()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_an_image_of_pil_is_labeled_in_one_call(tiny):
 
 
 def test_images_without_finite_numbers_are_none(batch):
-    broken = zoo.load("san-tiny", device="cpu")
+    broken = untrained_tiny()
     classes = broken.classes(VOCABULARY)
     with torch.no_grad():
         broken.model.ov_classifier.bg_embed.fill_(float("nan"))

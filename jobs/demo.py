@@ -25,6 +25,7 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
     from jobs.query import query
     from jobs.show import show
     from models.errors import UsageError
+    from pipeline.config import ModelConfig
     from pipeline.synthesis.shards import synthesize
 
     mark = output / _MARK
@@ -37,8 +38,8 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
 
     print(f"1. {shards} shards of {samples} scenes each -> {output / 'shards'}")
     synthesize(output / "shards", shards, samples, 0)
-    print(f"2. maskmill label {output / 'shards'} --output {output / 'run'}")
-    code = label(str(output / "shards"), output=str(output / "run"))
+    print(f"2. maskmill label {output / 'shards'} --output {output / 'run'} --model san-tiny")
+    code = label(str(output / "shards"), output=str(output / "run"), model=ModelConfig(model="san-tiny"))
     print(f'3. maskmill query {output / "run"} "{_QUERY}"')
     query(str(output / "run"), _QUERY)
     picture = output / "sample.png"

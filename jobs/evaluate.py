@@ -93,8 +93,6 @@ def evaluate(
             batch_size=batch_size,
             scratch=folder,
         )
-        if not MODELS[model].trained and weights is None:
-            print(f"{model}: untrained weights (made by a rule); its masks mean nothing yet.", file=sys.stderr)
     if output is not None:
         found.append(evaluate_table(sources, output, len(known), truth_ids=truth_ids, scratch=folder))
     if json:

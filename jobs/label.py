@@ -63,19 +63,15 @@ def label(
         raise UsageError("SHARDS: none given. Expected tar files, globs, brace ranges or @list.txt.")
     target = Output.of(output)
     asked = shards_of(shards, limit=job.limit)
-    untrained = not MODELS[model.model].trained and model.weights is None
-    note = f"{model.model}: untrained weights (made by a rule); its masks mean nothing yet."
     if job.dry_run:
         refuse_another_run(config, target)
-        print("\n".join([*dry_run(asked, config, target), *([note] if untrained else [])]))
+        print("\n".join(dry_run(asked, config, target)))
         return 0
 
     from pipeline.cluster.job import check
     from pipeline.cluster.job import label as run_job
 
     check(config, target)
-    if untrained:
-        print(note, file=sys.stderr)
     result = run_job(asked, config, target)
     return _report(result, asked, target)
 

@@ -42,9 +42,6 @@ class ModelSpec:
     default_weights: str
     """Where the weights come from when the user names none."""
 
-    trained: bool
-    """Whether the default weights were trained; masks of untrained ones mean nothing."""
-
     summary: str
     """One line for `--help` and lists."""
 
@@ -68,7 +65,6 @@ MODELS: Mapping[str, ModelSpec] = {
             long_side_cap=2560,
             default_vocabulary="coco-stuff-171",
             default_weights="hf://Mendel192/san/san_vit_b_16.pth",
-            trained=True,
             summary="The published SAN on CLIP ViT-B/16: 41.9 mIoU on COCO-Stuff, 63 GMAC for a 640 x 640 image.",
         ),
         ModelSpec(
@@ -78,7 +74,6 @@ MODELS: Mapping[str, ModelSpec] = {
             long_side_cap=2560,
             default_vocabulary="coco-stuff-171",
             default_weights="hf://Mendel192/san/san_vit_large_14.pth",
-            trained=True,
             summary="The published SAN on CLIP ViT-L/14: 45.6 mIoU on COCO-Stuff, 397 GMAC for a 640 x 640 image.",
         ),
         ModelSpec(
@@ -88,7 +83,6 @@ MODELS: Mapping[str, ModelSpec] = {
             long_side_cap=512,
             default_vocabulary="scenes",
             default_weights=str(Path(__file__).parent / "san" / "data" / "san-tiny.safetensors"),
-            trained=True,
             summary="A small SAN that ships with maskmill, for the scenes of `maskmill synthesize` and their words.",
         ),
     )
@@ -99,9 +93,7 @@ IGNORED = ("criterion.empty_weight", "ov_classifier.attn_mask")
 """Buffers of the released checkpoints that nothing here reads: a loss weight and the causal mask."""
 
 
-def load(
-    name: str = "san-tiny", *, weights: str | None = None, device: str = "auto", dtype: Precision = "float32"
-) -> "Segmenter":
+def load(name: str, *, weights: str | None = None, device: str = "auto", dtype: Precision = "float32") -> "Segmenter":
     """A segmenter by name, ready to label.
 
     Args:

@@ -25,8 +25,8 @@ def _at_least(option: str, value: int | None, least: int) -> None:
 class ModelConfig:
     """Which segmenter labels, with which weights, computing where."""
 
-    model: str = "san-tiny"
-    """Segmenter: san-tiny, san-vit-b16 or san-vit-l14."""
+    model: str = "san-vit-b16"
+    """Segmenter: san-vit-b16, san-vit-l14, or san-tiny for the scenes of `synthesize`."""
 
     weights: str | None = None
     """Checkpoint (.pth, .safetensors): a path, any fsspec URL, or hf://OWNER/REPO/FILE. Default: those released."""

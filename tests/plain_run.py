@@ -15,7 +15,7 @@ from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates
 from models.zoo import MODELS
 from pipeline import ledger, manifest, parquet, run, vocabulary_table
-from pipeline.config import InferenceConfig, LabelConfig
+from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
 from pipeline.labeling import Labeler, label_shard
 from pipeline.ledger import LedgerRow
 from pipeline.model_thread import ModelThread
@@ -27,7 +27,7 @@ from pipeline.text import ensure_text_features
 MANY_SEGMENTS = InferenceConfig(score_threshold=0.1, overlap_threshold=0.0)
 """Thresholds at which san-tiny's untrained weights find several segments in a scene; tests assert three on average."""
 
-PLAIN = LabelConfig(inference=MANY_SEGMENTS)
+PLAIN = LabelConfig(model=ModelConfig(model="san-tiny"), inference=MANY_SEGMENTS)
 """What tests label with where nothing else matters."""
 
 

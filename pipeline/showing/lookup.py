@@ -17,7 +17,6 @@ from PIL import Image
 
 from models.errors import UsageError
 from models.masks import rle
-from models.zoo import MODELS
 from pipeline import run
 from pipeline.output import Output
 from pipeline.publish import read_bytes
@@ -122,7 +121,7 @@ def find(output: Output, key: str, *, sample_index: int | None = None, shard: st
         segments=_segments(row, names),
         image=image,
         truth=truth,
-        notes=(*_untrained(output), *notes),
+        notes=tuple(notes),
     )
 
 
@@ -142,15 +141,6 @@ def _limits(output: Output) -> ReadLimits:
     known = {field.name for field in fields(ReadLimits)}
     kept = {name: value for name, value in recorded.items() if name in known}
     return replace(ReadLimits(**kept), keep_truncated=True)
-
-
-def _untrained(output: Output) -> list[str]:
-    """The warning that belongs on every picture of a model whose weights were never trained."""
-    chosen = (run.read(output) or {}).get("config", {}).get("model", {})
-    spec = MODELS.get(chosen.get("model", ""))
-    if spec is None or spec.trained or chosen.get("weights") is not None:
-        return []
-    return [f"{spec.name} is not trained yet: its masks mean nothing."]
 
 
 def _row(output: Output, key: str, sample_index: int | None, shard: str | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 MASKMILL = Path(sys.executable).with_name("maskmill")
 """The command, as it is installed."""
 
-MANY_SEGMENTS = ("--score-threshold", "0.1", "--overlap-threshold", "0")
+MANY_SEGMENTS = ("--model", "san-tiny", "--score-threshold", "0.1", "--overlap-threshold", "0")
 """Options with which san-tiny finds all it can in a scene; tests assert three segments on average."""
 
 PATIENCE = 240.0

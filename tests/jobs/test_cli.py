@@ -277,5 +277,4 @@ def test_a_dry_run_lists_shards_and_writes_nothing(maskmill, here: Path) -> None
     assert lines[0].startswith("would label 3 of 3 shards")
     assert "1 not found" in lines[0]
     assert sum(line.endswith("bytes") for line in lines) == 2
-    assert "mean nothing" not in ended.out
     assert not (here / "out").exists()

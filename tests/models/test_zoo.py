@@ -20,12 +20,11 @@ def tiny_state() -> dict[str, torch.Tensor]:
 
 def test_the_bundled_weights_load_and_are_small():
     spec = zoo.MODELS["san-tiny"]
-    segmenter = models.load(device="cpu")
+    segmenter = models.load("san-tiny", device="cpu")
     state = checkpoint.load(spec.default_weights)
     assert segmenter.weights == checkpoint.weights_hash(state)
     assert {tensor.dtype for tensor in state.values()} == {torch.float16}
     assert Path(spec.default_weights).stat().st_size < 6e6
-    assert spec.trained
     assert spec.default_vocabulary == "scenes"
     assert segmenter.name == "san-tiny"
     assert segmenter.device == torch.device("cpu")
@@ -38,7 +37,6 @@ def test_published_models_have_the_published_rule_and_weights():
         assert spec.rule == ResizeRule(short_side=640, long_side_cap=2560, multiple=32)
         assert spec.default_weights == f"hf://Mendel192/san/{file}"
         assert spec.default_vocabulary == "coco-stuff-171"
-        assert spec.trained
     assert zoo.MODELS["san-tiny"].rule == ResizeRule(short_side=128, long_side_cap=512, multiple=16)
 
 

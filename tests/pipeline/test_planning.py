@@ -34,7 +34,7 @@ def test_a_dry_run_lists_shards_and_writes_nothing(scenes, tmp_path):
     text = dry_run(shards, LabelConfig(), output)
     size = sum(path.stat().st_size for path in scenes) / 1e6
     assert text[0] == f"would label 3 of 3 shards ({size:.1f} MB; 0 done already, 1 not found)"
-    assert text[1] == f"model san-tiny, 48 names, general inference, into {output.url}"
+    assert text[1] == f"model san-vit-b16, 171 names, general inference, into {output.url}"
     assert text[2:] == [
         f"  {scenes[0]}  {scenes[0].stat().st_size:,} bytes",
         f"  {scenes[1]}  {scenes[1].stat().st_size:,} bytes",
@@ -70,7 +70,7 @@ def test_what_is_done_is_left_out_and_another_run_is_refused_before_a_model_is_l
     with pytest.raises(UsageError, match="model: "):
         refuse_another_run(replace(PLAIN, model=ModelConfig(model="san-vit-b16")), output)
     with pytest.raises(UsageError, match=r"score_threshold: 0\.1 there, 0\.5 now"):
-        refuse_another_run(LabelConfig(inference=InferenceConfig(overlap_threshold=0.0)), output)
+        refuse_another_run(replace(PLAIN, inference=InferenceConfig(overlap_threshold=0.0)), output)
     refuse_another_run(PLAIN, output)
     refuse_another_run(other, Output.of(str(tmp_path / "nothing there yet")))
 

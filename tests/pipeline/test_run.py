@@ -42,7 +42,7 @@ def test_what_does_not_change_labels_does_not_change_the_fingerprint(config):
 
 
 OTHER = {
-    "model": identity(LabelConfig(model=ModelConfig(model="san-vit-b16"))),
+    "model": identity(LabelConfig(model=ModelConfig(model="san-vit-l14"))),
     "weights": identity(weights="x" * 64),
     "vocabulary": identity(vocabulary="x" * 64),
     "templates": identity(templates="x" * 64),

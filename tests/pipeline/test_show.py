@@ -1,5 +1,4 @@
 import io
-import json
 import tarfile
 from pathlib import Path
 
@@ -213,16 +212,6 @@ def test_a_missing_shard_or_run_is_wrong_usage(out, shards, tmp_path):
         find(Output.of(str(out)), "gone")
     with pytest.raises(UsageError, match="no vocabulary"):
         find(Output.of(str(tmp_path / "nowhere")), "x")
-
-
-def test_an_untrained_model_is_told_in_the_picture(out):
-    config = {"model": {"model": "san-tiny", "weights": None}}
-    recorded = {"fingerprint": "0", "config": config, "identity": {"limits": {"max_pixels": 20_000}}}
-    (out / "run.json").write_text(json.dumps(recorded))
-    from models.zoo import MODELS
-
-    notes = find(Output.of(str(out)), "000000000").notes
-    assert any("masks mean nothing" in note for note in notes) == (not MODELS["san-tiny"].trained)
 
 
 @pytest.mark.parametrize("size", [(3000, 40), (40, 3000), (1, 1), (2000, 1500)])

@@ -19,7 +19,7 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("held-out")
     sources = sources_of([str(path) for path in synthesize(folder, 1, 100, SEED)])
     vocabulary = models.Vocabulary.load("scenes")
-    segmenter = models.load(device="cpu")
+    segmenter = models.load("san-tiny", device="cpu")
     (evaluation,) = evaluate_model(sources, segmenter, segmenter.classes(vocabulary), batch_size=8, scratch=folder)
     groups = groups_of(vocabulary, NOVEL)
     return mean_ious(evaluation, groups) | {"object": object_iou(evaluation, groups)}

@@ -40,7 +40,7 @@ def short(scenes, clip, tmp_path_factory) -> Path:
     """Four updates, validated at the end."""
     out = tmp_path_factory.mktemp("short") / "out"
     words = ["train", str(scenes[0]), "-o", str(out), "--init", str(clip), "--steps", "4", *SHORT]
-    assert run([*words, "--validation", str(scenes[1]), "--leave-out", "red disc", "--leave-out", "sky"]) == 0
+    assert run([*words, "--validation", str(scenes[1]), "--leave-out", "red star", "--leave-out", "sky"]) == 0
     return out
 
 
@@ -67,7 +67,7 @@ def test_the_log_tells_every_update_and_the_validation(short):
 
 def test_evaluate_takes_the_result_and_scores_it_as_the_validation_did(short, scenes, capsys):
     words = [str(scenes[1]), "--model", "san-tiny", "--weights", str(short / "model.safetensors"), "--json"]
-    assert run(["evaluate", *words, "--templates", "single", "--novel", "red disc", "--novel", "sky"]) == 0
+    assert run(["evaluate", *words, "--templates", "single", "--novel", "red star", "--novel", "sky"]) == 0
     (scored,) = json.loads(capsys.readouterr().out)
     validated = log_of(short)[-1]["mean_iou"]
     assert {name: scored["mean_iou"][name] for name in validated} == pytest.approx(validated, abs=1e-6)
@@ -76,7 +76,7 @@ def test_evaluate_takes_the_result_and_scores_it_as_the_validation_did(short, sc
 def test_the_same_command_again_has_nothing_to_do_and_another_one_is_refused(short, scenes, clip, capsys):
     before = (short / "log.jsonl").read_bytes()
     words = ["train", str(scenes[0]), "-o", str(short), "--init", str(clip), *SHORT]
-    words += ["--leave-out", "red disc", "--leave-out", "sky"]
+    words += ["--leave-out", "red star", "--leave-out", "sky"]
     assert run([*words, "--steps", "4"]) == 0
     assert (short / "log.jsonl").read_bytes() == before
     assert run([*words, "--steps", "5"]) == 2

@@ -110,12 +110,10 @@ def _placed(config: TrainConfig, output: TrainOutput) -> TrainSpec:
     gpu = config.start.device == "cuda" or (config.start.device == "auto" and gpus > 0)
     if gpu and gpus < workers:
         raise UsageError(f"--workers {workers}: the cluster has {gpus} GPUs. Take fewer workers, or --device cpu.")
-    # One CPU stays for Ray's own controller.
-    each = config.job.cpus_per_worker or max(1, (cpus - 1) // workers)
-    if each * workers > cpus - 1:
-        raise UsageError(
-            f"--workers {workers} of {each} CPUs: the cluster has {cpus}, and one is Ray's own. Take fewer of either."
-        )
+    # Ray Train's own controller declares no CPU, so that workers may have them all.
+    each = config.job.cpus_per_worker or max(1, cpus // workers)
+    if each * workers > cpus:
+        raise UsageError(f"--workers {workers} of {each} CPUs: the cluster has {cpus}. Take fewer of either.")
     return TrainSpec(config=config, output=output, cpus=each, gpu=gpu)
 
 

@@ -44,6 +44,7 @@ def same(place: Workplace, out: str) -> None:
     assert ledgers[0].equals(ledgers[1])
 
 
+@pytest.mark.slow
 def test_a_job_killed_half_way_is_finished_by_the_same_command(whole: Workplace) -> None:
     running = start(whole, "killed")
     running.until(lambda: len(labels(whole, "killed")) >= 3)

@@ -16,7 +16,12 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16"]
 
 
-def _at_least(option: str, value: int | None, least: int) -> None:
+def at_least(option: str, value: int | None, least: int) -> None:
+    """Refuse an option's value below a bound; None stands for a default and passes.
+
+    Raises:
+        UsageError: it is below.
+    """
     if value is not None and value < least:
         raise UsageError(f"{option} {value}: expected {least} or more.")
 
@@ -72,8 +77,8 @@ class InferenceConfig:
     """Store each segment's mask logits too, as int8 at the model's stride (general, queries)."""
 
     def __post_init__(self) -> None:
-        _at_least("--top-k", self.top_k, 1)
-        _at_least("--mask-side", self.mask_side, 1)
+        at_least("--top-k", self.top_k, 1)
+        at_least("--mask-side", self.mask_side, 1)
         if self.soft_masks and self.inference == "semantic":
             raise UsageError(
                 "--soft-masks with --inference semantic: a class has no mask of its own. Use general or queries."
@@ -107,8 +112,8 @@ class ReplicaConfig:
 
     def __post_init__(self) -> None:
         self.bounds()
-        _at_least("--cpus-per-replica", self.cpus_per_replica, 1)
-        _at_least("--batch-size", self.batch_size, 1)
+        at_least("--cpus-per-replica", self.cpus_per_replica, 1)
+        at_least("--batch-size", self.batch_size, 1)
 
     def bounds(self) -> tuple[int, int] | None:
         """Least and most replicas; None where the default applies.
@@ -140,7 +145,7 @@ class JobConfig:
     """A shard with more than this share of failed samples is a failed shard."""
 
     def __post_init__(self) -> None:
-        _at_least("--limit", self.limit, 1)
+        at_least("--limit", self.limit, 1)
         if not 0.0 <= self.max_failed_samples <= 1.0:
             raise UsageError(f"--max-failed-samples {self.max_failed_samples}: expected a share between 0 and 1.")
 

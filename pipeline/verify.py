@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -164,16 +163,12 @@ class _Checker:
         for position, (segment, encoded) in enumerate(zip(row["segments"], row["masks"] or (), strict=True)):
             self.masks += 1
             try:
-                mask = rle.decode(encoded, size)
+                area, box = rle.area_and_bbox(encoded, size)
             except ValueError as error:
                 self._wrong.append(f"row {self.rows}, mask {position}: {error}")
                 continue
-            ys, xs = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-            box = (
-                [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)] if len(xs) else [0, 0, 0, 0]
-            )
-            if (int(mask.sum()), box) != (segment["area"], segment["bbox"]):
+            if (area, list(box)) != (segment["area"], segment["bbox"]):
                 self._wrong.append(
-                    f"row {self.rows}, mask {position}: area {int(mask.sum())} and box {box}, "
+                    f"row {self.rows}, mask {position}: area {area} and box {list(box)}, "
                     f"the segment says {segment['area']} and {segment['bbox']}"
                 )

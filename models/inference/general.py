@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.inference.forms import GeneralInference
-from models.inference.statistics import MaskTally, class_scores, confident, count, quantised, query_segment
+from models.inference.statistics import MaskTally, class_scores, confident, count, make_segment, quantised
 from models.inference.upsample import Geometry, bands
 from models.masks.rle import encode_and_measure
 from models.segment import Segment
@@ -82,7 +82,7 @@ def general_segments(
     soft = quantised(logits[leaders], geometry.padded, geometry.size) if soft_masks else None
     numbers = queries.tolist()
     return [
-        query_segment(
+        make_segment(
             numbers[leader],
             classes[leader],
             own_masks[leader],

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from models.inference.forms import QueriesInference
-from models.inference.statistics import MaskTally, class_scores, confident, quantised, query_segment
+from models.inference.statistics import MaskTally, class_scores, confident, make_segment, quantised
 from models.inference.upsample import Geometry, bands
 from models.masks.rle import encode_and_measure
 from models.segment import Segment
@@ -43,7 +43,7 @@ def queries_segments(
         masks[:, rows] = tally.add(band, band.sigmoid())
     soft = quantised(logits, geometry.padded, geometry.size) if soft_masks else None
     return [
-        query_segment(
+        make_segment(
             query,
             classes,
             own,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.inference.statistics import class_scores
+from models.inference.statistics import class_scores, make_segment
 from models.inference.upsample import Geometry, band_rows, bands
 from models.masks.rle import encode_and_measure
 from models.segment import Segment
@@ -66,22 +66,7 @@ def semantic_segments(mask_logits: Tensor, class_logits: Tensor, geometry: Geome
         encoded = encode_and_measure(labels == ids[:, None, None])
         for classes, mask in zip(scores, encoded, strict=True):
             segments.append(
-                Segment(
-                    query=-1,
-                    vocab_id=classes.vocab_id,
-                    score=classes.score,
-                    margin=classes.margin,
-                    top_ids=classes.top_ids,
-                    top_logits=classes.top_logits,
-                    background_logit=classes.background_logit,
-                    mask_score=None,
-                    stability=None,
-                    kept=None,
-                    area=mask.area,
-                    bbox=mask.bbox,
-                    rle=mask.rle,
-                    mask_size=geometry.mask_size,
-                )
+                make_segment(-1, classes, None, mask, kept=None, mask_size=geometry.mask_size, mask_logits=None)
             )
     return segments
 

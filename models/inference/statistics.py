@@ -181,17 +181,17 @@ def quantised(mask_logits: Tensor, padded: Size, size: Size) -> NDArray[np.int8]
     return array
 
 
-def query_segment(
+def make_segment(
     query: int,
     classes: ClassScores,
-    own: OwnMask,
+    own: OwnMask | None,
     encoded: EncodedMask,
     *,
-    kept: float,
+    kept: float | None,
     mask_size: Size,
     mask_logits: NDArray[np.int8] | None,
 ) -> Segment:
-    """The segment that one query stands for; `encoded` is its final mask, `own` its mask before competition."""
+    """A segment: `encoded` is its final mask, `own` its query's mask before competition; None where no query has it."""
     return Segment(
         query=query,
         vocab_id=classes.vocab_id,
@@ -200,8 +200,8 @@ def query_segment(
         top_ids=classes.top_ids,
         top_logits=classes.top_logits,
         background_logit=classes.background_logit,
-        mask_score=own.mask_score,
-        stability=own.stability,
+        mask_score=None if own is None else own.mask_score,
+        stability=None if own is None else own.stability,
         kept=kept,
         area=encoded.area,
         bbox=encoded.bbox,

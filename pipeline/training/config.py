@@ -9,12 +9,7 @@ from models.errors import UsageError
 from models.training.recipe import Augmentation, Recipe
 from models.vocabulary.templates import DEFAULT_TEMPLATES
 from models.zoo import Precision
-from pipeline.config import Device
-
-
-def _at_least(option: str, value: int | None, least: int) -> None:
-    if value is not None and value < least:
-        raise UsageError(f"{option} {value}: expected {least} or more.")
+from pipeline.config import Device, at_least
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,9 +101,9 @@ class TrainJobConfig:
 
     def __post_init__(self) -> None:
         for option in ("workers", "cpus_per_worker", "log_every", "checkpoint_every", "validate_every"):
-            _at_least(f"--{option.replace('_', '-')}", getattr(self, option), 1)
-        _at_least("--validation-batch", self.validation_batch, 1)
-        _at_least("--restarts", self.restarts, 0)
+            at_least(f"--{option.replace('_', '-')}", getattr(self, option), 1)
+        at_least("--validation-batch", self.validation_batch, 1)
+        at_least("--restarts", self.restarts, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

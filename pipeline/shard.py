@@ -37,6 +37,9 @@ class Shard:
     missing: bool = False
     """The store has no such object. It is kept, so that it ends as a failed shard and not in silence."""
 
+    replace: bool = False
+    """Its label file, if there is one, is to be replaced: `retry` asked for a done shard."""
+
     @property
     def label_name(self) -> str:
         """Name of its label file, without an ending: STEM-HASH16."""

@@ -26,6 +26,7 @@ TASKS = pa.schema(
         pa.field("size", pa.int64()),
         pa.field("etag", pa.string()),
         pa.field("missing", pa.bool_()),
+        pa.field("replace", pa.bool_()),
     ]
 )
 """A shard on its way to a replica. It travels in Ray's memory only: `source` may hold what must not be stored."""

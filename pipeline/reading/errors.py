@@ -14,6 +14,7 @@ ShardReason = Literal[
     "read",
     "size_mismatch",
     "changed",
+    "checksum",
     "empty",
     "not_tar",
     "compressed",
@@ -27,6 +28,8 @@ ShardReason = Literal[
     "device",
     "disk",
     "publish",
+    "crashed",
+    "stalled",
     "internal",
 ]
 WarningWord = Literal[
@@ -59,6 +62,7 @@ SHARD_REASONS: Mapping[ShardReason, str] = MappingProxyType(
         "read": "the store or the network failed while the shard was downloaded",
         "size_mismatch": "fewer or more bytes arrived than the store says the shard has",
         "changed": "the object is not the one that was asked for: its etag or size moved",
+        "checksum": "the bytes that arrived are not those that the store holds, however often they were fetched",
         "empty": "the shard has no bytes",
         "not_tar": "the bytes are not a tar archive",
         "compressed": "the archive is compressed; members could not be checked before they are unpacked",
@@ -72,6 +76,8 @@ SHARD_REASONS: Mapping[ShardReason, str] = MappingProxyType(
         "device": "the accelerator failed",
         "disk": "a disk is full, the replica's scratch or the output's",
         "publish": "the label file could not be put at its place",
+        "crashed": "the process that labeled it died each time, also when it held no other shard",
+        "stalled": "its labeling stopped without an error, and the process was ended each time",
         "internal": "a mistake of maskmill's own; the replica's log has the traceback",
     }
 )

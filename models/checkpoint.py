@@ -49,7 +49,12 @@ def save_safetensors(state: Mapping[str, Tensor], path: str | Path) -> None:
     """Write tensors as safetensors: the twin of a .pth, with the same hash."""
     from safetensors.torch import save_file
 
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}, str(path))
+    place = Path(path)
+    place.touch()
+    # safetensors leaves a file that only its owner may read; the process's own mask decides here, as for other files.
+    mode = place.stat().st_mode
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}, str(place))
+    place.chmod(mode)
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:

@@ -40,21 +40,6 @@ class PointRandom(Protocol):
         ...
 
 
-class GeneratorRandom:
-    """All numbers from one torch.Generator, in the order of the questions.
-
-    Args:
-        generator: on the device where points are wanted; its state goes into checkpoints.
-    """
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
-
-    def __call__(self, draw: Draw, images: Sequence[int], points: int) -> Tensor:
-        """See `PointRandom`."""
-        return torch.rand(len(images), points, 2, generator=self.generator, device=self.generator.device)
-
-
 class SampleRandom:
     """Numbers that follow from each image's own seed: no matter in which batch, place or worker it is.
 

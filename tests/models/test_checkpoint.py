@@ -53,6 +53,12 @@ def test_the_released_form_a_plain_one_and_the_twin_are_one(tmp_path, released):
     assert len(hashes) == 1
 
 
+def test_weights_are_readable_by_whom_other_files_are(tmp_path):
+    checkpoint.save_safetensors(state(), tmp_path / "saved.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "saved.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_the_hash_sees_names_shapes_types_and_bytes_and_not_the_memory():
     first = checkpoint.weights_hash(state())
     assert len(first) == 64

@@ -12,8 +12,9 @@ from models.san.criterion import LossCounts, Losses, class_loss, dice_loss, loss
 from models.san.loss_config import LossConfig
 from models.san.matching import match
 from models.san.model import SanOutput
-from models.san.point_sampling import GeneratorRandom, SampleRandom, loss_points
+from models.san.point_sampling import SampleRandom, loss_points
 from models.san.targets import JoinedTargets
+from tests.generator_random import GeneratorRandom
 from tests.golden import main
 from tests.golden_train import run
 from tests.models.san.plain_losses import (

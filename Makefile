@@ -33,7 +33,7 @@ test-slow: $(READY) ## The tests that take minutes
 bench: $(READY) ## Rates of the main parts on this machine
 	@$(BIN)/python -m tests.bench
 
-tiny-model: $(READY) ## san-tiny's weights from nothing but a seed (about an hour of four cores; goes on where it stopped)
+tiny-model: $(READY) ## san-tiny's weights from nothing but a seed (about half an hour of four cores; goes on where it stopped)
 	@$(BIN)/python -m jobs.tiny_model
 
 format: $(READY) ## Let ruff put the code in form

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def main() -> None:
     log = Log(asked.work / "log.jsonl")
     clip = train_clip(plan, asked.work, log)
     ship(train_san(plan, clip, asked.work, log), asked.output)
+    shutil.copyfile(asked.work / "log.jsonl", asked.output.with_name("training.log"))
     print(json.dumps({"written": str(asked.output), "bytes": asked.output.stat().st_size}))
 
 

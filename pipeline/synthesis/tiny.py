@@ -212,7 +212,6 @@ def ship(state: Mapping[str, Tensor], path: Path) -> None:
     """Write the weights in half precision."""
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save_safetensors({name: tensor.half() for name, tensor in state.items()}, path)
-    path.chmod(0o644)
 
 
 def _save(state: object, path: Path) -> None:

@@ -44,12 +44,13 @@ def refuse_another_run(config: LabelConfig, output: Output) -> None:
     """Compare what is known without loading the model with the run that OUT holds, if any; the job compares it all.
 
     Raises:
-        UsageError: they differ; or the vocabulary or the templates are wrong.
+        UsageError: they differ; OUT holds a sealed table; or the vocabulary or the templates are wrong.
     """
     vocabulary, templates = vocabulary_of(config), load_templates(config.vocabulary.templates)
     recorded = run.read(output)
     if recorded is None:
         return
+    run.refuse_sealed(recorded, output)
     there = recorded["identity"]
     now = run.identity(
         config,

@@ -132,23 +132,27 @@ def record(output: Output, run: Identity, config: LabelConfig) -> None:
     """Write run.json, or check the one that is there.
 
     Raises:
-        UsageError: OUT holds a run with another fingerprint; the text names the fields that differ.
+        UsageError: OUT holds a sealed table, or a run with another fingerprint; the text names the fields that differ.
     """
     recorded = read(output)
     if recorded is not None:
+        refuse_sealed(recorded, output)
         run.refuse(recorded["identity"], output)
         return
     started = datetime.now(UTC).isoformat(timespec="seconds")
     settings = json.loads(json.dumps(asdict(config), default=str))
+    redacted = []
     for group, option in (("model", "weights"), ("vocabulary", "vocab"), ("vocabulary", "templates")):
         if (named := settings[group][option]) is not None:
             settings[group][option] = redact(named)
+            redacted += [f"{group}.{option}"] if settings[group][option] != named else []
     output.write_json(
         output.run,
         {
             "fingerprint": run.fingerprint,
             "identity": asdict(run),
             "config": settings,
+            "redacted": redacted,
             "versions": versions(),
             "created": started,
         },
@@ -167,6 +171,24 @@ def read(output: Output) -> dict[str, Any] | None:
     ):
         raise UsageError(f"{redact(output.run)}: damaged, it has no identity. Restore it from a copy.")
     return recorded
+
+
+def is_sealed(recorded: dict[str, Any]) -> bool:
+    """Whether a run.json is that of a sealed table: the copy that `compact` makes, complete and never added to."""
+    return recorded.get("sealed") is True
+
+
+def refuse_sealed(recorded: dict[str, Any], output: Output) -> None:
+    """Refuse to write into a sealed table.
+
+    Raises:
+        UsageError: the run.json is that of one.
+    """
+    if is_sealed(recorded):
+        raise UsageError(
+            f"{redact(output.url)}: a sealed table, nothing is added to it. Label into the --output that it was made "
+            "from, or into another, and `maskmill compact` that."
+        )
 
 
 def require(output: Output) -> dict[str, Any]:

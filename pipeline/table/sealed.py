@@ -1,0 +1,107 @@
+"""The footer of a sealed label file, which holds the rows of many shards. That of one shard's file is footer.py's."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.table.footer import FooterError
+from pipeline.table.schema import FOOTER_KEY, LABELS, SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SealedShard:
+    """A shard's place in a sealed label file."""
+
+    url: str
+    """Canonical URL."""
+
+    size: int | None
+    """Bytes of the shard, as the store said when it was read."""
+
+    etag: str | None
+    """The store's version token of the shard, when it was read."""
+
+    first_row: int
+    """Its first row in the file, from 0."""
+
+    rows: int
+    """How many rows it has there; they are contiguous and in shard order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SealedFooter:
+    """Which shards' rows a sealed label file holds, what made them, and how to know that they are all there."""
+
+    fingerprint: str
+    """Fingerprint of the run (run.json)."""
+
+    shards: tuple[SealedShard, ...]
+    """In the order of their rows, without a gap."""
+
+    rows_sha256: str
+    """`pipeline.table.digest.RowsDigest` of the file's rows, as they were in the label files they come from."""
+
+    origin: str
+    """Digest of what the ledger said of the label files that the rows come from: another, if one was replaced since."""
+
+    versions: dict[str, str]
+    """Versions of maskmill and its packages when the file was sealed."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the file."""
+        return sum(shard.rows for shard in self.shards)
+
+    def encode(self) -> dict[bytes, bytes]:
+        """The footer as Parquet key-value metadata."""
+        value = {"schema_version": SCHEMA_VERSION, "sealed": True, **asdict(self)}
+        return {FOOTER_KEY: json.dumps(value, sort_keys=True).encode()}
+
+    @classmethod
+    def decode(cls, metadata: dict[bytes, bytes] | None) -> "SealedFooter":
+        """The footer in a Parquet file's metadata.
+
+        Raises:
+            FooterError: there is none, one of another schema version, or that of a file that isn't sealed.
+        """
+        if not metadata or FOOTER_KEY not in metadata:
+            raise FooterError("not written by maskmill: its footer has no run")
+        try:
+            value: dict[str, Any] = json.loads(metadata[FOOTER_KEY])
+            version = value.pop("schema_version")
+            if version != SCHEMA_VERSION:
+                raise FooterError(f"schema version {version}, this maskmill reads {SCHEMA_VERSION}")
+            if value.pop("sealed", None) is not True:
+                raise FooterError("not sealed: it holds one shard")
+            footer = cls(**{**value, "shards": tuple(SealedShard(**shard) for shard in value["shards"])})
+            first = 0
+            for shard in footer.shards:
+                if shard.first_row != first or shard.rows < 0:
+                    raise FooterError(f"the rows of {shard.url} don't begin at row {first}, where they must")
+                first += shard.rows
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FooterError(f"its footer can't be read ({type(error).__name__})") from error
+        return footer
+
+
+def check_sealed(source: Path | BinaryIO) -> SealedFooter:
+    """Footer of a sealed label file whose schema and row count are as they must be; no column is read.
+
+    Raises:
+        FooterError: not Parquet, cut short, not sealed, another schema, or another number of rows than its footer says.
+    """
+    try:
+        with pq.ParquetFile(source) as file:
+            schema, rows, metadata = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FooterError(f"not a whole Parquet file ({type(error).__name__})") from error
+    footer = SealedFooter.decode(metadata)
+    if not schema.equals(LABELS):
+        raise FooterError("its columns aren't those of the label table")
+    if rows != footer.rows:
+        raise FooterError(f"{rows} rows, but its footer says {footer.rows}")
+    return footer

@@ -19,7 +19,7 @@ from torch.nn import functional
 from models import zoo
 from models.resize import Size, batch_of
 from models.san.config import SanConfig
-from models.san.layers import to_map
+from models.clip.layers import to_map
 from models.san.segmenter import SanSegmenter
 from models.san.untrained import FillRule
 from tests.golden_rule import image

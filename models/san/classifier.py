@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.clip.layers import clip_block, full_precision, run
 from models.san.config import SanConfig
-from models.san.layers import clip_block, full_precision, run
 
 
 class TextTransformer(nn.Module):

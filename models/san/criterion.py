@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.san.layers import full_precision
+from models.clip.layers import full_precision
 from models.san.loss_config import LossConfig
 from models.san.matching import Match, match
 from models.san.model import SanOutput

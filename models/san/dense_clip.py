@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.clip.layers import finish, full_precision, query_key_value, run, to_map
 from models.inference.upsample import Geometry, band_rows, bands
 from models.resize import ImageBatch
-from models.san.layers import finish, full_precision, query_key_value, run, to_map
 from models.san.model import San
 from models.san.segmenter import SanSegmenter
 from models.segmenter import ClassFeatures

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from models.san.layers import full_precision
+from models.clip.layers import full_precision
 from models.san.loss_config import LossConfig
 from models.san.model import SanOutput
 from models.san.point_sampling import Draw, PointRandom, sample_maps, sample_masks

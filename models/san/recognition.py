@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.clip.layers import Grid, clip_block, finish, full_precision, key_value, query_key_value
 from models.san.config import SanConfig
-from models.san.layers import Grid, clip_block, finish, full_precision, key_value, query_key_value
 from models.san.visual import ClipFeatures
 
 _EXTRA = 8

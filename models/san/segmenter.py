@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from models.clip.pixels import Normalisation
+from models.clip.tokenizer import Tokenizer
 from models.resize import ImageBatch, ResizeRule, Size
 from models.san.model import San, SanOutput
-from models.san.tokenizer import Tokenizer
 from models.segment import Segment
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
@@ -20,12 +21,6 @@ from models.vocabulary.prompts import prompts
 if TYPE_CHECKING:
     from models.inference.forms import Inference
     from models.zoo import Precision
-
-CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
-"""Mean of red, green and blue in CLIP's training images, of 255."""
-
-CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
-"""Their standard deviations."""
 
 PROMPTS_AT_ONCE = 256
 """Prompts that go through the text tower together; more hold more memory and are no faster."""
@@ -52,9 +47,7 @@ class SanSegmenter(Segmenter):
         self.dtype = dtype
         own = model.ov_classifier.bg_embed
         self.device = own.device
-        # Through float32 also for float64: the constants are float32 numbers in the code that made the weights.
-        self._mean = torch.tensor(CLIP_MEAN).to(own)[:, None, None]
-        self._std = torch.tensor(CLIP_STD).to(own)[:, None, None]
+        self._normalisation = Normalisation(own)
 
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """See `Segmenter.encode_text`; prompts go through CLIP's text tower in float32 (float64 for that dtype)."""
@@ -123,11 +116,7 @@ class SanSegmenter(Segmenter):
 
     def normalised(self, pixels: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Pixels [B, 3, H, W] as the model's input on its device: normalised, then zero outside each image's size."""
-        images = (pixels.to(self.device, non_blocking=True).to(self._mean.dtype) - self._mean) / self._std
-        for image, (height, width) in zip(images, sizes, strict=True):
-            image[:, height:] = 0.0
-            image[:, :, width:] = 0.0
-        return images.contiguous()
+        return self._normalisation(pixels, sizes)
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         if self.dtype == "bfloat16":

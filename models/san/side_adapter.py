@@ -9,8 +9,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.clip.layers import Grid, PatchEmbedding, Pointwise, resize_positions, to_map, to_tokens
 from models.san.config import SanConfig, SideVitConfig
-from models.san.layers import Grid, PatchEmbedding, Pointwise, resize_positions, to_map, to_tokens
 from models.san.mask_decoder import MaskDecoder
 from models.san.visual import ClipFeatures
 

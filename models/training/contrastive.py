@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.clip.tokenizer import Tokenizer
 from models.san.config import SanConfig
 from models.san.model import San
-from models.san.tokenizer import Tokenizer
 from models.training.pairs import Pairs
 
 OUTSIDE = -30.0

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.clip.pixels import Normalisation
 from models.san.criterion import LossCounts, losses
 from models.san.loss_config import LossConfig
 from models.san.model import San
 from models.san.point_sampling import SampleRandom
-from models.san.segmenter import CLIP_MEAN, CLIP_STD
 from models.training.batch import TrainingBatch
 from models.training.optimiser import adamw, trainable
 from models.training.ranks import ALONE, Ranks
@@ -73,8 +73,7 @@ class Training:
         self._ranks = ranks
         self._optimiser = adamw(model, recipe)
         self._parameters = list(trainable(model).values())
-        self._mean = torch.tensor(CLIP_MEAN).to(own)[:, None, None]
-        self._std = torch.tensor(CLIP_STD).to(own)[:, None, None]
+        self._normalisation = Normalisation(own)
 
     def advance(self, batch: TrainingBatch) -> StepReport:
         """Do one update.
@@ -89,7 +88,7 @@ class Training:
         targets = there.targets()
         counts = self._counts(LossCounts.of(targets, self.model.config.num_queries, self._loss))
         self._optimiser.zero_grad(set_to_none=True)
-        images = (there.pixels.to(self._mean.dtype) - self._mean) / self._std
+        images = self._normalisation(there.pixels)
         weights = self.model.ov_classifier.class_weights(self._features)
         with self._arithmetic():
             outputs = self.model(images, weights, self.model.config.deep_supervision)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.san.segmenter import CLIP_MEAN, CLIP_STD
+from models.clip.pixels import CLIP_MEAN, CLIP_STD
 from models.training.pairs import Pairs
 from models.vocabulary.scenes import COLOURS, SHAPES, names
 from pipeline.synthesis.pool import ScenePool

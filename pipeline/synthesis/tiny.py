@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from models import checkpoint
+from models.clip.tokenizer import Tokenizer
 from models.san.config import SAN_TINY
 from models.san.initial import initial
 from models.san.model import San
-from models.san.tokenizer import Tokenizer
 from models.training.batch import TrainingBatch
 from models.training.contrastive import ContrastiveRecipe, ContrastiveTraining, clip_parameters, fresh_clip
 from models.training.gauge import region_logits

@@ -8,8 +8,9 @@ import torch
 from torch.nn import functional
 
 from models import zoo
+from models.clip.config import ClipTextConfig
 from models.errors import UsageError
-from models.san.config import SAN_TINY, SAN_VIT_B16, ClipTextConfig
+from models.san.config import SAN_TINY, SAN_VIT_B16
 from models.san.initial import BACKGROUND, SIDE, fresh_tensors, initial
 from models.san.untrained import FillRule
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from models import ClassFeatures, GeneralInference, QueriesInference, SemanticInference, Vocabulary, zoo
+from models.clip.pixels import CLIP_MEAN, CLIP_STD
 from models.resize import batch_of
-from models.san.segmenter import CLIP_MEAN, CLIP_STD
 from models.segmenter import Segmenter
 from pipeline.synthesis.scene import scene
 from tests.golden_rule import image

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from models.clip.layers import run
 from models.san.config import SAN_TINY
-from models.san.layers import run
 from models.training.contrastive import (
     ContrastiveRecipe,
     ContrastiveTraining,

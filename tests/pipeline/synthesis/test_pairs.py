@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.san.segmenter import CLIP_MEAN, CLIP_STD
+from models.clip.pixels import CLIP_MEAN, CLIP_STD
 from models.vocabulary.scenes import COLOURS, SHAPES, names
 from pipeline.synthesis.pairs import TEXTS, normalised, pair_batches
 from pipeline.synthesis.pool import draw

@@ -1,10 +1,10 @@
-"""Layers that several boxes share: convolutions that are matrix products, position grids, CLIP's blocks. No box itself.
+"""Layers that several models share: convolutions that are matrix products, position grids, CLIP's blocks.
 
 Patch and 1x1 convolutions run as matrix products over tokens. They are the same sums, and stay float32 where cuDNN
 would take TF32 and pick its algorithm by trial.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -61,11 +61,13 @@ def to_tokens(feature_map: Tensor) -> Tensor:
     return feature_map.flatten(2).transpose(1, 2)
 
 
-def resize_positions(positions: Tensor, stored: Grid, grid: Grid) -> Tensor:
-    """A position embedding [L, C] of one grid for another: bicubic, no antialias; itself where the grids agree."""
+def resize_positions(
+    positions: Tensor, stored: Grid, grid: Grid, mode: Literal["bilinear", "bicubic"] = "bicubic"
+) -> Tensor:
+    """A position embedding [L, C] of one grid for another: no antialias; itself where the grids agree."""
     if stored == grid:
         return positions
-    resized = functional.interpolate(to_map(positions[None], stored), size=grid, mode="bicubic", align_corners=False)
+    resized = functional.interpolate(to_map(positions[None], stored), size=grid, mode=mode, align_corners=False)
     return to_tokens(resized)[0]
 
 
@@ -102,21 +104,31 @@ def key_value(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return _split(block, key), _split(block, value)
 
 
-def finish(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:
-    """What a block makes of tokens [B, L, C] and what they attended to, [B, heads, L, C / heads]."""
-    tokens = tokens + block.attn.out_proj(attended.transpose(1, 2).flatten(2))
-    output: Tensor = tokens + block.mlp(block.ln_2(tokens))
+def finish(block: Any, tokens: Tensor, attended: Tensor, drop: nn.Module | None = None) -> Tensor:
+    """What a block makes of tokens [B, L, C] and what they attended to, [B, heads, L, C / heads].
+
+    `drop` goes over what each half adds: stochastic depth, in training.
+    """
+    kept = nn.Identity() if drop is None else drop
+    tokens = tokens + kept(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
+    output: Tensor = tokens + kept(block.mlp(block.ln_2(tokens)))
     return output
 
 
-def run(block: Any, tokens: Tensor, *, causal: bool = False) -> Tensor:
+def run(block: Any, tokens: Tensor, *, causal: bool = False, drop: nn.Module | None = None) -> Tensor:
     """A whole block over tokens [B, L, C]; with `causal`, tokens see only those before them and themselves."""
     query, key, value = query_key_value(block, tokens)
-    return finish(block, tokens, functional.scaled_dot_product_attention(query, key, value, is_causal=causal))
+    attended = functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    return finish(block, tokens, attended, drop)
+
+
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """Tokens [B, L, C] as [B, heads, L, C / heads] (a view)."""
+    return torch.unflatten(tokens, -1, (heads, -1)).transpose(1, 2)
 
 
 def _split(block: Any, tokens: Tensor) -> Tensor:
-    return torch.unflatten(tokens, -1, (block.attn.num_heads, -1)).transpose(1, 2)
+    return split_heads(tokens, block.attn.num_heads)
 
 
 def full_precision(tensor: Tensor) -> Tensor:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.san.layers import (
+from models.clip.layers import (
     PatchEmbedding,
     Pointwise,
     clip_block,

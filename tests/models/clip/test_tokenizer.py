@@ -4,9 +4,9 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
+from models.clip.tokenizer import Tokenizer
 from models.errors import UsageError
 from models.san.config import SAN_TINY, SAN_VIT_B16
-from models.san.tokenizer import Tokenizer
 from models.vocabulary.scenes import names
 from models.vocabulary.templates import TEMPLATE_SETS
 from pipeline.synthesis.pairs import TEXTS

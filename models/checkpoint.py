@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -18,6 +18,9 @@ MAX_BYTES = 16 * 2**30
 _SHOWN = 3
 """Names that an error line quotes."""
 
+_INNER = ("model", "state_dict")
+"""Where released checkpoints keep their tensors: SAN's, and those of MMSegmentation, such as DenseCLIP's."""
+
 
 def load(location: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint, on the CPU.
@@ -25,7 +28,7 @@ def load(location: str) -> dict[str, Tensor]:
     Args:
         location: a path, any fsspec URL, or `hf://OWNER/REPO/FILE` (`OWNER/REPO@REVISION` for a certain revision).
             `.safetensors`, or `.pth`, `.pt`, `.bin` as torch.save writes: name -> tensor, or
-            {"model": {...}} as released.
+            {"model": {...}} or {"state_dict": {...}} as released.
 
     Raises:
         UsageError: no such file, or it holds anything but tensors.
@@ -68,7 +71,12 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
 
 
 def fitted(
-    state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], *, ignored: Iterable[str] = (), source: str
+    state: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    ignored: Iterable[str] = (),
+    integers: Collection[str] = (),
+    source: str,
 ) -> dict[str, Tensor]:
     """The tensors that a model has names for, checked to be all of them and of the right shapes.
 
@@ -76,6 +84,7 @@ def fitted(
         state: what a checkpoint holds.
         shapes: the model's names and shapes.
         ignored: names that a checkpoint may hold without use.
+        integers: those of the model's names that count something; the others are floating point.
         source: where the checkpoint comes from, for the error.
 
     Raises:
@@ -87,7 +96,8 @@ def fitted(
     reshaped = [
         f"{name} {_kind(state[name])} instead of {list(shape)}"
         for name, shape in shapes.items()
-        if name in state and not (tuple(state[name].shape) == tuple(shape) and state[name].is_floating_point())
+        if name in state
+        and not (tuple(state[name].shape) == tuple(shape) and state[name].is_floating_point() is (name not in integers))
     ]
     said = [
         f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
@@ -112,14 +122,16 @@ def _read(path: Path, location: str, suffix: str) -> dict[str, Tensor]:
         raise UsageError(f"--weights {location!r}: no such file. Check the path.")
     _check_size(path.stat().st_size, location)
     held = _read_safetensors(path, location) if suffix == ".safetensors" else _read_torch(path, location)
-    if isinstance(held, Mapping) and isinstance(held.get("model"), Mapping):
-        held = held["model"]
+    for inner in _INNER:
+        if isinstance(held, Mapping) and isinstance(held.get(inner), Mapping):
+            held = held[inner]
     if not isinstance(held, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
         for name, tensor in held.items()
     ):
         raise UsageError(
-            f"--weights {location!r}: expected names and tensors, or those under 'model'. Export a state dict."
+            f"--weights {location!r}: expected names and tensors, bare or under 'model' or 'state_dict'. "
+            "Export a state dict."
         )
     return dict(held)
 

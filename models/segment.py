@@ -30,8 +30,8 @@ class Segment:
     top_logits: tuple[float, ...]
     """Raw logits of `top_ids`, before softmax, descending."""
 
-    background_logit: float
-    """Raw logit of the learned background class."""
+    background_logit: float | None
+    """Raw logit of the learned background class; None where the model has none, and no softmax includes it."""
 
     mask_score: float | None
     """Mean foreground probability inside the query's own mask, in [0, 1]; None in semantic form."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.inference.forms import GeneralInference, Inference
+from models.architecture import Form
+from models.inference.forms import Inference, default_inference
 from models.resize import ImageBatch, ResizeRule, batch_of, mask_size
 from models.segment import Segment
 from models.vocabulary import Vocabulary
-from models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
+from models.vocabulary.templates import TEMPLATE_SETS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,7 +24,7 @@ class ClassFeatures:
     """What a segmenter needs of a vocabulary: row i belongs to vocabulary id i."""
 
     features: Tensor
-    """float32 [N, D]: each name's text feature, averaged over templates and synonyms and normalised."""
+    """float32 [N, D]: each class's text feature, as `Segmenter.encode_text` gives it."""
 
     stuff: Tensor
     """bool [N], CPU: True where the class is stuff, whose segments of one image merge in general form."""
@@ -48,19 +49,25 @@ class Segmenter(ABC):
     device: torch.device
     """Where the weights live and `segment` computes."""
 
-    forms: frozenset[str]
-    """Names of the inference forms that this model offers."""
+    forms: tuple[Form, ...]
+    """Inference forms that this model offers; the first is what a user gets who names none."""
+
+    templates: str
+    """Template set that names go into when the user names none."""
 
     @abstractmethod
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """Text features of a vocabulary.
 
         Args:
-            vocabulary: N entries; an entry's synonyms are averaged into its one feature.
+            vocabulary: N entries; each has one feature, to which its synonyms add as far as the model's family says.
             templates: prompts with one `{}` each, where the name goes in raw.
 
         Returns:
-            float32 [N, D] on the CPU, each row normalised.
+            float32 [N, D] on the CPU, finite and nowhere a row of zeros; whether rows are normalised is the family's.
+
+        Raises:
+            UsageError: names or templates that this model can't be asked about.
         """
 
     @abstractmethod
@@ -76,12 +83,13 @@ class Segmenter(ABC):
         """Segments of every image of a batch, in batch order; None for an image whose numbers are not finite.
 
         Raises:
+            UsageError: an inference form that this model doesn't offer.
             torch.OutOfMemoryError: the batch doesn't fit on the device; nothing is kept, a smaller one may be tried.
         """
 
     def classes(self, vocabulary: Vocabulary, templates: Sequence[str] | None = None) -> ClassFeatures:
-        """Text features and kinds of a vocabulary; `templates` default to the published 14 prompts."""
-        chosen = TEMPLATE_SETS[DEFAULT_TEMPLATES] if templates is None else templates
+        """Text features and kinds of a vocabulary; `templates` default to those the model was trained with."""
+        chosen = TEMPLATE_SETS[self.templates] if templates is None else templates
         stuff = torch.tensor([entry.kind == "stuff" for entry in vocabulary], dtype=torch.bool)
         return ClassFeatures(features=self.encode_text(vocabulary, chosen), stuff=stuff)
 
@@ -100,7 +108,7 @@ class Segmenter(ABC):
         Args:
             image: any mode; it is converted to RGB and taken as it is turned (apply EXIF rotation before).
             vocabulary: what to look for. `classes(vocabulary)` once, passed here, saves the text encoder's work.
-            inference: form and thresholds; `GeneralInference()` by default.
+            inference: form and thresholds; the model's first form by default.
             mask_side: masks have the image's size, scaled down to this long side where it is longer, in pixels.
             top_k: how many classes and logits to keep for each segment.
             soft_masks: also keep each segment's quantised mask logits.
@@ -114,7 +122,7 @@ class Segmenter(ABC):
         classes = vocabulary if isinstance(vocabulary, ClassFeatures) else self.classes(vocabulary)
         rgb = image.convert("RGB")
         batch = batch_of([self.rule.apply(rgb)], [mask_size((rgb.height, rgb.width), mask_side)], self.rule)
-        form = GeneralInference() if inference is None else inference
+        form = default_inference(self.forms[0]) if inference is None else inference
         segments = self.segment(batch, classes.to(self.device), form, top_k=top_k, soft_masks=soft_masks)[0]
         if segments is None:
             raise FloatingPointError(f"{self.name}: the model's numbers for this image are not finite")

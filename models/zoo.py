@@ -3,21 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from models.architecture import Architecture, Precision, Segmenter_co
+from models.denseclip.config import DENSECLIP_RN50, DENSECLIP_RN101, DENSECLIP_TINY, DENSECLIP_VIT_B
 from models.errors import UsageError
-from models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14, SanConfig
+from models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from models.resize import ResizeRule
-    from models.san.segmenter import SanSegmenter
     from models.segmenter import Segmenter
-
-Precision = Literal["float32", "bfloat16", "float64"]
-"""Arithmetic of a model: float32, bfloat16 products with float32 sums and logits, or float64 for checks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +25,8 @@ class ModelSpec:
     name: str
     """As in `maskmill label --model`."""
 
-    config: SanConfig
-    """All sizes."""
+    config: "Architecture[Segmenter]"
+    """All sizes, and with them the family."""
 
     short_side: int
     """Images are resized to this short side, in pixels."""
@@ -39,8 +37,11 @@ class ModelSpec:
     default_vocabulary: str
     """Label set that is asked about when the user names none."""
 
-    default_weights: str
-    """Where the weights come from when the user names none."""
+    default_weights: str | None
+    """Where the weights come from when the user names none; None where they have to be named."""
+
+    weights_page: str
+    """Where somebody who has to name them finds them."""
 
     summary: str
     """One line for `--help` and lists."""
@@ -55,6 +56,9 @@ class ModelSpec:
         )
 
 
+_SAN_PAGE = "https://huggingface.co/Mendel192/san"
+_DENSECLIP_PAGE = "https://github.com/raoyongming/DenseCLIP"
+
 MODELS: Mapping[str, ModelSpec] = {
     spec.name: spec
     for spec in (
@@ -65,6 +69,7 @@ MODELS: Mapping[str, ModelSpec] = {
             long_side_cap=2560,
             default_vocabulary="coco-stuff-171",
             default_weights="hf://Mendel192/san/san_vit_b_16.pth",
+            weights_page=_SAN_PAGE,
             summary="The published SAN on CLIP ViT-B/16: 41.9 mIoU on COCO-Stuff, 63 GMAC for a 640 x 640 image.",
         ),
         ModelSpec(
@@ -74,6 +79,7 @@ MODELS: Mapping[str, ModelSpec] = {
             long_side_cap=2560,
             default_vocabulary="coco-stuff-171",
             default_weights="hf://Mendel192/san/san_vit_large_14.pth",
+            weights_page=_SAN_PAGE,
             summary="The published SAN on CLIP ViT-L/14: 45.6 mIoU on COCO-Stuff, 397 GMAC for a 640 x 640 image.",
         ),
         ModelSpec(
@@ -83,14 +89,52 @@ MODELS: Mapping[str, ModelSpec] = {
             long_side_cap=512,
             default_vocabulary="scenes",
             default_weights=str(Path(__file__).parent / "san" / "data" / "san-tiny.safetensors"),
+            weights_page="the package itself",
             summary="A small SAN that ships with maskmill, for the scenes of `maskmill synthesize` and their words.",
+        ),
+        ModelSpec(
+            name="denseclip-rn50",
+            config=DENSECLIP_RN50,
+            short_side=512,
+            long_side_cap=2048,
+            default_vocabulary="ade-150-short",
+            default_weights=None,
+            weights_page=_DENSECLIP_PAGE,
+            summary="The published DenseCLIP on CLIP ResNet-50, closed names: 43.5 mIoU on ADE20K, 67 GMAC a window.",
+        ),
+        ModelSpec(
+            name="denseclip-rn101",
+            config=DENSECLIP_RN101,
+            short_side=512,
+            long_side_cap=2048,
+            default_vocabulary="ade-150-short",
+            default_weights=None,
+            weights_page=_DENSECLIP_PAGE,
+            summary="The published DenseCLIP on CLIP ResNet-101, closed names: 45.1 mIoU on ADE20K, 86 GMAC a window.",
+        ),
+        ModelSpec(
+            name="denseclip-vit-b",
+            config=DENSECLIP_VIT_B,
+            short_side=640,
+            long_side_cap=2048,
+            default_vocabulary="ade-150-short",
+            default_weights=None,
+            weights_page=_DENSECLIP_PAGE,
+            summary="The published DenseCLIP on CLIP ViT-B/16, closed names: 50.6 mIoU on ADE20K, 266 GMAC a window.",
+        ),
+        ModelSpec(
+            name="denseclip-tiny",
+            config=DENSECLIP_TINY,
+            short_side=128,
+            long_side_cap=512,
+            default_vocabulary="scenes",
+            default_weights=None,
+            weights_page="what `maskmill train` leaves",
+            summary="A small DenseCLIP for the scenes of `maskmill synthesize`, to be trained.",
         ),
     )
 }
 """Models by name."""
-
-IGNORED = ("criterion.empty_weight", "ov_classifier.attn_mask")
-"""Buffers of the released checkpoints that nothing here reads: a loss weight and the causal mask."""
 
 
 def load(name: str, *, weights: str | None = None, device: str = "auto", dtype: Precision = "float32") -> "Segmenter":
@@ -111,37 +155,41 @@ def load(name: str, *, weights: str | None = None, device: str = "auto", dtype: 
         raise UsageError(f"--model {name!r}: no such model. Models are {', '.join(MODELS)}.")
     target = pick_device(device)
     source = spec.default_weights if weights is None else weights
+    if source is None:
+        raise UsageError(
+            f"--weights: none given, and {name} has no default. Its weights are at {spec.weights_page}: name a file."
+        )
     from models import checkpoint
 
+    state = checkpoint.load(source)
     return build(
-        spec.config, checkpoint.load(source), name=name, rule=spec.rule, device=target, dtype=dtype, source=source
+        spec.config.fitted_to(state), state, name=name, rule=spec.rule, device=target, dtype=dtype, source=source
     )
 
 
-def shapes(config: SanConfig) -> dict[str, tuple[int, ...]]:
+def shapes(config: "Architecture[Segmenter]") -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors that a model of this configuration needs."""
-    from models.san.model import empty
-
-    return {name: tuple(tensor.shape) for name, tensor in empty(config).state_dict().items()}
+    return {name: tuple(tensor.shape) for name, tensor in config.empty().state_dict().items()}
 
 
 def build(
-    config: SanConfig,
+    config: Architecture[Segmenter_co],
     state: "Mapping[str, Tensor]",
     *,
-    name: str = "san",
+    name: str | None = None,
     rule: "ResizeRule | None" = None,
     device: "torch.device | str" = "cpu",
     dtype: Precision = "float32",
     source: str = "state",
-) -> "SanSegmenter":
+) -> Segmenter_co:
     """A segmenter of any configuration from tensors under the released names.
 
     Args:
         config: all sizes.
-        state: the tensors; the two buffers of the released checkpoints may be among them. They are taken, not copied.
-        name: what the segmenter calls itself.
-        rule: how images become input; the published sizes with the configuration's multiple by default.
+        state: the tensors; buffers of the released checkpoints that nothing reads may be among them. They are taken,
+            not copied.
+        name: what the segmenter calls itself; the family's name by default.
+        rule: how images become input; SAN's published sizes with the configuration's multiple by default.
         device: where it computes.
         dtype: its arithmetic.
         source: where the tensors come from, for errors.
@@ -153,19 +201,23 @@ def build(
 
     from models import checkpoint
     from models.resize import ResizeRule
-    from models.san.model import empty
-    from models.san.segmenter import SanSegmenter
 
     if dtype not in ("float32", "bfloat16", "float64"):
         raise UsageError(f"--dtype {dtype!r}: expected float32, bfloat16 or float64.")
-    model = empty(config)
-    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    own = checkpoint.fitted(state, wanted, ignored=IGNORED, source=source)
+    model = config.empty()
+    wanted = model.state_dict()
+    own = checkpoint.fitted(
+        state,
+        {key: tuple(tensor.shape) for key, tensor in wanted.items()},
+        ignored=config.ignored,
+        integers={key for key, tensor in wanted.items() if not tensor.is_floating_point()},
+        source=source,
+    )
     model.load_state_dict(own, assign=True)
     model.to(device=torch.device(device), dtype=torch.float64 if dtype == "float64" else torch.float32).eval()
-    return SanSegmenter(
+    return config.segmenter(
         model,
-        name=name,
+        name=config.family if name is None else name,
         weights=checkpoint.weights_hash(own),
         rule=ResizeRule(multiple=config.size_divisibility) if rule is None else rule,
         dtype=dtype,

@@ -76,14 +76,11 @@ def text_features_path(out: str, text_hash: str) -> str:
 
 
 def compute_text_features(segmenter: "Segmenter", vocabulary: Vocabulary, templates: Sequence[str]) -> "Tensor":
-    """The text features of a vocabulary, float32 [N, D] on the CPU, each row normalised.
+    """The text features of a vocabulary, float32 [N, D] on the CPU.
 
     Raises:
-        UsageError: a prompt is longer than CLIP reads.
+        UsageError: names or templates that the model can't be asked about, such as a prompt longer than it reads.
     """
-    from models.vocabulary.tokens import check_tokens
-
-    check_tokens(vocabulary, templates)
     features = segmenter.encode_text(vocabulary, templates)
     assert features.device.type == "cpu", "encode_text gives its features on the CPU"
     problem = _problem(features, len(vocabulary))
@@ -122,7 +119,7 @@ def ensure_text_features(
         Their identity, with which every replica loads them.
 
     Raises:
-        UsageError: a prompt is longer than CLIP reads.
+        UsageError: names or templates that the model can't be asked about.
     """
     identity = TextIdentity.of(vocabulary, templates, segmenter, dtype=dtype)
     try:
@@ -172,7 +169,7 @@ def _problem(features: "Tensor", classes: int) -> str | None:
 
     if features.dtype != torch.float32 or features.dim() != 2 or features.shape[0] != classes:
         return f"{features.dtype} {list(features.shape)}, expected float32 [{classes}, D]"
-    # NaN compares false, so a row of it is no unit row.
-    if not bool(((features.norm(dim=1) - 1).abs() < 1e-3).all()):
-        return "rows that aren't normalised"
+    lengths = features.norm(dim=1)
+    if not bool((lengths.isfinite() & (lengths > 0)).all()):
+        return "rows that point nowhere"
     return None

@@ -1,7 +1,8 @@
-"""Runs a golden set through our SAN: `python -m tests.golden SET.json --out mine.npz [--float64]`.
+"""Runs a golden set through our models: `python -m tests.golden SET.json --out mine.npz [--float64]`.
 
 SET.json describes sizes, weights (by rule), vocabulary and images; the arrays written bear the names in its `shapes`.
-With `--train`, SET_train.json gives losses and gradients instead, as JSON (tests/golden_train.py).
+With `--train`, SET_train.json gives losses and gradients instead, as JSON (tests/golden_train.py). What is here is
+SAN's; DenseCLIP's sets, which say `which` of them they are, go to tests/golden_denseclip.py.
 """
 
 import argparse
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models import zoo
+from models.clip.layers import to_map
 from models.resize import Size, batch_of
 from models.san.config import SanConfig
-from models.clip.layers import to_map
 from models.san.segmenter import SanSegmenter
 from models.san.untrained import FillRule
 from tests.golden_rule import image
@@ -155,7 +156,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--float64", action="store_true", help="double precision, with the stored text weights")
     parser.add_argument("--train", action="store_true", help="losses and gradients of SET_train.json")
     chosen = parser.parse_args(arguments)
-    if chosen.train:
+    if "which" in json.loads(chosen.set.read_text()):
+        from tests import golden_denseclip
+
+        if chosen.train:
+            numbers = golden_denseclip.run_train(chosen.set, float64=chosen.float64)
+            chosen.out.write_text(json.dumps(numbers, indent=1) + "\n")
+        else:
+            np.savez(chosen.out, **golden_denseclip.run(chosen.set, float64=chosen.float64))
+    elif chosen.train:
         from tests.golden_train import run as run_train
 
         chosen.out.write_text(json.dumps(run_train(chosen.set, float64=chosen.float64).numbers(), indent=1) + "\n")

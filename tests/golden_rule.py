@@ -11,10 +11,13 @@ WAVES = 6
 """Plane waves in each channel; each has an amplitude, two frequencies and a phase."""
 
 
-def image(height: int, width: int, seed: int) -> NDArray[np.uint8]:
-    """uint8 [height, width, 3]: six seeded waves a channel around grey 118, and noise of up to 20 levels."""
-    rows = np.arange(height, dtype=np.float64)[:, None] / 640.0
-    columns = np.arange(width, dtype=np.float64)[None, :] / 640.0
+def image(height: int, width: int, seed: int, period: float = 640.0) -> NDArray[np.uint8]:
+    """uint8 [height, width, 3]: six seeded waves a channel around grey 118, and noise of up to 20 levels.
+
+    Waves are as long as `period` pixels over their frequency, which is below 8.
+    """
+    rows = np.arange(height, dtype=np.float64)[:, None] / period
+    columns = np.arange(width, dtype=np.float64)[None, :] / period
     channels = []
     for channel in range(3):
         drawn = noise(f"image/{seed}/{channel}", WAVES * 4).reshape(WAVES, 4) / math.sqrt(3.0)

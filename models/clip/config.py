@@ -61,6 +61,12 @@ class ClipTextConfig:
     mlp_ratio: float = 4.0
     """Hidden channels of a block's MLP over `width`."""
 
+    @property
+    def kept_tokens_fit(self) -> bool:
+        """Whether each row of the token embedding has its id. The end token's is the largest, and has to stay so."""
+        kept = self.kept_tokens
+        return kept is None or (len(kept) == self.vocab_size and tuple(sorted(set(kept))) == kept)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipConfig:

@@ -1,7 +1,9 @@
 """The inference forms of a mask classifier and their thresholds. Configuration only: the arithmetic stands beside."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from models.architecture import Form
 from models.errors import UsageError
 
 
@@ -43,3 +45,28 @@ class QueriesInference:
 
 Inference = GeneralInference | SemanticInference | QueriesInference
 """Any of the three forms (MaskFormer, NeurIPS 2021, section 3.4)."""
+
+INFERENCES: Mapping[Form, type[Inference]] = {
+    "general": GeneralInference,
+    "semantic": SemanticInference,
+    "queries": QueriesInference,
+}
+"""The forms by name."""
+
+
+def default_inference(form: Form) -> Inference:
+    """A form with its default thresholds."""
+    return INFERENCES[form]()
+
+
+def offered(inference: Inference, forms: Sequence[Form], model: str) -> None:
+    """Refuse a form that a model doesn't offer.
+
+    Raises:
+        UsageError: it doesn't.
+    """
+    if not isinstance(inference, tuple(INFERENCES[form] for form in forms)):
+        asked = next(name for name, form in INFERENCES.items() if isinstance(inference, form))
+        raise UsageError(
+            f"--inference {asked}: {model} offers {', '.join(forms)} alone. Leave it out, or name another --model."
+        )

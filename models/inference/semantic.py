@@ -5,13 +5,16 @@ takes the name c with the highest sum over queries i of p_i(c) x m_i[p]; the sof
 out of the choice and not made up for.
 """
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.inference.statistics import class_scores, make_segment
+from models.inference.statistics import ClassScores, class_scores, make_segment
 from models.inference.upsample import Geometry, band_rows, bands
 from models.masks.rle import encode_and_measure
+from models.resize import Size
 from models.segment import Segment
 
 CPU_SUM_ELEMENTS = 1 << 19
@@ -25,6 +28,9 @@ TILE = 16
 
 BOUND_SLACK = 1e-4
 """A bound this much lower, relatively, still counts: far more than a float32 sum of a hundred products may be off."""
+
+Band = tuple[slice, Tensor]
+"""Some rows of the masks, and what is said of them, [K, rows, W]."""
 
 LOWEST_LOGIT = -80.0
 """Mask logits are raised to this, sigmoid 2e-35, so that no pixel's sums are all zero in float32."""
@@ -55,18 +61,69 @@ def semantic_segments(mask_logits: Tensor, class_logits: Tensor, geometry: Geome
     # A common factor changes no choice; this one keeps names from vanishing where background is all but certain.
     weights = (names - names.max()).exp().T.contiguous()
     labels, totals = _classify(mask_logits, weights, geometry)
+    probabilities = class_logits.double().softmax(1)
+
+    def scores(ids: Tensor, means: Tensor) -> list[ClassScores]:
+        sums = means @ probabilities
+        return class_scores(sums.clamp_min(torch.finfo(sums.dtype).tiny).log(), top_k, given=ids)
+
+    return _segments(labels, totals, scores, classes=probabilities.shape[1])
+
+
+def closed_segments(bands: Iterable[Band], names: int, mask_size: Size, *, top_k: int) -> list[Segment]:
+    """One segment for each class that has pixels, where a model says a logit of every name for every pixel.
+
+    Each pixel takes the name with the highest logit, of equal ones the first. A name's logit in a segment is the mean
+    of its logits over the segment's pixels; score and margin follow from the softmax of these over the names, as such
+    a model knows no background. The segment's own name is always its top one, for it is so at each of its pixels.
+
+    Args:
+        bands: rows of the masks and their class logits [names, rows, W], finite, which are overwritten.
+        names: N.
+        mask_size: height, width of the masks.
+        top_k: classes and logits to list for each segment.
+
+    Returns:
+        Segments in ascending order of vocabulary ids; query is -1, and background_logit, mask_score, stability and
+        kept are None.
+    """
+    labels: Tensor | None = None
+    totals: Tensor | None = None
+    for rows, band in bands:
+        if labels is None or totals is None:
+            labels = torch.empty(mask_size, dtype=torch.int64, device=band.device)
+            totals = torch.zeros(names, names, dtype=torch.float64, device=band.device)
+        # max, not argmax: both name the first of equal ones, and max is five times faster on a CPU.
+        labels[rows] = band.max(0).indices
+        _add_by_class(totals, labels[rows].flatten(), band.flatten(1))
+    assert labels is not None, "an image has rows"
+    assert totals is not None
+    return _segments(
+        labels, totals, lambda ids, means: class_scores(means, top_k, given=ids, background=False), classes=names
+    )
+
+
+def _segments(
+    labels: Tensor, totals: Tensor, scores: Callable[[Tensor, Tensor], list[ClassScores]], *, classes: int
+) -> list[Segment]:
+    """The segments of a label map.
+
+    Args:
+        labels: int64 [H, W].
+        totals: float64 [N, Q], sums over each class's pixels.
+        scores: from class ids [K] and means over their pixels [K, Q] to their scores.
+        classes: columns that `scores` works on.
+    """
     areas = torch.bincount(labels.flatten(), minlength=len(totals))
     present = areas.nonzero().squeeze(1)
-    probabilities = class_logits.double().softmax(1)
     segments: list[Segment] = []
-    at_once = max(1, _chunk(labels.device) // max(probabilities.shape[1], labels.numel()))
-    for ids in torch.split(present, at_once):
-        sums = (totals[ids] / areas[ids, None]) @ probabilities
-        scores = class_scores(sums.clamp_min(torch.finfo(sums.dtype).tiny).log(), top_k, given=ids)
+    for ids in torch.split(present, max(1, _chunk(labels.device) // max(classes, labels.numel()))):
         encoded = encode_and_measure(labels == ids[:, None, None])
-        for classes, mask in zip(scores, encoded, strict=True):
+        for told, mask in zip(scores(ids, totals[ids] / areas[ids, None]), encoded, strict=True):
             segments.append(
-                make_segment(-1, classes, None, mask, kept=None, mask_size=geometry.mask_size, mask_logits=None)
+                make_segment(
+                    -1, told, None, mask, kept=None, mask_size=(labels.shape[0], labels.shape[1]), mask_logits=None
+                )
             )
     return segments
 

@@ -37,8 +37,8 @@ class ClassScores:
     top_logits: tuple[float, ...]
     """Raw logits of `top_ids`."""
 
-    background_logit: float
-    """Raw logit of background."""
+    background_logit: float | None
+    """Raw logit of background; None where the model has no background."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,20 +69,23 @@ def confident(class_logits: Tensor, threshold: float) -> Tensor:
     return ((top < class_logits.shape[1] - 1) & (probability >= threshold)).nonzero().squeeze(1)
 
 
-def class_scores(class_logits: Tensor, top_k: int, given: Tensor | None = None) -> list[ClassScores]:
+def class_scores(
+    class_logits: Tensor, top_k: int, given: Tensor | None = None, *, background: bool = True
+) -> list[ClassScores]:
     """Scores of rows of class logits.
 
     Args:
-        class_logits: [S, N + 1], background last.
+        class_logits: [S, N + 1], background last; [S, N] without background.
         top_k: how many names to list; fewer where the vocabulary is smaller.
         given: int64 [S], the class of each row where it is known beforehand to be the top one: rounding must not put
             an equal one before it. By default the name with the highest logit, of equal ones the lowest id.
+        background: whether the last column is background; without it the softmax is over the names alone.
 
     Returns:
         One a row.
     """
-    names = class_logits.shape[1] - 1
-    keys = class_logits[:, :-1]
+    names = class_logits.shape[1] - background
+    keys = class_logits[:, :names]
     if given is not None:
         keys = keys.scatter(1, given[:, None], torch.inf)
     # A stable sort, for topk leaves the order of equal logits open. Two are needed for the margin.
@@ -97,14 +100,14 @@ def class_scores(class_logits: Tensor, top_k: int, given: Tensor | None = None) 
             margin=max(0.0, margin),
             top_ids=tuple(ids),
             top_logits=tuple(logits),
-            background_logit=background,
+            background_logit=beside,
         )
-        for ids, logits, score, margin, background in zip(
+        for ids, logits, score, margin, beside in zip(
             order.tolist(),
             class_logits.gather(1, order).tolist(),
             probabilities[:, 0].tolist(),
             margins.tolist(),
-            class_logits[:, -1].tolist(),
+            class_logits[:, -1].tolist() if background else [None] * len(class_logits),
             strict=True,
         )
     ]

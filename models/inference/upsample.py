@@ -37,28 +37,33 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Axis:
-    """The composed map of one axis."""
+class Axis:
+    """The composed map of one axis; `axis_of` makes it."""
 
     weights: Tensor
-    """[out, source], at most four weights a row, which add up to 1."""
+    """[out, source], few weights a row, which add up to 1."""
 
     spans: tuple[tuple[int, int], ...]
     """For each row of `weights` the first place that isn't zero and the one after the last."""
 
 
 @lru_cache(maxsize=64)
-def _axis(sizes: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> _Axis:
+def _axis(sizes: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> Axis:
     """The map between the four sizes of an axis: of logits, input, resized image, mask."""
     source, padded, resized, out = sizes
     # Kept beyond this call, so it must not be a tensor of inference mode even when this call is in it.
     with torch.inference_mode(False), torch.no_grad():
         units = torch.eye(source, dtype=torch.float64)[None]
         spread = functional.interpolate(units, size=padded, mode="linear", align_corners=False)[..., :resized]
-        weights = functional.interpolate(spread, size=out, mode="linear", align_corners=False)[0].T.contiguous()
-        used = weights != 0
-        first, after = used.int().argmax(1), source - used.flip(1).int().argmax(1)
-        return _Axis(weights.to(device, dtype), tuple(zip(first.tolist(), after.tolist(), strict=True)))
+        weights = functional.interpolate(spread, size=out, mode="linear", align_corners=False)[0].T
+        return axis_of(weights, dtype, device)
+
+
+def axis_of(weights: Tensor, dtype: torch.dtype, device: torch.device) -> Axis:
+    """An axis from its weights, float64 [out, source] on the CPU."""
+    used = weights != 0
+    first, after = used.int().argmax(1), weights.shape[1] - used.flip(1).int().argmax(1)
+    return Axis(weights.contiguous().to(device, dtype), tuple(zip(first.tolist(), after.tolist(), strict=True)))
 
 
 def band_rows(queries: int, width: int, device: torch.device) -> int:
@@ -80,10 +85,15 @@ def bands(logits: Tensor, geometry: Geometry, height: int | None = None) -> Iter
     """
     tall, across = zip(logits.shape[1:], geometry.padded, geometry.size, geometry.mask_size, strict=True)
     rows, columns = (_axis(sizes, logits.dtype, logits.device) for sizes in (tall, across))
+    return bands_of(logits, rows, columns, height)
+
+
+def bands_of(logits: Tensor, rows: Axis, columns: Axis, height: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+    """`rows @ logits @ columns^T`, some rows at a time; arguments and what it yields as for `bands`."""
     wide = logits @ columns.weights.T
-    step = height or band_rows(len(logits), geometry.mask_size[1], logits.device)
-    for start in range(0, geometry.mask_size[0], step):
-        stop = min(start + step, geometry.mask_size[0])
+    step = height or band_rows(len(logits), len(columns.weights), logits.device)
+    for start in range(0, len(rows.weights), step):
+        stop = min(start + step, len(rows.weights))
         # Only the few rows of logits that this band is made from take part.
         first = min(span[0] for span in rows.spans[start:stop])
         after = max(span[1] for span in rows.spans[start:stop])

@@ -2,10 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from models.architecture import Architecture, Form, Precision
 from models.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
 from models.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from models.resize import ResizeRule
+    from models.san.segmenter import SanSegmenter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +58,17 @@ class MaskDecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SanConfig:
+class SanConfig(Architecture["SanSegmenter"]):
     """All sizes of a SAN."""
+
+    family: ClassVar[str] = "san"
+
+    forms: ClassVar[tuple[Form, ...]] = ("general", "semantic", "queries")
+
+    templates: ClassVar[str] = "vild14"
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"criterion.empty_weight", "ov_classifier.attn_mask"})
+    """A loss weight and the causal mask."""
 
     clip: ClipConfig
     """The frozen CLIP."""
@@ -93,7 +109,7 @@ class SanConfig:
             "split_layer": 0 < self.split_layer < vision.layers,
             "fusion": all(0 <= a < self.side_vit.depth and 0 <= b <= self.split_layer for a, b in self.fusion),
             "deep_supervision": bool(self.deep_supervision) and max(self.deep_supervision) == self.side_vit.depth,
-            "text_cfg.kept_tokens": _kept_tokens_fit(self.clip.text_cfg),
+            "text_cfg.kept_tokens": self.clip.text_cfg.kept_tokens_fit,
             "mask_decoder.bias_heads": self.mask_decoder.bias_heads == vision.heads,
             "clip_resolution": 0.0 < self.clip_resolution <= 1.0,
             "size_divisibility": self.size_divisibility % self.side_vit.patch_size == 0,
@@ -103,6 +119,22 @@ class SanConfig:
             raise UsageError(
                 f"SAN configuration: {', '.join(wrong)} does not fit the other sizes. See models/san/config.py."
             )
+
+    def empty(self) -> "nn.Module":
+        """See `Architecture.empty`."""
+        from models.san.model import empty
+
+        return empty(self)
+
+    def segmenter(
+        self, model: "nn.Module", *, name: str, weights: str, rule: "ResizeRule", dtype: Precision
+    ) -> "SanSegmenter":
+        """See `Architecture.segmenter`."""
+        from models.san.model import San
+        from models.san.segmenter import SanSegmenter
+
+        assert isinstance(model, San)
+        return SanSegmenter(model, name=name, weights=weights, rule=rule, dtype=dtype)
 
     @classmethod
     def parse(cls, mapping: Mapping[str, Any]) -> "SanConfig":
@@ -129,12 +161,6 @@ class SanConfig:
             values["deep_supervision"] = tuple(depths)
         parsed: SanConfig = _parsed(cls, values)
         return parsed
-
-
-def _kept_tokens_fit(text: ClipTextConfig) -> bool:
-    """Whether each row of the token embedding has its id. The end token's is the largest, and has to stay so."""
-    kept = text.kept_tokens
-    return kept is None or (len(kept) == text.vocab_size and tuple(sorted(set(kept))) == kept)
 
 
 def _open_clip_config(name: str) -> Mapping[str, Any]:

@@ -16,7 +16,6 @@ from models import checkpoint
 from models.errors import UsageError
 from models.san.config import SanConfig
 from models.san.model import empty, is_trainable
-from models.zoo import IGNORED
 
 SIDE, BACKGROUND = "side_adapter_network.", "ov_classifier.bg_embed"
 """What SAN adds to CLIP: names that begin with the first, and the second."""
@@ -50,7 +49,7 @@ def initial(
     if any(name.startswith("visual.") for name in given):
         given = from_open_clip(given, config.split_layer)
     if any(name.startswith(SIDE) for name in given):
-        whole = checkpoint.fitted(given, shapes, ignored=IGNORED, source=source)
+        whole = checkpoint.fitted(given, shapes, ignored=config.ignored, source=source)
         return {name: tensor.float() for name, tensor in whole.items()}, "SAN"
     if not any(name.startswith("clip_visual_extractor.") for name in given):
         raise UsageError(
@@ -59,7 +58,7 @@ def initial(
         )
     fresh = {name: shape for name, shape in shapes.items() if name.startswith(SIDE) or name == BACKGROUND}
     clip_shapes = {name: shape for name, shape in shapes.items() if name not in fresh}
-    clip = checkpoint.fitted(given, clip_shapes, ignored=(*IGNORED, BACKGROUND), source=source)
+    clip = checkpoint.fitted(given, clip_shapes, ignored=(*config.ignored, BACKGROUND), source=source)
     return {name: tensor.float() for name, tensor in clip.items()} | fresh_tensors(fresh, seed), "CLIP"
 
 

@@ -17,10 +17,11 @@ from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
 from models.vocabulary.averaging import average
 from models.vocabulary.prompts import prompts
+from models.vocabulary.tokens import check_tokens
 
 if TYPE_CHECKING:
+    from models.architecture import Precision
     from models.inference.forms import Inference
-    from models.zoo import Precision
 
 PROMPTS_AT_ONCE = 256
 """Prompts that go through the text tower together; more hold more memory and are no faster."""
@@ -37,20 +38,27 @@ class SanSegmenter(Segmenter):
         dtype: bfloat16 runs matrix products in bfloat16 by autocast; text, mask logits and class logits stay float32.
     """
 
-    forms = frozenset({"general", "semantic", "queries"})
-
     def __init__(self, model: San, *, name: str, weights: str, rule: ResizeRule, dtype: "Precision") -> None:
         self.model = model
         self.name = name
         self.weights = weights
         self.rule = rule
         self.dtype = dtype
+        self.forms = model.config.forms
+        self.templates = model.config.templates
         own = model.ov_classifier.bg_embed
         self.device = own.device
         self._normalisation = Normalisation(own)
 
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
-        """See `Segmenter.encode_text`; prompts go through CLIP's text tower in float32 (float64 for that dtype)."""
+        """See `Segmenter.encode_text`: averaged over templates, then over a class's names, normalised.
+
+        Prompts go through CLIP's text tower in float32 (float64 for that dtype).
+
+        Raises:
+            UsageError: a prompt is longer than CLIP reads, or has a token that the tower doesn't.
+        """
+        check_tokens(vocabulary, templates, context_length=self.model.config.clip.text_cfg.context_length)
         sentences, owners = prompts(vocabulary, templates)
         return average(self.encode_prompts(sentences), owners).float()
 

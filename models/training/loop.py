@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.architecture import Precision
 from models.clip.pixels import Normalisation
 from models.san.criterion import LossCounts, losses
 from models.san.loss_config import LossConfig
@@ -17,7 +18,6 @@ from models.training.batch import TrainingBatch
 from models.training.optimiser import adamw, trainable
 from models.training.ranks import ALONE, Ranks
 from models.training.recipe import Recipe
-from models.zoo import Precision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

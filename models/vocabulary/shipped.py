@@ -17,6 +17,7 @@ LABEL_SETS: Mapping[str, str] = MappingProxyType(
     {
         "coco-stuff-171": "COCO-Stuff: 80 things, 91 stuff; what the released weights were trained on",
         "ade-150": "ADE20K SceneParsing: 100 things, 50 stuff",
+        "ade-150-short": "the same classes by short names: what DenseCLIP's released weights were trained on",
         "ade-847": "ADE20K full: 847 names, kinds unknown",
         "pcontext-59": "PASCAL-Context: its 59 frequent names, kinds unknown",
         "pcontext-459": "PASCAL-Context full: 459 names, kinds unknown",

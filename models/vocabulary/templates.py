@@ -33,16 +33,18 @@ TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "There is a large {} in the scene.",
         ),
         "single": ("a photo of a {}.",),
+        "bare": ("{}",),
     }
 )
 """Named template sets.
 
 `vild14`: the 14 prompts of SAN's released numbers (its template set "vild", after ViLD, arXiv 2104.13921), their
-missing full stops included. `single`: CLIP's plain prompt, 14 times cheaper.
+missing full stops included. `single`: CLIP's plain prompt, 14 times cheaper. `bare`: the name alone, for models that
+learn what stands around it.
 """
 
 DEFAULT_TEMPLATES: str = "vild14"
-"""The set that the released weights were trained and evaluated with."""
+"""The set that SAN's released weights were trained and evaluated with."""
 
 
 def templates_hash(templates: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models import checkpoint
+from models.architecture import Precision
 from models.clip.tokenizer import Tokenizer
 from models.san.config import SAN_TINY
 from models.san.initial import initial
@@ -24,7 +25,6 @@ from models.training.recipe import Recipe
 from models.vocabulary.averaging import average
 from models.vocabulary.scenes import COLOURS, NOVEL, SHAPES, names
 from models.vocabulary.templates import TEMPLATE_SETS
-from models.zoo import Precision
 from pipeline.synthesis.pairs import TEXTS, normalised, pair_batches
 from pipeline.synthesis.pool import draw, pools
 from pipeline.synthesis.truth import taught_names, truth_batches

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from models.architecture import Precision
 from models.errors import UsageError
 from models.training.recipe import Augmentation, Recipe
 from models.vocabulary.templates import DEFAULT_TEMPLATES
-from models.zoo import Precision
 from pipeline.config import Device, at_least
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models import checkpoint, zoo
 from models.errors import UsageError
+from models.san.config import SanConfig
 from models.san.initial import initial
 from models.san.segmenter import SanSegmenter
 from models.segmenter import ClassFeatures
@@ -164,6 +165,8 @@ def _pairs(config: TrainConfig, opened: ExitStack) -> tuple[Pair, ...]:
 def _prepared(config: TrainConfig, pairs: tuple[Pair, ...], device: torch.device) -> _Work:
     start, data = config.start, config.data
     spec = zoo.MODELS[start.model]
+    if not isinstance(spec.config, SanConfig):
+        raise UsageError(f"--model {start.model!r}: not a SAN. Models that are trained here are SANs; name one.")
     source = start.init or CLIP_WEIGHTS.get(start.model)
     if source is None:
         raise UsageError(f"--init: {start.model} has no published CLIP to start from. Name a CLIP or a SAN checkpoint.")

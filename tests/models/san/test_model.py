@@ -10,7 +10,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.san.config import SAN_VIT_B16, SAN_VIT_L14, SanConfig
 from models.san.model import empty
-from models.zoo import IGNORED
 from tests.golden_rule import image
 from tests.models.san.plain_san import GOLDEN, class_weights, draw, tiny16, tiny16_config
 
@@ -36,7 +35,7 @@ def test_names_shapes_and_flags_are_the_released_ones(keys, config):
     parameters = {name: [list(p.shape), "float32", p.requires_grad] for name, p in model.named_parameters()}
     assert parameters == {name: value for name, value in released.items() if value[2] != "buffer"}
     assert set(model.state_dict()) == set(parameters)
-    assert {name for name, value in released.items() if value[2] == "buffer"} == set(IGNORED)
+    assert {name for name, value in released.items() if value[2] == "buffer"} == SAN_VIT_B16.ignored
 
 
 @pytest.mark.parametrize(("config", "trainable"), [(SAN_VIT_B16, 8_370_866), (SAN_VIT_L14, 9_321_650)])

@@ -1,0 +1,62 @@
+"""What the zoo asks of a family of models: sizes, how to make one, what it offers. Importing needs no torch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Self, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from models.resize import ResizeRule
+    from models.segmenter import Segmenter
+
+Precision = Literal["float32", "bfloat16", "float64"]
+"""Arithmetic of a model: float32, bfloat16 products with float32 sums and logits, or float64 for checks."""
+
+Form = Literal["general", "semantic", "queries"]
+"""Inference forms, by name."""
+
+Segmenter_co = TypeVar("Segmenter_co", bound="Segmenter", covariant=True)
+
+
+class Architecture(ABC, Generic[Segmenter_co]):
+    """All sizes of a model. A family is a subclass, a frozen dataclass that says how sizes become a model."""
+
+    __slots__ = ()
+
+    family: ClassVar[str]
+    """What models of this kind are called."""
+
+    forms: ClassVar[tuple[Form, ...]]
+    """Inference forms that the family offers; the first is what a user gets who names none."""
+
+    templates: ClassVar[str]
+    """Template set that names go into when the user names none."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    """Tensors of released checkpoints that nothing here reads."""
+
+    num_classes: int
+    """Classes of the training vocabulary."""
+
+    size_divisibility: int
+    """Inputs are padded to a multiple of this many pixels."""
+
+    @property
+    def sliding(self) -> str | None:
+        """What a run's identity says of sliding windows; None where the whole image is decoded at once."""
+        return None
+
+    def fitted_to(self, state: "Mapping[str, Tensor]") -> Self:
+        """The sizes with those that a checkpoint decides, such as the names of a closed vocabulary, taken from it."""
+        return self
+
+    @abstractmethod
+    def empty(self) -> "nn.Module":
+        """The model without storage (on the meta device), to be given its tensors by `assign`."""
+
+    @abstractmethod
+    def segmenter(
+        self, model: "nn.Module", *, name: str, weights: str, rule: "ResizeRule", dtype: Precision
+    ) -> Segmenter_co:
+        """A model that `empty` made and that has its tensors, behind the door."""

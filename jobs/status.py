@@ -26,7 +26,7 @@ def status(out: str, /, *, json: bool = False) -> int:
             f"run       {recorded['fingerprint'][:16]}  {recorded['config']['model']['model']}, {recorded['created']}"
         )
         print("\n".join(summary.lines(now)))
-    return 0 if all(row.state == "done" for row in now.rows) else 1
+    return 0 if now.all_done else 1
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
             f"checked   {result.files:,} label files, {result.rows:,} rows{decoded}: {len(result.problems):,} problems"
         )
         print("\n".join(summary.lines(result.status)))
-    return 1 if result.problems or any(row.state != "done" for row in result.status.rows) else 0
+    return 1 if result.problems or not result.status.all_done else 0
 
 
 if __name__ == "__main__":

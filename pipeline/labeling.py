@@ -25,7 +25,7 @@ from pipeline.config import LabelConfig
 from pipeline.counts import Counts, Tally
 from pipeline.ledger import PHASES, LedgerRow
 from pipeline.model_thread import Labeled, ModelThread
-from pipeline.output import Output
+from pipeline.output import LABEL_SUFFIX, Output
 from pipeline.publish import OutputError, publish, remove
 from pipeline.reading.errors import SampleError, ShardError
 from pipeline.reading.images import decode_sample
@@ -120,6 +120,7 @@ def label_shard(shard: Shard, labeler: Labeler) -> LedgerRow:
         if failure.reason == "internal":
             _log.exception("shard %s", shard.url)
         row = replace(row, error=str(failure))
+    row = replace(row, ended=datetime.now(UTC))
     try:
         return _recorded(row, shard, labeler.output)
     except (OutputError, UsageError):
@@ -141,7 +142,7 @@ def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) 
         with seconds.of("publish"):
             check_file(local)
             publish(local, labeler.output.label(shard.label_name))
-        return replace(row, state="done", bytes=local.stat().st_size)
+        return replace(row, state="done", bytes=local.stat().st_size, label_file=shard.label_name + LABEL_SUFFIX)
 
 
 def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds) -> Counts:
@@ -251,9 +252,7 @@ def _recorded(row: LedgerRow, shard: Shard, output: Output) -> LedgerRow:
         attempts = before.get("attempts")
         row = replace(row, attempts=row.attempts + (attempts if isinstance(attempts, int) else 0))
     if row.state == "failed":
-        record = row.to_record()
-        record["started"] = row.started.isoformat() if row.started else None
-        output.write_json(url, record)
+        output.write_json(url, row.to_json())
     elif before is not None:
         remove(url)
     return row

@@ -4,7 +4,8 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from models.errors import EnvironmentFailure, UsageError
@@ -20,25 +21,31 @@ def is_local(url: str) -> bool:
     return canonical(url).startswith("/")
 
 
-def publish(local: Path, url: str) -> None:
+def publish(local: Path, url: str, *, overwrite: bool = True) -> bool:
     """Put a whole local file at `url`; a reader sees the old file or the new one, never a part.
+
+    Returns:
+        False if something else stands there already and `overwrite` is False.
 
     Raises:
         OutputError: the place can't be written.
     """
     fs, path = filesystem(url)
-    with _told(url, "written"):
+    with store_errors(url, "written"):
+        if not overwrite and fs.exists(path):
+            return False
         if not is_local(url):
             fs.put_file(str(local), path)
-            return
+            return True
         with _waiting(Path(path)) as copy:
             shutil.copyfile(local, copy)
+        return True
 
 
 def publish_bytes(data: bytes, url: str) -> None:
     """Put a small file at `url` all at once (see `publish`)."""
     fs, path = filesystem(url)
-    with _told(url, "written"):
+    with store_errors(url, "written"):
         if not is_local(url):
             fs.pipe_file(path, data)
             return
@@ -53,8 +60,14 @@ def remove(url: str) -> None:
         OutputError: it can't be removed.
     """
     fs, path = filesystem(url)
-    with _told(url, "removed"), contextlib.suppress(FileNotFoundError):
+    with store_errors(url, "removed"), contextlib.suppress(FileNotFoundError):
         fs.rm_file(path)
+
+
+def remove_all(urls: Sequence[str]) -> None:
+    """Remove files, several at a time (see `remove`)."""
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(remove, urls))
 
 
 def remove_folder(url: str) -> None:
@@ -71,7 +84,7 @@ def read_bytes(url: str) -> bytes | None:
         OutputError: it can't be read.
     """
     fs, path = filesystem(url)
-    with _told(url, "read"):
+    with store_errors(url, "read"):
         try:
             return bytes(fs.cat_file(path))
         except FileNotFoundError:
@@ -84,16 +97,28 @@ def names(url: str) -> list[str]:
     Raises:
         OutputError: it can't be listed.
     """
+    return [name for name, _ in listing(url)]
+
+
+def listing(url: str) -> Iterator[tuple[str, int | None]]:
+    """Names of what stands in a folder (see `names`), each with its size where the listing tells it for nothing."""
     fs, path = filesystem(url)
-    with _told(url, "listed"):
+    with store_errors(url, "listed"):
         try:
-            # A fresh listing: a store's client may remember one from before this run wrote.
-            fs.invalidate_cache(path)
-            entries = fs.ls(path, detail=False)
+            if is_local(url):
+                with os.scandir(path) as entries:
+                    found = [(entry.name, None) for entry in entries]
+            else:
+                # A fresh listing, and none that stays: a client remembers what it listed, a kilobyte an object.
+                fs.invalidate_cache(path)
+                found = [(str(entry["name"]), entry.get("size")) for entry in fs.ls(path, detail=True)]
+                fs.invalidate_cache(path)
         except FileNotFoundError:
-            return []
-    found = (str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
-    return [name for name in found if name and not name.startswith(".")]
+            return
+    for entry, size in found:
+        name = entry.rstrip("/").rsplit("/", 1)[-1]
+        if name and not name.startswith("."):
+            yield name, size
 
 
 @contextlib.contextmanager
@@ -112,11 +137,12 @@ def _waiting(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _told(url: str, what: str) -> Iterator[None]:
-    """Stores' drivers raise errors of many kinds; all leave as one that says which place it was."""
+def store_errors(url: str, what: str, *passing: type[Exception]) -> Iterator[None]:
+    """Stores' drivers raise errors of many kinds; all but those `passing` leave as one that says which place it was."""
+    let_through: tuple[type[Exception], ...] = (UsageError, *passing)
     try:
         yield
-    except UsageError:
+    except let_through:
         raise
     except Exception as error:
         said = redact(" ".join(str(error).split()))[:300]

@@ -8,9 +8,10 @@ from models.vocabulary.templates import load_templates, templates_hash
 from models.zoo import MODELS
 from pipeline import run
 from pipeline.config import LabelConfig
+from pipeline.listing import expand
 from pipeline.output import Output
 from pipeline.shard import Shard, describe_many
-from pipeline.urls import expand, redact
+from pipeline.urls import redact
 
 LISTED = 20
 """Shards that a dry run lists before it only counts."""

@@ -3,7 +3,7 @@
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,8 +16,12 @@ SPARE_BYTES = 64 * 2**20
 """Free space that a download leaves on the scratch disk."""
 
 
+def nothing() -> None:
+    """Heeds no sign of life."""
+
+
 @contextmanager
-def spooled(shard: Shard, scratch: Path) -> Iterator[Path]:
+def spooled(shard: Shard, scratch: Path, *, alive: Callable[[], None] = nothing) -> Iterator[Path]:
     """A shard as a local file, for as long as the context lasts.
 
     A local shard is used where it lies. Any other is downloaded into `scratch` and deleted at the end, come what may.

@@ -5,7 +5,7 @@ Keys and tokens come from where each store's own client looks for them: the envi
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -237,15 +237,3 @@ def _endpoint(value: str, scheme: str, shown: str) -> str:
 
 def _expected(scheme: str) -> str:
     return " or ".join(_KNOWN[scheme]) or "no option at all, local files need none"
-
-
-def texts_of(value: object, shown: str) -> list[str]:
-    """The `store:` list of a YAML file.
-
-    Raises:
-        UsageError: neither a text nor a list of texts.
-    """
-    values = value if isinstance(value, list) else [value]
-    if isinstance(value, Mapping) or not all(isinstance(text, str) for text in values):
-        raise UsageError(f"{shown}: store: expected a list such as ['s3://bucket,anonymous']. Write one a line.")
-    return values

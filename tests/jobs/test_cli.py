@@ -10,7 +10,7 @@ import pytest
 from jobs import cli
 from tests.jobs.conftest import Ended, Workplace
 
-COMMANDS = ("label", "status", "verify", "query", "show", "train", "evaluate", "synthesize", "demo")
+COMMANDS = ("label", "status", "verify", "compact", "query", "show", "train", "evaluate", "synthesize", "demo")
 
 LABEL_OPTIONS = {
     "--output", "-o",

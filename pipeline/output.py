@@ -50,6 +50,11 @@ class Output:
         """The folder of ledger parts, which exists while a job runs."""
         return self._join("ledger-parts")
 
+    @property
+    def folders(self) -> list[str]:
+        """All folders that files are published into."""
+        return [self.url, *map(self._join, ("text", "manifest", "labels", "failed", "ledger-parts"))]
+
     def label(self, name: str) -> str:
         """The label file of the shard with this label name."""
         return self._join("labels", name + LABEL_SUFFIX)

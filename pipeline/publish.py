@@ -1,8 +1,12 @@
 """Makes a finished local file appear at its place all at once: one rename on a file system, one PUT on a store."""
 
 import contextlib
+import errno
+import filecmp
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +14,14 @@ from pathlib import Path
 
 from models.errors import EnvironmentFailure, UsageError
 from pipeline.urls import canonical, filesystem, redact
+
+LEFT_SECONDS = 3600.0
+"""Age from which a copy that never reached its place was left by a process that was killed."""
+
+_COPY = re.compile(r"\.[0-9a-f]{32}\.tmp")
+
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
+"""What file systems without hard links answer (FAT, some that are mounted over a network or from a store)."""
 
 
 class OutputError(EnvironmentFailure):
@@ -24,22 +36,24 @@ def is_local(url: str) -> bool:
 def publish(local: Path, url: str, *, overwrite: bool = True) -> bool:
     """Put a whole local file at `url`; a reader sees the old file or the new one, never a part.
 
+    With `overwrite` False nothing that stands there is replaced, also when two processes publish at once: one link on a
+    file system, one conditional PUT in a store (see `pipeline.put.put` for those that have none).
+
     Returns:
-        False if something else stands there already and `overwrite` is False.
+        Whether these bytes stand there now; False if others did already and `overwrite` is False.
 
     Raises:
         OutputError: the place can't be written.
     """
-    fs, path = filesystem(url)
-    with store_errors(url, "written"):
-        if not overwrite and fs.exists(path):
-            return False
+    _, path = filesystem(url)
+    with store_errors(url, "written", OutputError):
         if not is_local(url):
-            fs.put_file(str(local), path)
-            return True
-        with _waiting(Path(path)) as copy:
+            from pipeline.put import put
+
+            return put(local, url, overwrite=overwrite)
+        with _waiting(Path(path), overwrite=overwrite) as copy:
             shutil.copyfile(local, copy)
-        return True
+        return overwrite or filecmp.cmp(local, path, shallow=False)
 
 
 def publish_bytes(data: bytes, url: str) -> None:
@@ -121,8 +135,26 @@ def listing(url: str) -> Iterator[tuple[str, int | None]]:
             yield name, size
 
 
+def leftovers(url: str) -> list[Path]:
+    """Copies on their way to a place in a local folder, or left by a process that was killed; a store has none."""
+    if not is_local(url):
+        return []
+    with contextlib.suppress(FileNotFoundError), os.scandir(filesystem(url)[1]) as entries:
+        return [Path(entry.path) for entry in entries if _COPY.fullmatch(entry.name)]
+    return []
+
+
+def remove_leftovers(url: str) -> None:
+    """Remove copies in a local folder that nobody has written to for `LEFT_SECONDS`; a younger one may be under way."""
+    for copy in leftovers(url):
+        # Whatever it is that can't be removed, it harms nobody where it is.
+        with contextlib.suppress(OSError):
+            if time.time() - copy.stat().st_mtime > LEFT_SECONDS:
+                copy.unlink()
+
+
 @contextlib.contextmanager
-def _waiting(target: Path) -> Iterator[Path]:
+def _waiting(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A path beside `target`, so that the rename never crosses file systems; no reader's glob takes its name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     # Short, whatever the target's name: a file system may cut names at 255 bytes.
@@ -131,9 +163,37 @@ def _waiting(target: Path) -> Iterator[Path]:
         yield copy
         with copy.open("rb") as file:
             os.fsync(file.fileno())
-        copy.replace(target)
+        if overwrite:
+            copy.replace(target)
+        else:
+            _link(copy, target)
+        _sync_folder(target.parent)
     finally:
         copy.unlink(missing_ok=True)
+
+
+def _link(copy: Path, target: Path) -> None:
+    """Give a whole file its second name; one that stands there stays."""
+    try:
+        os.link(copy, target)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Between the look and the rename another's whole file may appear; a whole one of ours then replaces it.
+        if not target.exists():
+            copy.replace(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Names survive a power cut from here on, as far as the file system keeps its word."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager

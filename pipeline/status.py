@@ -13,7 +13,7 @@ from pipeline import ledger
 from pipeline.ledger import BRIEF, SCHEMA, LedgerRow
 from pipeline.merging import BLOCK, MERGED, Merged, merged
 from pipeline.output import Output
-from pipeline.publish import publish, remove_all, remove_folder
+from pipeline.publish import publish, remove_all, remove_folder, remove_leftovers
 
 LISTED = 100
 """Failed or stale shards that a property holds; `rows` and `urls` give them all, one after the other."""
@@ -146,6 +146,8 @@ def settle(output: Output) -> Status:
     remove_all(now.parts)
     if now.parts:
         remove_folder(output.parts)
+    for folder in output.folders:
+        remove_leftovers(folder)
     return Status(table=now.table)
 
 

@@ -166,7 +166,12 @@ class _Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers:
             self.send_error(501, "this proxy takes bodies with a Content-Length")
             return
-        asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        asked = self.rfile.read(length)
+        if len(asked) < length:
+            # The client was killed in the middle of its upload: no store takes a part of an object.
+            self.close_connection = True
+            return
         key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
         fault = self.proxy.choose(self.command, key)
         kind = fault.kind if fault else None

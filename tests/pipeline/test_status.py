@@ -1,5 +1,6 @@
 """Every shard asked for is done, failed or missing, whatever is left of the ledger that says so."""
 
+import os
 import shutil
 import uuid
 from dataclasses import replace
@@ -72,6 +73,16 @@ def test_settling_merges_the_parts_and_removes_them(output):
     assert output.ledger_parts() == []
     assert ledger.read(output.ledger) == [replace(before[0], attempts=8), *before[1:]]
     assert settle(output) == now
+
+
+def test_settling_removes_what_the_killed_left_long_ago(output):
+    left = Path(output.labels) / f".{'0' * 32}.tmp"
+    left.write_bytes(b"half a label file")
+    status(output)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    settle(output)
+    assert not left.exists()
 
 
 def test_the_ledgers_sums_in_sql_are_the_statuss(output):

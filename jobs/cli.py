@@ -39,7 +39,8 @@ def app(config: config_file.ConfigFile | None = None) -> cyclopts.App:
         help_epilogue=(
             "Options can stand in a YAML file too: maskmill COMMAND --config FILE.yaml ...\n\n"
             "Every command takes --store 'PREFIX,KEY=VALUE,...' for the URLs below a prefix: endpoint=URL, "
-            "profile=NAME, anonymous, requester_pays. It may be given several times; keys and tokens come from the environment."
+            "profile=NAME, anonymous, requester_pays. It may be given several times; keys and tokens come from the "
+            "environment."
         ),
         config=config,
     )

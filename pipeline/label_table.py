@@ -51,8 +51,7 @@ class LabelTable:
             UsageError: run.json is damaged.
         """
         self.output = output
-        recorded = run.read(output)
-        self.sealed = recorded is not None and run.is_sealed(recorded)
+        self.sealed = run.is_sealed(output.read_json(output.run) or {})
 
     @cached_property
     def files(self) -> list[str]:

@@ -86,14 +86,16 @@ def _of_answer(status: int | None, code: str) -> Fault | None:
 def patiently(
     call: Callable[[], _Told],
     *,
+    attempts: int = ATTEMPTS,
     judge: Callable[[BaseException], Fault] = fault,
     renew: Callable[[], None] = lambda: None,
     wait: Callable[[float], None] = time.sleep,
 ) -> _Told:
-    """What `call` returns, asked for up to `ATTEMPTS` times.
+    """What `call` returns, asked for until it does, a bounded number of times.
 
     Args:
         call: the whole of what is to be done again.
+        attempts: how often at most.
         judge: what an error means.
         renew: called before another attempt where credentials had expired.
         wait: sleeps so many seconds; tests don't.
@@ -101,7 +103,7 @@ def patiently(
     Raises:
         Exception: the last attempt's, or the first that is permanent.
     """
-    for attempt in range(1, ATTEMPTS):
+    for attempt in range(1, attempts):
         try:
             return call()
         except Exception as error:

@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import EnvironmentFailure, UsageError
+from pipeline.backoff import patiently
 from pipeline.braces import MAX_NAMES, expand_braces
 from pipeline.names import canonical, local_name, scheme_of, without_query
+from pipeline.shard import LOOKS, Shard, from_info
 from pipeline.urls import check, filesystem, redact
+
+_Named = tuple[str, Shard | None]
+"""A name, and the shard where a listing described it."""
 
 MAX_LIST_BYTES = 2**30
 """Most bytes of an `@list.txt`."""
@@ -17,7 +22,12 @@ _GLOB = re.compile(r"[*?\[]")
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """What the user named, as a list of files to open.
+    """What the user named, as a list of files to open: the sources of `named`."""
+    return list(named(arguments))
+
+
+def named(arguments: Sequence[str]) -> dict[str, Shard | None]:
+    """What the user named, in order: source -> the shard where a listing described it, so that nobody asks again.
 
     A name is a file, a directory (its `*.tar`), a glob (its matches, sorted), a brace range (`{000..099}`, `{a,b}`), or
     `@list.txt` with one such name a line (blank lines and lines that start with # are skipped; relative names start at
@@ -30,19 +40,21 @@ def expand(arguments: Sequence[str]) -> list[str]:
         EnvironmentFailure: a store that cannot be listed.
     """
     given: dict[str, str] = {}
-    for name in _names(arguments):
+    found: dict[str, Shard | None] = {}
+    for name, shard in _names(arguments):
         check(name)
-        url = canonical(name)
+        url = canonical(name) if shard is None else shard.url
         source = name if (path := local_name(name)) is None else path
         if len(given) >= MAX_NAMES:
             raise UsageError(f"more than {MAX_NAMES:,} shards named; expected fewer. Label them in several runs.")
         earlier = given.setdefault(url, source)
-        if _identity(earlier) != _identity(source):
+        if earlier is not source and _identity(earlier) != _identity(source):
             raise UsageError(
                 f"{_distinct(earlier)!r} and {_distinct(source)!r}: two inputs, alike but for credentials or query, "
                 f"share the name {url}. Name one of them."
             )
-    return list(given.values())
+        found[earlier] = found.get(earlier) or shard
+    return found
 
 
 def _identity(source: str) -> str:
@@ -60,7 +72,7 @@ def _distinct(source: str) -> str:
     return redact(source) + ("?..." if "?" in source else "")
 
 
-def _names(arguments: Sequence[str]) -> Iterator[str]:
+def _names(arguments: Sequence[str]) -> Iterator[_Named]:
     for argument in arguments:
         if argument.startswith("@"):
             found = False
@@ -96,13 +108,13 @@ def _lines(url: str) -> Iterator[str]:
             yield line
 
 
-def _matches(pattern: str) -> Iterator[str]:
+def _matches(pattern: str) -> Iterator[_Named]:
     check(pattern)
     for name in expand_braces(pattern):
         check(name)
         path = local_name(name)
         if path is not None:
-            yield from _local_matches(name, path)
+            yield from ((match, None) for match in _local_matches(name, path))
         else:
             yield from _store_matches(name)
 
@@ -126,47 +138,54 @@ def _local_matches(name: str, path: str) -> Iterator[str]:
         yield path
 
 
-def _store_matches(name: str) -> Iterator[str]:
+def _store_matches(name: str) -> Iterator[_Named]:
     scheme = scheme_of(name)
     assert scheme is not None
-    web = scheme in ("http", "https")
     bare = without_query(scheme, name)
-    if not web and _GLOB.search(bare.split("://", 1)[1]):
+    if scheme in ("http", "https"):
+        yield name, None
+    elif _GLOB.search(bare.split("://", 1)[1]):
         yield from _listed(name, bare, "the pattern matches no object. Quote it, and list its parent.")
-    elif not web and (bare.endswith("/") or ("." not in bare.rsplit("/", 1)[-1] and _is_directory(name))):
-        yield from _listed(
-            name, bare.rstrip("/") + "/*.tar", "the directory holds no *.tar. Name the shards or a pattern."
-        )
+    elif bare.endswith("/") or "." not in bare.rsplit("/", 1)[-1]:
+        # A name without an ending may be a shard or a directory; one listing tells, and gives what is in it.
+        otherwise = "the directory holds no *.tar. Name the shards or a pattern."
+        yield from _listed(name, bare.rstrip("/") + "/*.tar", otherwise, may_be_file=not bare.endswith("/"))
     else:
-        yield name
+        yield name, None
 
 
-def _is_directory(name: str) -> bool:
-    fs, path = filesystem(name)
-    try:
-        return bool(fs.isdir(path))
-    except Exception as error:
-        raise EnvironmentFailure(f"{redact(name)!r} could not be looked up: {_reason(error)}") from error
-
-
-def _listed(name: str, pattern: str, otherwise: str) -> Iterator[str]:
+def _listed(name: str, pattern: str, otherwise: str, *, may_be_file: bool = False) -> Iterator[_Named]:
+    """What a pattern matches, as the store describes it; `otherwise` says what is wrong if nothing does."""
     fs, path = filesystem(pattern)
+
+    def glob() -> dict[str, Any]:
+        # Afresh, and not kept: a listing of 500,000 objects takes a gigabyte in the driver's words.
+        fs.invalidate_cache()
+        try:
+            found: dict[str, Any] = fs.glob(path, detail=True)
+        except FileNotFoundError:
+            return {}
+        finally:
+            fs.invalidate_cache()
+        return found
+
     try:
-        found: dict[str, Any] = fs.glob(path, detail=True)
-    except FileNotFoundError:
-        found = {}
+        found = patiently(glob, attempts=LOOKS)
+        files = sorted(match for match, info in found.items() if info.get("type") == "file")
+        plain = not files and may_be_file and not fs.isdir(fs._parent(path))
     except Exception as error:
         raise EnvironmentFailure(f"{redact(name)!r} could not be listed: {_reason(error)}") from error
-    files = sorted(match for match, info in found.items() if info.get("type") == "file")
+    if plain:
+        yield name, None
+        return
     if not files:
         raise UsageError(f"{redact(name)!r}: {otherwise}")
     # A listing gives paths inside the file system; the address (bucket, container@account) is the pattern's own.
-    if path in pattern:
-        address = pattern[: pattern.index(path)]
-        yield from (address + match for match in files)
-    else:
-        scheme_and_host = "/".join(pattern.split("/", 3)[:3])
-        yield from (f"{scheme_and_host}/{match.split('/', 1)[1]}" for match in files)
+    inside = path in pattern
+    address = pattern[: pattern.index(path)] if inside else "/".join(pattern.split("/", 3)[:3]) + "/"
+    for match in files:
+        source = address + (match if inside else match.split("/", 1)[1])
+        yield source, from_info(source, found.pop(match))
 
 
 def _reason(error: Exception) -> str:

@@ -19,8 +19,12 @@ OPTION = "--store"
 CONNECT_SECONDS = 10
 """Longest wait for a connection."""
 
-READ_SECONDS = 30
+READ_SECONDS = 20
 """Longest wait for the next bytes of an answer: what a stalled body costs before it is asked for again."""
+
+S3_RETRIES = 3
+"""How often s3fs asks, or goes on with a body that was cut; botocore below it and `pipeline.backoff` above it have
+their own counts, and with its default of 5 a server that answers nothing would hold a shard for half an hour."""
 
 _KNOWN = {
     "s3": ("endpoint", "profile", "anonymous", "requester_pays"),

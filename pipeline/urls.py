@@ -42,6 +42,8 @@ def filesystem(url: str) -> tuple[Any, str]:
             found: tuple[Any, str] = url_to_fs("file://" + path)
         else:
             found = url_to_fs(f"{scheme}://{url.split('://', 1)[1]}", **stores.driver_options(url))
+            if scheme == "s3":
+                found[0].retries = stores.S3_RETRIES
     except ImportError:
         driver = _DRIVERS.get(scheme or "", "the driver that fsspec names for it")
         raise UsageError(

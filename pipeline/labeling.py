@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -245,7 +246,8 @@ def _decoded(samples: Iterable[Sample], labeler: Labeler, rule: ResizeRule) -> I
     """Samples decoded on the replica's threads, in shard order, a bounded number ahead."""
     ahead: deque[Future[_Decoded]] = deque()
     for sample in samples:
-        ahead.append(labeler.decoders.submit(_decode, sample, rule, labeler.config))
+        # In a copy of the context, so that what a decoder logs names its shard.
+        ahead.append(labeler.decoders.submit(copy_context().run, _decode, sample, rule, labeler.config))
         if len(ahead) > 2 * labeler.threads:
             yield ahead.popleft().result()
     while ahead:

@@ -91,7 +91,8 @@ class LabelProgress:
             self._print(f"{self._phase}{self._shards - self._left:,} of {self._shards:,} shards, {self._told()}")
 
     def sweep(self, shards: int) -> None:
-        """The pass over all shards has ended and left so many without a result, which are now tried once more."""
+        """The pass over all shards has ended and left so many that are now tried once more, each alone: those whose
+        process died, and those whose failure may pass."""
         with self._lock:
             self._phase = "sweep: "
             self._shards = self._left = shards
@@ -101,7 +102,7 @@ class LabelProgress:
             total = self._bar.tasks[0].total or 0.0
             self._bar.update(self._task, description="sweeping", completed=max(total - shards, 0.0))
         else:
-            self._print(f"sweep: {shards:,} shards without a result are tried once more")
+            self._print(f"sweep: {shards:,} shards are left, and tried once more, each alone")
 
     def _told(self) -> str:
         with self._lock:

@@ -76,13 +76,13 @@ _PHASES = tuple({"phase": phase} for phase in PHASES)
 IMAGES = Metric(
     name="maskmill_images",
     kind="counter",
-    help="Samples of shards that ended, labeled or failed; of a failed one its reason.",
+    help="Samples of shards that ended, labeled or failed, with its reason; a shard tried again counts again.",
     series=_states("labeled", SAMPLE_REASONS),
 )
 SHARDS = Metric(
     name="maskmill_shards",
     kind="counter",
-    help="Shards that ended, done or failed; of a failed one its reason.",
+    help="Shards that ended, done or failed, with its reason; one that is tried again counts again.",
     series=_states("done", SHARD_REASONS),
 )
 SEGMENTS = Metric(name="maskmill_segments", kind="counter", help="Segments in labeled samples.")

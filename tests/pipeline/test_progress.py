@@ -124,7 +124,7 @@ def test_the_sweep_is_named_and_counts_its_own_shards():
     shown.progress.sweep(3)
     shown.add(DONE, after=60)
     assert shown.lines == [
-        "sweep: 3 shards without a result are tried once more",
+        "sweep: 3 shards are left, and tried once more, each alone",
         "sweep: 1 of 3 shards, 0 failed, 0.5 images/s, 2 min left, 7 done before",
     ]
 

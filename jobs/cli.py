@@ -16,6 +16,7 @@ _COMMANDS = {
     "label": "Label shards: images in, one Parquet file of segments a shard out. Also resumes.",
     "status": "Where a run stands: shards done, failed, missing; samples by reason.",
     "verify": "Check a label table: files, footers and counts against the ledger; masks with --deep.",
+    "retry": "Label failed shards again, and done ones with failed samples or a changed source.",
     "compact": "Write a label table anew, sealed: the same rows in few files of a stated size.",
     "query": "Ask the label table in SQL.",
     "show": "Draw one sample: image, masks, names and scores; the ground truth beside it.",

@@ -102,7 +102,7 @@ class Watchdog:
             self.look()
 
 
-def bounded(work: Callable[[], None], seconds: float = LAST_WORDS_SECONDS) -> bool:
+def bounded(work: Callable[[], object], seconds: float = LAST_WORDS_SECONDS) -> bool:
     """Do what may hang on a thread of its own, and don't wait longer than so many seconds.
 
     Returns:

@@ -146,7 +146,7 @@ def _run(todo: Sequence[Shard], spec: ReplicaSpec, rows: _Rows, *, already_done:
     """Label shards, and leave their rows in the ledger's parts, also when it ends early."""
     try:
         with LabelProgress(len(todo), already_done=already_done) as progress:
-            for row in label_shards(todo, spec):
+            for row in label_shards(todo, spec, sweeping=progress.sweep):
                 rows.add(row)
                 progress.add(row)
     finally:

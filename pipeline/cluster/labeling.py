@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ import ray
 
 from models.errors import EnvironmentFailure, UsageError
 from pipeline import ledger
+from pipeline.cluster.metrics import ShardMetrics
 from pipeline.cluster.replica import Replica, ReplicaSpec
 from pipeline.cluster.supervision import Supervision, supervised
 from pipeline.failure import PASSING, REQUESTS, attempts, record, recorded
@@ -79,8 +80,15 @@ class _Left:
     """Rows of shards that failed for a reason that may pass."""
 
 
-def label_shards(shards: Sequence[Shard], spec: ReplicaSpec) -> Iterator[LedgerRow]:
+def label_shards(
+    shards: Sequence[Shard], spec: ReplicaSpec, *, sweeping: Callable[[int], None] = lambda shards: None
+) -> Iterator[LedgerRow]:
     """Label shards on the cluster: a first pass over all, then a sweep over what it left, each shard alone.
+
+    Args:
+        shards: the shards.
+        spec: what replicas are made from.
+        sweeping: called before the sweep with the number of its shards.
 
     Yields:
         One ledger row for each shard, in the order in which they end.
@@ -106,6 +114,7 @@ def label_shards(shards: Sequence[Shard], spec: ReplicaSpec) -> Iterator[LedgerR
         yield from left.held.values()
         raise
     if left.shards:
+        sweeping(len(left.shards))
         yield from _sweep(spec, left)
 
 
@@ -117,7 +126,10 @@ def _sweep(spec: ReplicaSpec, left: _Left) -> Iterator[LedgerRow]:
         del left.shards[row.url]
         yield row
     _leave(spec, left, SWEEP)
+    counted = ShardMetrics()
     for url in left.shards:
+        # Replicas count what they end; whoever held these was ended.
+        counted.add(left.held[url])
         yield left.held[url]
 
 

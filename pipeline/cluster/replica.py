@@ -19,7 +19,8 @@ from models.errors import EnvironmentFailure, UsageError
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
 from models.zoo import load
-from pipeline import ledger, scratch, stores
+from pipeline import ledger, logs, scratch, stores
+from pipeline.cluster.metrics import ReplicaMetrics
 from pipeline.config import LabelConfig
 from pipeline.failure import recorded
 from pipeline.labeling import Labeler, label_shard
@@ -74,7 +75,9 @@ class Replica:
     """One model on one device; Ray calls it from as many threads as shards may overlap."""
 
     def __init__(self, spec: ReplicaSpec) -> None:
+        logs.configure()
         stores.use(spec.stores)
+        self._metrics = ReplicaMetrics()
         # What a replica before this one left when it was killed.
         scratch.clean(spec.config.replica.scratch)
         self._output = spec.output
@@ -92,7 +95,9 @@ class Replica:
         return ledger.to_table(rows)
 
     def _label(self, shard: Shard, attempt: int) -> LedgerRow:
-        with self._watchdog.watching(shard, attempt):
+        with self._watchdog.watching(shard, attempt), logs.about(shard.url, attempt):
+            logs.began()
+            self._metrics.began()
             try:
                 row = label_shard(shard, self._labeler, attempt=attempt)
             except DeviceLostError:
@@ -100,6 +105,8 @@ class Replica:
                 # shard again. An answer, or an error, would be this shard's last.
                 threading.Event().wait(LAST_WORDS_SECONDS)
                 end_process("the device failed under another shard")
+            logs.ended(row)
+            self._metrics.ended(row)
             if row.reason == "device":
                 end_process(f"{shard.url}: {row.error}")
             return row
@@ -108,7 +115,8 @@ class Replica:
         """Leave a record of shards that hang, and end this process."""
         error = ShardError("stalled", f"no progress for {silent:.0f} s")
         for entry in shards:
-            _log.error("shard %s, attempt %s: %s", entry.shard.url, entry.attempt, error)
+            with logs.about(entry.shard.url, entry.attempt):
+                _log.error("%s", error)
             row = LedgerRow(
                 url=entry.shard.url,
                 size=entry.shard.size,

@@ -9,8 +9,7 @@ import os
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,47 +18,22 @@ import torch.distributed
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
-from models.errors import EnvironmentFailure, UsageError
+from models.errors import UsageError
 from models.vocabulary import Vocabulary
-from pipeline import run
 from pipeline.dataset.order import Consumer, Shuffle, Span, equal_share, spans
-from pipeline.dataset.sample import LabeledImage, labeled_image
+from pipeline.dataset.sample import LabeledImage
+from pipeline.dataset.walk import Raw, Walk
 from pipeline.evaluation.table import vocabulary_of_run
-from pipeline.filters import BoundFilter, SegmentFilter
+from pipeline.filters import SegmentFilter
 from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.planning import shards_of
-from pipeline.reading.errors import SampleError, ShardError
-from pipeline.reading.images import decode_sample
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.open import open_shard
-from pipeline.reading.samples import Sample
-from pipeline.scratch import shard_folder
 from pipeline.shard import Shard
 from pipeline.status import status
-from pipeline.table.footer import FooterError
-from pipeline.table.schema import STATUS_OK
 
 Steps = Literal["exact", "pad", "drop"]
 
-COLUMNS = [
-    "key", "shard", "sample_index", "status", "width", "height", "mask_width", "mask_height", "caption", "segments",
-    "masks", "logit_width", "logit_height", "mask_logits",
-]  # fmt: skip
-"""What of the label table is read."""
-
-ROWS = 64
-"""Rows of a label file in memory at once."""
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Raw:
-    """A sample before it is decoded: what waits in the shuffle."""
-
-    sample: Sample
-    row: Mapping[str, Any]
 
 
 class LabeledImages(IterableDataset[LabeledImage]):
@@ -91,7 +65,7 @@ class LabeledImages(IterableDataset[LabeledImage]):
         self,
         output: str,
         *,
-        keep: SegmentFilter = SegmentFilter(),  # noqa: B008  # frozen
+        keep: SegmentFilter = SegmentFilter(),
         shards: Sequence[str] | None = None,
         shuffle: int = 0,
         seed: int = 0,
@@ -102,14 +76,11 @@ class LabeledImages(IterableDataset[LabeledImage]):
     ) -> None:
         super().__init__()
         self._output = Output.of(output)
-        identity = run.require(self._output)["identity"]
-        self._limits = ReadLimits(**identity["limits"])
         self.vocabulary: Vocabulary = vocabulary_of_run(self._output)
-        self._keep: BoundFilter = keep.bound(self.vocabulary, identity["inference"])
-        self._shards, self._counts = _done(self._output, shards)
+        self._walk = Walk.of(self._output, keep, Path(tempfile.gettempdir()) if scratch is None else scratch)
+        self._shards, self._counts = done_shards(self._output, shards)
         self._shuffle, self._seed, self._steps = shuffle, seed, steps
         self._rank, self._world = _place(rank, world)
-        self._scratch = Path(tempfile.gettempdir()) if scratch is None else scratch
         self._epoch = self._taken = self._resumed = 0
 
     def __len__(self) -> int:
@@ -144,13 +115,12 @@ class LabeledImages(IterableDataset[LabeledImage]):
         order = Shuffle(max(1, self._shuffle), (self._seed, self._epoch, self._consumer().index)).over(length)
         wanted = _left(order, self._taken, length)
         with closing(self._read(part, wanted)) as stream:
-            waiting: dict[int, _Raw] = {}
+            waiting: dict[int, Raw] = {}
             for position in order:
                 while position not in waiting:
                     came, raw = next(stream)
                     waiting[came] = raw
-                raw = waiting.pop(position)
-                image = self._decoded(raw)
+                image = self._walk.decoded(waiting.pop(position))
                 self._taken += 1
                 yield image
         self._epoch, self._taken = self._epoch + 1, 0
@@ -182,7 +152,7 @@ class LabeledImages(IterableDataset[LabeledImage]):
         names = [shard.url for shard in self._shards]
         return hashlib.sha256(repr((stated, names)).encode()).hexdigest()[:16]
 
-    def _read(self, part: Sequence[Span], wanted: NDArray[np.bool_]) -> Generator[tuple[int, _Raw], None, None]:
+    def _read(self, part: Sequence[Span], wanted: NDArray[np.bool_]) -> Generator[tuple[int, Raw], None, None]:
         """The wanted samples of a part with their positions in it, one pass over each shard."""
         table = LabelTable(self._output)
         first = 0
@@ -190,45 +160,11 @@ class LabeledImages(IterableDataset[LabeledImage]):
             mine = wanted[first : first + span.stop - span.start]
             if mine.any():
                 last = int(np.flatnonzero(mine)[-1]) + 1
-                with closing(self._samples(table, self._shards[span.shard])) as samples:
+                with closing(self._walk.samples(table, self._shards[span.shard])) as samples:
                     for place, raw in enumerate(islice(samples, span.start, span.start + last)):
                         if mine[place]:
                             yield first + place, raw
             first += span.stop - span.start
-
-    def _samples(self, table: LabelTable, shard: Shard) -> Generator[_Raw, None, None]:
-        """The labeled samples of a shard beside their rows, checked to be those that were labeled."""
-        rows = table.rows_of(shard.url)
-        try:
-            if rows is None:
-                raise FooterError("its label file is gone")
-            with shard_folder(self._scratch) as folder, open_shard(shard, folder, self._limits) as opened:
-                labels = (row for batch in table.batches(rows, COLUMNS, ROWS) for row in batch.to_pylist())
-                for sample, row in zip_longest(opened.samples, labels):
-                    mine = None if sample is None else (sample.index, sample.key)
-                    labeled = None if row is None else (row["sample_index"], row["key"])
-                    if mine != labeled:
-                        raise ShardError("changed", f"the shard has {_shown(mine)}, the table {_shown(labeled)}")
-                    if row["status"] == STATUS_OK:
-                        yield _Raw(sample, row)
-        except ShardError as error:
-            kind = EnvironmentFailure if error.reason in ("read", "disk", "checksum") else UsageError
-            raise kind(
-                f"{shard.url}: can't be read beside its labels: {error}. If it has changed since, label it again."
-            ) from error
-        except (FooterError, ValueError) as error:
-            raise UsageError(
-                f"{shard.url}: its labels can't be read: {error}. `maskmill verify OUT` says more."
-            ) from error
-
-    def _decoded(self, raw: _Raw) -> LabeledImage:
-        try:
-            return labeled_image(decode_sample(raw.sample, self._limits), raw.row, self._keep)
-        except SampleError as error:
-            raise UsageError(
-                f"{raw.row['shard']}: sample {raw.sample.index} was labeled and can't be decoded now: {error}. "
-                "Label the shard again."
-            ) from error
 
 
 def _left(order: Iterator[int], taken: int, length: int) -> NDArray[np.bool_]:
@@ -239,11 +175,7 @@ def _left(order: Iterator[int], taken: int, length: int) -> NDArray[np.bool_]:
     return wanted
 
 
-def _shown(place: tuple[int, str] | None) -> str:
-    return "no more samples" if place is None else f"sample {place[0]} ({place[1][:80]!r})"
-
-
-def _done(output: Output, named: Sequence[str] | None) -> tuple[list[Shard], list[int]]:
+def done_shards(output: Output, named: Sequence[str] | None) -> tuple[list[Shard], list[int]]:
     """Done shards as they were when they were labeled, and how many labeled samples each has."""
     sources = None if named is None else {shard.url: shard.source for shard in shards_of(named, limit=None)}
     found = [row for row in status(output).rows("done") if sources is None or row.url in sources]

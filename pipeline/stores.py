@@ -123,8 +123,9 @@ def download_options(url: str) -> dict[str, Any]:
 
 def _s3(options: StoreOptions, url: str) -> dict[str, Any]:
     """Source: s3fs.S3FileSystem; botocore.config.Config for `config_kwargs`."""
-    # Of the attempts, AWS_MAX_ATTEMPTS says how many; adaptive also slows down for a store that throttles.
-    retries = {"mode": os.environ.get("AWS_RETRY_MODE", "adaptive")}
+    # AWS_MAX_ATTEMPTS says how many. Not `adaptive`: after one stray 503 it holds back all requests of a client, which
+    # for a replica's two requests a shard is the wrong measure (twice as slow with one request in twenty refused).
+    retries = {"mode": os.environ.get("AWS_RETRY_MODE", "standard")}
     found: dict[str, Any] = {
         "config_kwargs": {"retries": retries, "connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
     }

@@ -1,6 +1,7 @@
 """A small S3 server on the loopback for tests: one bucket, `shards`. Knows the few requests that we make."""
 
 import hashlib
+import threading
 import xml.sax.saxutils as xml
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,14 @@ class ObjectStore:
         """Key -> bytes of its body that a GET sends before the connection is closed."""
         self.refused: set[str] = set()
         """Keys that are answered with 403."""
+        self.unlisted = False
+        """Listings are answered with 403."""
+        self.flipped: dict[str, int] = {}
+        """Key -> how many of the next GETs send its body with one bit changed."""
+        self.held: dict[str, threading.Event] = {}
+        """Key -> what a GET waits for in the middle of the body."""
+        self.expired: set[str] = set()
+        """Access keys whose tokens have expired."""
         self.replaced: dict[str, bytes] = {}
         """Key -> what the object is replaced with once it was read."""
         self.lost: set[str] = set()
@@ -65,8 +74,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.store.requests.append(f"{self.command} {bucket}/{key}")
         if bucket != BUCKET:
             self.send(404, b"<Error><Code>NoSuchBucket</Code></Error>", body)
+        elif not key and self.store.unlisted:
+            self.send(403, b"<Error><Code>AccessDenied</Code></Error>", body)
         elif not key:
             self.send(200, self.listing(parse_qs(url.query, keep_blank_values=True)), body)
+        elif any(f"Credential={name}/" in self.headers.get("Authorization", "") for name in self.store.expired):
+            self.send(400, b"<Error><Code>ExpiredToken</Code></Error>", body)
         elif key in self.store.refused:
             self.send(403, b"<Error><Code>AccessDenied</Code></Error>", body)
         elif key not in self.store.objects:
@@ -74,6 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             data = self.store.objects[key]
             sent = data[: self.store.cut.get(key, len(data))] if body else data
+            if body and self.store.flipped.get(key):
+                self.store.flipped[key] -= 1
+                sent = bytes([sent[0] ^ 1]) + sent[1:]
             # One that breaks breaks for good: what asks for the rest of it gets the same.
             broken = key in self.store.cut or key in self.store.dropped
             start, end = (0, len(sent)) if broken else self.range(len(sent))
@@ -85,6 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
                 etag=hashlib.md5(data[::-1] if encrypted else data).hexdigest(),
                 stop=self.store.dropped.get(key),
                 headers={"x-amz-server-side-encryption": "aws:kms"} if encrypted else {},
+                held=self.store.held.get(key),
             )
             if body and key in self.store.replaced:
                 self.store.objects[key] = self.store.replaced.pop(key)
@@ -135,6 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         etag: str | None = None,
         stop: int | None = None,
         headers: Mapping[str, str] | None = None,
+        held: threading.Event | None = None,
     ) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
@@ -145,7 +163,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", f'"{etag}"')
         self.end_headers()
         if body:
-            self.wfile.write(data[:stop])
+            half = len(data) // 2 if held is not None else 0
+            if held is not None:
+                self.wfile.write(data[:half])
+                held.wait(60)
+            self.wfile.write(data[half:stop])
             self.close_connection = stop is not None
 
     def listing(self, query: dict[str, list[str]]) -> bytes:

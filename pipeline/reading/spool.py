@@ -1,4 +1,4 @@
-"""Brings a shard to local disk, whole and the one that was asked for. Compares size, etag and checksum; parses nothing."""
+"""Brings a shard to local disk, whole and the one asked for. Compares size, etag and checksum; parses nothing."""
 
 import errno
 import shutil

@@ -1,6 +1,6 @@
 """One image with its labels as tensors: what the training reader yields. Which segments count is the filter's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,26 +74,35 @@ def labeled_image(image: Image.Image, row: Mapping[str, Any], keep: BoundFilter)
     if (image.height, image.width) != size:
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     kept = [keep.keeps(segment) for segment in row["segments"]]
-    try:
-        found = [rle.decode(encoded, size) for encoded in row["masks"]]
-    except ValueError as error:
-        raise _wrong(row, str(error)) from error
-    all_masks = torch.from_numpy(np.stack(found)) if found else torch.zeros(0, *size, dtype=torch.bool)
     chosen = torch.tensor(kept, dtype=torch.bool)
-    masks = all_masks[chosen]
+    masks, dropped = (
+        _masks(row, size, [i for i, passes in enumerate(kept) if passes is side]) for side in (True, False)
+    )
     segments = [segment for segment, passes in zip(row["segments"], kept, strict=True) if passes]
     return LabeledImage(
         image=torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous(),
         masks=masks,
         class_ids=torch.tensor([segment["vocab_id"] for segment in segments], dtype=torch.int64),
         scores=torch.tensor([segment["score"] for segment in segments], dtype=torch.float32),
-        ignore=all_masks[~chosen].any(0) & ~masks.any(0),
+        # Looking for pixels costs as much as a mask; most filters drop little.
+        ignore=dropped.any(0) & ~masks.any(0) if len(dropped) else torch.zeros(size, dtype=torch.bool),
         soft_masks=_soft(row, chosen),
         key=row["key"],
         shard=row["shard"],
         sample_index=row["sample_index"],
         caption=row["caption"],
     )
+
+
+def _masks(row: Mapping[str, Any], size: tuple[int, int], places: Sequence[int]) -> Tensor:
+    """The masks at some places of a row, bool [K, H, W]."""
+    found = np.zeros((len(places), *size), np.bool_)
+    try:
+        for mask, place in zip(found, places, strict=True):
+            mask[:] = rle.decode(row["masks"][place], size)
+    except (ValueError, IndexError) as error:
+        raise _wrong(row, str(error)) from error
+    return torch.from_numpy(found)
 
 
 def _soft(row: Mapping[str, Any], chosen: Tensor) -> Tensor | None:

@@ -182,6 +182,8 @@ class LedgerRow:
         )
 
 
+_PART = "%Y%m%dT%H%M%S%fZ"
+
 _MOMENTS = ("started", "ended")
 """Times, which JSON has no type for."""
 
@@ -214,7 +216,20 @@ def read(url: str) -> list[LedgerRow]:
 def part_name(now: datetime | None = None) -> str:
     """A part's name, by time, so that names sort as parts were written."""
     moment = datetime.now(UTC) if now is None else now
-    return moment.strftime("%Y%m%dT%H%M%S%fZ")
+    return moment.strftime(_PART)
+
+
+def part_time(url: str) -> datetime | None:
+    """When a part was written, from its name; None for a name that `part_name` didn't give."""
+    try:
+        return datetime.strptime(url.rsplit("/", 1)[-1], _PART + ".parquet").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def part_seconds(written: int) -> float:
+    """How long to wait before the next part: a new job is heard of soon, a long one leaves few parts."""
+    return min(15.0 * 2.0 ** min(written, 3), 120.0)
 
 
 def missing(url: str, size: int | None, etag: str | None) -> LedgerRow:

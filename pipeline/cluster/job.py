@@ -24,9 +24,6 @@ from pipeline.shard import Shard
 from pipeline.status import Status, settle
 from pipeline.vocabulary_table import to_table
 
-PART_SECONDS = 120.0
-"""Most seconds between parts of the ledger, while shards end."""
-
 PART_ROWS = 5_000
 """Most rows of a part."""
 
@@ -118,6 +115,7 @@ class _Rows:
         self._output = output
         self._waiting: list[LedgerRow] = []
         self._wrote = time.monotonic()
+        self._parts = 0
         self._first: datetime | None = None
         self.images = 0
 
@@ -127,13 +125,14 @@ class _Rows:
         self.images += row.counts.read
         if row.started is not None:
             self._first = row.started if self._first is None else min(self._first, row.started)
-        if len(self._waiting) >= PART_ROWS or time.monotonic() - self._wrote >= PART_SECONDS:
+        if len(self._waiting) >= PART_ROWS or time.monotonic() - self._wrote >= ledger.part_seconds(self._parts):
             self.write()
 
     def write(self) -> None:
         """Leave what waits as one part."""
         if self._waiting:
             ledger.write(self._waiting, self._output.ledger_part(ledger.part_name()))
+            self._parts += 1
         self._waiting, self._wrote = [], time.monotonic()
 
     @property

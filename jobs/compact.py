@@ -20,7 +20,8 @@ def compact(
     Args:
         out: the --output of a `maskmill label`.
         dest: an empty place for the sealed table, not in OUT; a folder or any fsspec URL.
-        file_size: size of the label files, such as 256MB or 1GB. A shard is never split.
+        file_size: size of the label files, such as 256MB or 1GB. A shard is never split. On S3 a file that is sent is
+            held in memory.
         partial: leave out failed and missing shards instead of refusing; the ledger still names them.
         scratch: local folder with room for one such file. Default: the system's.
 

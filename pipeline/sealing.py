@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from models.errors import EnvironmentFailure, UsageError
 from pipeline.output import LABEL_SUFFIX, Output
 from pipeline.publish import is_local, store_errors
+from pipeline.stores import download_options
 from pipeline.table.digest import RowsDigest
 from pipeline.table.footer import Footer, FooterError, check_file
 from pipeline.table.schema import LABELS, ROW_GROUP_BYTES
@@ -171,7 +172,7 @@ def _ahead(urls: Sequence[str], folder: Path) -> Iterator[Iterator[Path]]:
         path = folder / f"label-{number}{LABEL_SUFFIX}"
         fs, inside = filesystem(url)
         with store_errors(url, "read", FileNotFoundError):
-            fs.get_file(inside, str(path))
+            fs.get_file(inside, str(path), **download_options(url))
         return path
 
     with ThreadPoolExecutor(FETCHED_AHEAD) as threads:

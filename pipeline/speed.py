@@ -67,7 +67,7 @@ def run_speed(now: Status, output: Output, *, at: datetime | None = None) -> Run
     started, ended = _seconds(timed["started"]), _seconds(timed["ended"])
     read: NDArray[np.int64] = np.where(pc.equal(timed["state"], "done").to_numpy(), timed["read"].to_numpy(), 0)
     slow = np.argsort(started - ended, kind="stable")[:SLOWEST]
-    quiet = max(QUIET_SECONDS, *(3 * (ended - started)[slow[:1]]))
+    quiet = max([QUIET_SECONDS, *(3 * (ended - started)[slow[:1]])])
     running = reported is not None and ((at or datetime.now(UTC)) - reported).total_seconds() < quiet
     begins, ends = _stretches(started, ended)
     worked = float((ends - begins).sum())

@@ -311,6 +311,32 @@ def test_a_run_in_a_store_is_sealed_in_a_store(finished, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
+@pytest.mark.slow
+def test_a_run_on_s3_is_sealed_on_s3(finished, tmp_path):
+    from tests.s3_server import led_to, moto_server
+
+    with moto_server() as server, led_to(server):
+        server.put_all(
+            {
+                f"run/{path.relative_to(finished.url)}": path.read_bytes()
+                for path in Path(finished.url).rglob("*")
+                if path.is_file()
+            }
+        )
+        before = server.objects("run/")
+        source, target = Output.of(server.url("run")), Output.of(server.url("table"))
+        found = compact(source, target, scratch=tmp_path, file_bytes=two_shards(finished))
+        assert (found.files, found.kept, found.rows) == (3, 0, 30)
+        assert server.objects("run/") == before
+        objects = server.objects("table/")
+        server.client().delete_object(Bucket=server.bucket, Key="table/run.json")
+        assert compact(source, target, scratch=tmp_path, file_bytes=two_shards(finished)).kept == 3
+    labels = [data for key, data in sorted(objects.items()) if key.startswith("table/labels/")]
+    tables = [pq.read_table(pa.BufferReader(data)) for data in labels]
+    assert pa.concat_tables(tables).equals(rows_of_run(finished))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_says_what_it_sealed(finished, tmp_path, capsys):
     dest = str(tmp_path / "table")
     assert cli.run(["compact", finished.url, dest, "--file-size", f"{two_shards(finished)}"]) == 0

@@ -23,13 +23,13 @@ from models.vocabulary import Vocabulary
 from pipeline.dataset.order import Consumer, Shuffle, Span, equal_share, spans
 from pipeline.dataset.sample import LabeledImage
 from pipeline.dataset.walk import Raw, Walk
-from pipeline.evaluation.table import vocabulary_of_run
 from pipeline.filters import SegmentFilter
 from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.planning import shards_of
 from pipeline.shard import Shard
 from pipeline.status import status
+from pipeline.vocabulary_table import vocabulary_of_run
 
 Steps = Literal["exact", "pad", "drop"]
 

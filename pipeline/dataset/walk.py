@@ -9,7 +9,6 @@ from typing import Any
 from models.errors import EnvironmentFailure, UsageError
 from pipeline import run
 from pipeline.dataset.sample import LabeledImage, labeled_image
-from pipeline.evaluation.table import vocabulary_of_run
 from pipeline.filters import BoundFilter, SegmentFilter
 from pipeline.label_table import LabelTable
 from pipeline.output import Output
@@ -22,6 +21,7 @@ from pipeline.scratch import shard_folder
 from pipeline.shard import Shard
 from pipeline.table.footer import FooterError
 from pipeline.table.schema import STATUS_OK
+from pipeline.vocabulary_table import vocabulary_of_run
 
 COLUMNS = [
     "key", "shard", "sample_index", "status", "width", "height", "mask_width", "mask_height", "caption", "segments",

@@ -11,8 +11,6 @@ from PIL import Image
 
 from models.errors import UsageError
 from models.masks import rle
-from models.vocabulary import Vocabulary
-from pipeline import parquet
 from pipeline.evaluation.confusion import count
 from pipeline.evaluation.model import ClassMap, truth_of
 from pipeline.evaluation.scores import Evaluation
@@ -25,23 +23,9 @@ from pipeline.table.schema import STATUS_OK
 from pipeline.truth.class_map import TruthIds
 from pipeline.truth.pairs import Pair, Source, open_pairs
 from pipeline.urls import redact
-from pipeline.vocabulary_table import VOCABULARY, from_table
 
 _COLUMNS = ["sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
 _ROWS_AT_ONCE = 64
-
-
-def vocabulary_of_run(output: Output) -> Vocabulary:
-    """The vocabulary that a label table's ids belong to.
-
-    Raises:
-        UsageError: there is no run, or its vocabulary is damaged.
-    """
-    fix = "Expected the --output of a `maskmill label`."
-    table = parquet.read(output.vocabulary, VOCABULARY, fix=fix)
-    if table is None:
-        raise UsageError(f"--labels {redact(output.url)!r}: no vocabulary.parquet there. {fix}")
-    return from_table(table, shown=redact(output.vocabulary))
 
 
 def evaluate_table(

@@ -41,11 +41,14 @@ class S3Server:
     pid: int
     """Its process."""
 
+    user: str = "test"
+    """Its access key; the secret is `test`."""
+
     def environment(self, endpoint: str | None = None) -> dict[str, str]:
         """What leads s3fs, boto and our program to it, or to a proxy before it."""
         return {
             "AWS_ENDPOINT_URL": endpoint or self.endpoint,
-            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_ACCESS_KEY_ID": self.user,
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
@@ -61,7 +64,7 @@ class S3Server:
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
-            aws_access_key_id="test",
+            aws_access_key_id=self.user,
             aws_secret_access_key="test",
             region_name="us-east-1",
         )

@@ -8,5 +8,7 @@ if not os.environ.get("RAY_ADDRESS"):
     # where it is off by default.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
-# Ray's inner life stays out of ours; its log files hold it all. Ray Data reads this as it is imported.
-os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+# Ray's inner life stays out of ours: a worker's death, which we count, is pages of Ray's on stdout. Its log files hold
+# it all. Ray reads both as it is imported.
+os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")

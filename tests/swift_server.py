@@ -43,7 +43,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """Runs one of Swift's programs with a swift.conf that isn't /etc's: arguments are that file, the program, and its own.
 
 eventlet 0.33, which serves Swift in Debian 12, ends the body of a HEAD's answer that states no length, although there
-is none. A proxy before Swift drops that; aiohttp, and with it s3fs, takes it for a broken answer. Here a length is stated.
+is none. A proxy before Swift drops that; aiohttp, and with it s3fs, takes it for a broken answer. Here a length stands.
 """
 
 RING = """

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from jobs import config_file
+from jobs import config_file, store_option
 from models.errors import EnvironmentFailure, UsageError
 
 USAGE, ENVIRONMENT, INTERRUPTED = 2, 3, 130
@@ -16,6 +16,8 @@ _COMMANDS = {
     "label": "Label shards: images in, one Parquet file of segments a shard out. Also resumes.",
     "status": "Where a run stands: shards done, failed, missing; samples by reason.",
     "verify": "Check a label table: files, footers and counts against the ledger; masks with --deep.",
+    "retry": "Label failed shards again, and done ones with failed samples or a changed source.",
+    "compact": "Write a label table anew, sealed: the same rows in few files of a stated size.",
     "query": "Ask the label table in SQL.",
     "show": "Draw one sample: image, masks, names and scores; the ground truth beside it.",
     "train": "Train a SAN on images with ground truth; also resumes.",
@@ -35,7 +37,12 @@ def app(config: config_file.ConfigFile | None = None) -> cyclopts.App:
         suppress_keyboard_interrupt=False,  # `run` says that it was interrupted; cyclopts would leave without a word
         help_format="plaintext",
         default_parameter=cyclopts.Parameter(negative=""),
-        help_epilogue="Options can stand in a YAML file too: maskmill COMMAND --config FILE.yaml ...",
+        help_epilogue=(
+            "Options can stand in a YAML file too: maskmill COMMAND --config FILE.yaml ...\n\n"
+            "Every command takes --store 'PREFIX,KEY=VALUE,...' for the URLs below a prefix: endpoint=URL, "
+            "profile=NAME, anonymous, requester_pays. It may be given several times; keys and tokens come from the "
+            "environment."
+        ),
         config=config,
     )
     for name, summary in _COMMANDS.items():
@@ -48,6 +55,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments, config = config_file.take(arguments)
+        arguments = store_option.use(arguments, config)
         result = app(config)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
         return _say(f"{' '.join(str(error).split())} {_help(arguments)}", USAGE)

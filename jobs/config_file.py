@@ -24,6 +24,9 @@ class ConfigFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._options = _load(path)
+        store = self._options.pop("store", None) or []
+        self.stores = _texts(store, f"{_OPTION} {path!r}: store", "['s3://bucket,anonymous']")
+        """What its `store:` list says, which no command takes as an option of its own."""
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: "ArgumentCollection") -> None:
         """Fill in what the command line left open; called by cyclopts."""
@@ -45,21 +48,31 @@ def take(arguments: Sequence[str]) -> tuple[list[str], ConfigFile | None]:
     Raises:
         UsageError: it is named twice, there is no such file, or it isn't a mapping of options.
     """
+    rest, paths = take_option(arguments, _OPTION)
+    if len(paths) > 1:
+        raise UsageError(f"{_OPTION} {paths[1]!r}: given twice. Put all options into one file.")
+    return rest, ConfigFile(paths[0]) if paths else None
+
+
+def take_option(arguments: Sequence[str], option: str) -> tuple[list[str], list[str]]:
+    """Take `--option VALUE` and `--option=VALUE` out of the arguments, up to a lone `--`.
+
+    Returns:
+        The other arguments, and the values in order.
+    """
     rest: list[str] = []
-    paths: list[str] = []
+    values: list[str] = []
     words = iter(arguments)
     for word in words:
         if word == "--":
             rest += [word, *words]
-        elif word == _OPTION:
-            paths.append(next(words, ""))
-        elif word.startswith(f"{_OPTION}="):
-            paths.append(word.partition("=")[2])
+        elif word == option:
+            values.append(next(words, ""))
+        elif word.startswith(f"{option}="):
+            values.append(word.partition("=")[2])
         else:
             rest.append(word)
-    if len(paths) > 1:
-        raise UsageError(f"{_OPTION} {paths[1]!r}: given twice. Put all options into one file.")
-    return rest, ConfigFile(paths[0]) if paths else None
+    return rest, values
 
 
 def _load(path: str) -> dict[str, Any]:
@@ -84,9 +97,9 @@ def _load(path: str) -> dict[str, Any]:
     return options
 
 
-def _texts(value: object, shown: str) -> list[str]:
+def _texts(value: object, shown: str, example: str = "[a.tar, 'b-*.tar']") -> list[str]:
     values = value if isinstance(value, list) else [value]
     texts = [text for text in values if isinstance(text, str)]
     if len(texts) < len(values):
-        raise UsageError(f"{shown}: expected a name or a list of names, such as [a.tar, 'b-*.tar'].")
+        raise UsageError(f"{shown}: expected a name or a list of names, such as {example}.")
     return texts

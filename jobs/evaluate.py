@@ -55,9 +55,10 @@ def evaluate(
     from pipeline.evaluation import scores
     from pipeline.evaluation.groups import groups_of
     from pipeline.evaluation.model import evaluate_model
-    from pipeline.evaluation.table import evaluate_table, vocabulary_of_run
+    from pipeline.evaluation.table import evaluate_table
     from pipeline.output import Output
     from pipeline.truth.pairs import sources_of
+    from pipeline.vocabulary_table import vocabulary_of_run
 
     if model is None and labels is None:
         raise UsageError("--model or --labels: neither given. Name what to score: a model, a label table, or both.")

@@ -73,25 +73,27 @@ def label(
 
     check(config, target)
     result = run_job(asked, config, target)
-    return _report(result, asked, target)
+    return report(result, asked, target)
 
 
-def _report(result: "JobResult", asked: "list[Shard]", target: "Output") -> int:
+def report(result: "JobResult", asked: "list[Shard]", target: "Output") -> int:
+    """Print what a job did; its exit code."""
     from pipeline import summary
     from pipeline.reading.errors import ENVIRONMENT_REASONS
 
     print("\n".join(summary.lines(result.status)))
-    images = sum(row.counts.read for row in result.ended)
-    if images:
-        print(f"speed     {images / result.seconds:,.1f} images/s ({images:,} images in {result.seconds:,.1f} s)")
+    if result.images:
+        rate = result.images / result.seconds
+        print(f"speed     {rate:,.1f} images/s ({result.images:,} images in {result.seconds:,.1f} s)")
     print(f"labels    {target.labels}")
-    mine = {shard.url for shard in asked}
-    rows = [row for row in result.status.rows if row.url in mine]
-    environment = [row for row in rows if row.state == "failed" and row.reason in ENVIRONMENT_REASONS]
-    if environment:
-        print(f"maskmill: {environment[0].url}: {environment[0].error}", file=sys.stderr)
+    if result.stopped is not None:
+        raise result.stopped
+    mine = result.status.of(shard.url for shard in asked)
+    environment = next((row for row in mine.rows("failed") if row.reason in ENVIRONMENT_REASONS), None)
+    if environment is not None:
+        print(f"maskmill: {environment.url}: {environment.error}", file=sys.stderr)
         return 3
-    return 0 if all(row.state == "done" for row in rows) else 1
+    return 0 if mine.all_done else 1
 
 
 if __name__ == "__main__":

@@ -1,32 +1,42 @@
 """`maskmill status`: where a run stands."""
 
 import sys
-from json import dumps
 
 
 def status(out: str, /, *, json: bool = False) -> int:
-    """Where a run stands: shards done, failed, missing; samples by reason; what has gone stale.
+    """Where a run stands: shards done, failed, missing; samples by reason; what has gone stale; speed and time left.
+
+    It asks nobody but OUT, so it may run anywhere, also while a job is running.
 
     Args:
         out: the --output of a `maskmill label`.
         json: print JSON.
     """
     from pipeline import summary
+    from pipeline.json_stream import chunks
     from pipeline.output import Output
     from pipeline.run import require
+    from pipeline.speed import run_speed
     from pipeline.status import status as read_status
 
     output = Output.of(out)
     recorded = require(output)
     now = read_status(output)
+    speed = run_speed(now, output)
     if json:
-        print(dumps({"fingerprint": recorded["fingerprint"], **summary.to_json(now)}, indent=2))
+        found = {
+            "fingerprint": recorded["fingerprint"],
+            **summary.to_json(now),
+            "speed": summary.speed_to_json(speed),
+        }
+        sys.stdout.writelines(chunks(found))
+        print()
     else:
         print(
             f"run       {recorded['fingerprint'][:16]}  {recorded['config']['model']['model']}, {recorded['created']}"
         )
-        print("\n".join(summary.lines(now)))
-    return 0 if all(row.state == "done" for row in now.rows) else 1
+        print("\n".join([*summary.lines(now), *summary.speed_lines(speed, now)]))
+    return 0 if now.all_done else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`maskmill verify`: is the label table what its ledger says?"""
 
 import sys
-from json import dumps
 
 
 def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
@@ -13,6 +12,7 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
         json: print JSON.
     """
     from pipeline import summary
+    from pipeline.json_stream import chunks
     from pipeline.output import Output
     from pipeline.verify import verify as check
 
@@ -20,7 +20,9 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
     if json:
         found = [{"file": problem.file, "text": problem.text} for problem in result.problems]
         checked = {"files": result.files, "rows": result.rows, "masks": result.masks}
-        print(dumps({"checked": checked, "problems": found, "status": summary.to_json(result.status)}, indent=2))
+        whole = {"checked": checked, "problems": iter(found), "status": summary.to_json(result.status)}
+        sys.stdout.writelines(chunks(whole))
+        print()
     else:
         for problem in result.problems:
             print(f"problem   {problem.file}: {problem.text}")
@@ -29,7 +31,7 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
             f"checked   {result.files:,} label files, {result.rows:,} rows{decoded}: {len(result.problems):,} problems"
         )
         print("\n".join(summary.lines(result.status)))
-    return 1 if result.problems or any(row.state != "done" for row in result.status.rows) else 0
+    return 1 if result.problems or not result.status.all_done else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models import remote
 from models.errors import EnvironmentFailure, UsageError
 from models.vocabulary.source import without_secrets
 
@@ -173,10 +174,8 @@ def _check_size(size: int, location: str) -> None:
 
 
 def _download(url: str, local: Path, shown: str) -> None:
-    import fsspec
-
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = remote.filesystem(url)
         size = filesystem.size(path)
         if size is not None:
             _check_size(size, shown)
@@ -215,8 +214,9 @@ def _from_hub(location: str) -> Path:
             f"--weights {location!r}: expected hf://OWNER/REPO/FILE, such as hf://Mendel192/san/san_vit_b_16.pth."
         )
     download = "Download the file elsewhere and give its path"
+    options = remote.options(location)  # endpoint and token are called alike here and in HfFileSystem
     try:
-        return Path(hf_hub_download(f"{owner}/{repository}", filename, revision=revision or None))
+        return Path(hf_hub_download(f"{owner}/{repository}", filename, revision=revision or None, **options))
     except LocalEntryNotFoundError as error:
         raise EnvironmentFailure(f"--weights {location!r}: huggingface.co can't be reached. {download}.") from error
     except GatedRepoError as error:

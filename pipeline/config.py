@@ -10,6 +10,7 @@ from models.errors import UsageError
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
 from models.vocabulary.templates import DEFAULT_TEMPLATES
 from pipeline.reading.limits import ReadLimits
+from pipeline.tolerance import Tolerance
 
 Form = Literal["general", "semantic", "queries"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -110,8 +111,14 @@ class ReplicaConfig:
     scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     """Local folder for shards on their way in and label files on their way out."""
 
+    stall_seconds: float = 900.0
+    """A replica with shards in work that gets on with none of them for so long is started anew, and they are tried
+    again. Must be longer than a batch takes: 8 images of san-vit-l14 on one slow CPU core take minutes."""
+
     def __post_init__(self) -> None:
         self.bounds()
+        if not 1.0 <= self.stall_seconds <= 86_400.0:
+            raise UsageError(f"--stall-seconds {self.stall_seconds}: expected seconds between 1 and 86400.")
         at_least("--cpus-per-replica", self.cpus_per_replica, 1)
         at_least("--batch-size", self.batch_size, 1)
 
@@ -144,8 +151,13 @@ class JobConfig:
     max_failed_samples: float = 0.5
     """A shard with more than this share of failed samples is a failed shard."""
 
+    max_failed_shards: str = "0.1"
+    """A job with more failed shards ends early, with exit code 3: a count such as 20, or a share of the shards that
+    ended such as 0.1, which counts from 50 failed ones on. Shards that had failed in an earlier job don't count."""
+
     def __post_init__(self) -> None:
         at_least("--limit", self.limit, 1)
+        Tolerance.of(self.max_failed_shards)
         if not 0.0 <= self.max_failed_samples <= 1.0:
             raise UsageError(f"--max-failed-samples {self.max_failed_samples}: expected a share between 0 and 1.")
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from models.segment import Segment
+if TYPE_CHECKING:
+    from models.segment import Segment  # imports torch, which counting needs not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +70,7 @@ class Tally:
         self._segments: Counter[int] = Counter()
         self._images: Counter[int] = Counter()
 
-    def labeled(self, segments: tuple[Segment, ...]) -> None:
+    def labeled(self, segments: "tuple[Segment, ...]") -> None:
         """Count one labeled sample."""
         self._labeled += 1
         found = [segment.vocab_id for segment in segments]

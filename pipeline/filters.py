@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
 from models.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _FLOORS = {
     "min_score": "score",
@@ -68,6 +70,8 @@ class SegmentFilter:
         Raises:
             UsageError: a name that the vocabulary lacks, or a bound on what segments of this form don't have.
         """
+        import numpy as np  # not above: a command's options are read without it
+
         if inference == "semantic" and (asked := [option for option in _MASK_OWN if getattr(self, option) > 0]):
             raise UsageError(
                 f"--{asked[0].replace('_', '-')} {getattr(self, asked[0])}: a segment in semantic form has no mask of "
@@ -120,6 +124,21 @@ class BoundFilter:
             and segment["area"] >= self.min_area
             and all((value := segment[column]) is not None and value >= least for column, least in self.floors.items())
         )
+
+    def passing(self, segments: "Mapping[str, NDArray[Any]]") -> "NDArray[np.bool_]":
+        """Which of many segments count.
+
+        Args:
+            segments: columns of the struct by name, one value a segment; NaN stands for null.
+        """
+        import numpy as np
+
+        passes: NDArray[np.bool_] = segments["area"] >= self.min_area
+        for column, least in self.floors.items():
+            passes &= segments[column] >= np.float32(least)
+        if not self.every_class:
+            passes &= np.isin(segments["vocab_id"], sorted(self.ids))
+        return passes
 
     def sql(self, segment: str) -> str:
         """The same as a condition of DuckDB's SQL.

@@ -1,43 +1,49 @@
 """Labels one shard: a plain function that runs without Ray, in a debugger, a test or a replica."""
 
-import errno
 import hashlib
 import logging
 import os
 import socket
-import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from models.errors import EnvironmentFailure, UsageError
+from models.errors import UsageError
 from models.resize import ResizeRule, mask_size
 from models.segment import Segment
 from pipeline.batching import Batcher, Prepared, to_batch
 from pipeline.config import LabelConfig
 from pipeline.counts import Counts, Tally
+from pipeline.failure import failure, recorded
 from pipeline.ledger import PHASES, LedgerRow
-from pipeline.model_thread import Labeled, ModelThread
-from pipeline.output import Output
-from pipeline.publish import OutputError, publish, remove
+from pipeline.model_thread import DeviceLostError, Labeled, ModelThread
+from pipeline.output import LABEL_SUFFIX, Output
+from pipeline.publish import OutputError, publish, store_errors
 from pipeline.reading.errors import SampleError, ShardError
 from pipeline.reading.images import decode_sample
 from pipeline.reading.open import OpenShard, open_shard
 from pipeline.reading.samples import Sample
+from pipeline.scratch import shard_folder
 from pipeline.shard import Shard
-from pipeline.table.footer import Footer, check_file
+from pipeline.table.footer import Footer, FooterError, check_file
 from pipeline.table.rows import LabelRow
 from pipeline.table.writer import LabelWriter
+from pipeline.urls import filesystem
 from pipeline.versions import versions
 
 _log = logging.getLogger(__name__)
+
+
+def _nobody() -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +70,9 @@ class Labeler:
 
     fingerprint: str
     """The run's fingerprint, for footers."""
+
+    alive: Callable[[], None] = _nobody
+    """Called whenever a shard gets on: bytes arrive, a sample is decoded, a batch labeled, a row group written."""
 
     @property
     def device(self) -> str:
@@ -92,16 +101,23 @@ class _Seconds:
             self.by_phase[phase] += time.perf_counter() - started
 
 
-def label_shard(shard: Shard, labeler: Labeler) -> LedgerRow:
+def label_shard(shard: Shard, labeler: Labeler, *, attempt: int | None = None) -> LedgerRow:
     """Label every image of a shard and publish its label file.
 
     Whatever the shard holds, this returns: a failed sample is a row, a failed shard is a file in failed/ and a row of
     the ledger that says why.
 
+    Args:
+        shard: the shard.
+        labeler: what a replica holds.
+        attempt: which attempt at this shard it is, over all jobs; None counts on from the record in failed/.
+
     Returns:
         The shard's row of the ledger, done or failed.
+
+    Raises:
+        DeviceLostError: the device failed under another shard; nothing was recorded of this one.
     """
-    started = datetime.now(UTC)
     seconds = _Seconds()
     row = LedgerRow(
         url=shard.url,
@@ -109,19 +125,22 @@ def label_shard(shard: Shard, labeler: Labeler) -> LedgerRow:
         etag=shard.etag,
         state="failed",
         replica=labeler.replica,
-        attempts=1,
-        started=started,
+        attempts=attempt or 1,
+        started=datetime.now(UTC),
         seconds=seconds.by_phase,
     )
     try:
         row = _labeled(shard, labeler, row, seconds)
+    except DeviceLostError:
+        raise
     except Exception as error:  # whatever it is costs one shard and is told; it never ends the job
-        failure = _failure(error)
-        if failure.reason == "internal":
+        why = failure(error)
+        if why.reason == "internal":
             _log.exception("shard %s", shard.url)
-        row = replace(row, error=str(failure))
+        row = replace(row, error=str(why))
+    row = replace(row, ended=datetime.now(UTC))
     try:
-        return _recorded(row, shard, labeler.output)
+        return recorded(row, shard, labeler.output, attempt=attempt)
     except (OutputError, UsageError):
         # The ledger still tells; only what stands in failed/ is not right, and the log says why.
         _log.exception("shard %s: failed/ can't be brought up to date", shard.url)
@@ -130,8 +149,8 @@ def label_shard(shard: Shard, labeler: Labeler) -> LedgerRow:
 
 def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) -> LedgerRow:
     """The row of the shard once its label file is published, or the failed row if too many samples failed."""
-    with tempfile.TemporaryDirectory(prefix="maskmill-", dir=labeler.config.replica.scratch) as folder:
-        local = Path(folder) / "labels.parquet"
+    with shard_folder(labeler.config.replica.scratch) as folder:
+        local = folder / "labels.parquet"
         counts = _write_labels(shard, labeler, local, seconds)
         row = replace(row, counts=counts)
         if (failed := counts.read - counts.labeled) > labeler.config.job.max_failed_samples * counts.read:
@@ -140,15 +159,34 @@ def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) 
             return replace(row, error=str(error))
         with seconds.of("publish"):
             check_file(local)
-            publish(local, labeler.output.label(shard.label_name))
-        return replace(row, state="done", bytes=local.stat().st_size)
+            labeler.alive()
+            if not publish(local, labeler.output.label(shard.label_name), overwrite=shard.replace):
+                return _published_before(shard, labeler, row)
+        labeler.alive()
+        return replace(row, state="done", bytes=local.stat().st_size, label_file=shard.label_name + LABEL_SUFFIX)
+
+
+def _published_before(shard: Shard, labeler: Labeler, row: LedgerRow) -> LedgerRow:
+    """The row of a shard whose label file another replica published, or this one before it was killed."""
+    url = labeler.output.label(shard.label_name)
+    fs, path = filesystem(url)
+    with store_errors(url, "read", FooterError), fs.open(path, "rb") as file:
+        try:
+            footer = check_file(file)
+        except FooterError as error:
+            raise ShardError("publish", f"{url} stands there already and is no label file: {error}") from error
+        size = int(fs.size(path))
+    if (footer.fingerprint, footer.shard) != (labeler.fingerprint, shard.url):
+        raise ShardError("publish", f"{url} stands there already and is of another run or shard")
+    there = LedgerRow.from_footer(footer, size, shard.label_name + LABEL_SUFFIX)
+    return replace(there, replica=row.replica, attempts=row.attempts, started=row.started, seconds=row.seconds)
 
 
 def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds) -> Counts:
     """Label a shard into a local file; what it held is in the file's footer and comes back."""
     with ExitStack() as opened:
         with seconds.of("download"):
-            source = opened.enter_context(open_shard(shard, local.parent, labeler.config.limits))
+            source = opened.enter_context(open_shard(shard, local.parent, labeler.config.limits, alive=labeler.alive))
         writer = opened.enter_context(LabelWriter(local, shard.url))
         tally = Tally()
         _label_samples(source, writer, labeler, tally, seconds)
@@ -167,6 +205,7 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
 
     def finish(images: list[Prepared], future: "Future[Labeled]") -> None:
         labeled = future.result()
+        labeler.alive()
         seconds.by_phase["model"] += labeled.seconds
         with seconds.of("encode"):
             for image, outcome in zip(images, labeled.outcomes, strict=True):
@@ -187,6 +226,7 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
                 finish(*in_flight.popleft())
 
     for row, outcome, spent in _decoded(opened.samples, labeler, rule):
+        labeler.alive()
         seconds.by_phase["decode"] += spent
         if isinstance(outcome, SampleError):
             write(row, outcome)
@@ -206,7 +246,8 @@ def _decoded(samples: Iterable[Sample], labeler: Labeler, rule: ResizeRule) -> I
     """Samples decoded on the replica's threads, in shard order, a bounded number ahead."""
     ahead: deque[Future[_Decoded]] = deque()
     for sample in samples:
-        ahead.append(labeler.decoders.submit(_decode, sample, rule, labeler.config))
+        # In a copy of the context, so that what a decoder logs names its shard.
+        ahead.append(labeler.decoders.submit(copy_context().run, _decode, sample, rule, labeler.config))
         if len(ahead) > 2 * labeler.threads:
             yield ahead.popleft().result()
     while ahead:
@@ -241,35 +282,3 @@ def _footer(shard: Shard, labeler: Labeler, counts: Counts) -> Footer:
         device=labeler.device,
         batch_size=labeler.batch_size,
     )
-
-
-def _recorded(row: LedgerRow, shard: Shard, output: Output) -> LedgerRow:
-    """The row with the attempts of earlier jobs counted; leaves a failure on record, or takes an earlier one off it."""
-    url = output.failed(shard.label_name)
-    before = output.read_json(url)
-    if before is not None:
-        attempts = before.get("attempts")
-        row = replace(row, attempts=row.attempts + (attempts if isinstance(attempts, int) else 0))
-    if row.state == "failed":
-        record = row.to_record()
-        record["started"] = row.started.isoformat() if row.started else None
-        output.write_json(url, record)
-    elif before is not None:
-        remove(url)
-    return row
-
-
-def _failure(error: Exception) -> ShardError:
-    """What an exception says about the shard it came out of."""
-    if isinstance(error, ShardError):
-        return error
-    if isinstance(error, torch.AcceleratorError):
-        return ShardError("device", str(error))
-    if isinstance(error, OutputError):
-        cause = error.__cause__
-        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-        return ShardError("disk" if full else "publish", str(error))
-    if isinstance(error, EnvironmentFailure | OSError):
-        # Shards and OUT have errors of their own; what is left is scratch.
-        return ShardError("disk", str(error))
-    return ShardError("internal", f"{type(error).__name__}: {error}")

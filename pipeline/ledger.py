@@ -39,9 +39,19 @@ SCHEMA = pa.schema(
         pa.field("replica", pa.string()),
         pa.field("attempts", pa.int32(), nullable=False),
         pa.field("started", pa.timestamp("us", tz="UTC")),
+        pa.field("ended", pa.timestamp("us", tz="UTC")),
+        pa.field("label_file", pa.string()),
+        pa.field("first_row", pa.int64(), nullable=False),
     ]
 )
 """Columns of ledger.parquet."""
+
+BRIEF = pa.schema([column for column in SCHEMA if column.name != "class_counts"])
+"""The columns that a status needs: class counts are most of a ledger's bytes, and are left on disk."""
+
+
+FIX = "Remove it; what it said is read from label files and failed/ instead."
+"""What to do with a damaged ledger or part of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +91,15 @@ class LedgerRow:
     started: datetime | None = None
     """When its labeling began, UTC."""
 
+    ended: datetime | None = None
+    """When its labeling ended, labeled or failed, UTC."""
+
+    label_file: str | None = None
+    """Name of the label file below labels/, None unless done. In a sealed table a file holds several shards."""
+
+    first_row: int = 0
+    """The shard's first row in its label file; 0 unless the table is sealed."""
+
     @property
     def reason(self) -> str | None:
         """The fixed word at the front of `error`."""
@@ -109,25 +128,47 @@ class LedgerRow:
             "replica": self.replica,
             "attempts": self.attempts,
             "started": self.started,
+            "ended": self.ended,
+            "label_file": self.label_file,
+            "first_row": self.first_row,
         }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "LedgerRow":
-        """The row that `to_record` wrote."""
+        """The row that `to_record` wrote; without `class_counts`, as in `BRIEF`, it names no classes."""
         counts = Counts(
             read=record["read"],
             labeled=record["labeled"],
             failed={entry["reason"]: entry["samples"] for entry in record["failed_by_reason"]},
             segments=record["segments"],
-            classes=tuple(ClassCount(**entry) for entry in record["class_counts"]),
+            classes=tuple(ClassCount(**entry) for entry in record.get("class_counts") or ()),
             unkeyed=record["unkeyed"],
             truncated=record["truncated"],
         )
         same = ("url", "size", "etag", "state", "error", "bytes", "seconds", "replica", "attempts", "started")
-        return cls(counts=counts, **{name: record[name] for name in same})
+        return cls(
+            counts=counts,
+            **{name: record[name] for name in same},
+            **{name: record[name] for name in ("ended", "label_file", "first_row") if name in record},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as JSON values: what stands in failed/."""
+        record = self.to_record()
+        return record | {name: moment.isoformat() for name in _MOMENTS if (moment := record[name]) is not None}
 
     @classmethod
-    def from_footer(cls, footer: Footer, size: int) -> "LedgerRow":
+    def from_json(cls, value: dict[str, Any]) -> "LedgerRow":
+        """The row that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError, AssertionError: it is none.
+        """
+        moments = {name: datetime.fromisoformat(text) for name in _MOMENTS if (text := value.get(name)) is not None}
+        return cls.from_record(value | moments)
+
+    @classmethod
+    def from_footer(cls, footer: Footer, size: int, label_file: str) -> "LedgerRow":
         """The row of a done shard, as far as its label file (of `size` bytes) tells."""
         return cls(
             url=footer.shard,
@@ -137,7 +178,14 @@ class LedgerRow:
             counts=footer.counts,
             bytes=size,
             attempts=1,
+            label_file=label_file,
         )
+
+
+_PART = "%Y%m%dT%H%M%S%fZ"
+
+_MOMENTS = ("started", "ended")
+"""Times, which JSON has no type for."""
 
 
 def to_table(rows: Iterable[LedgerRow]) -> pa.Table:
@@ -161,25 +209,27 @@ def read(url: str) -> list[LedgerRow]:
     Raises:
         UsageError: the file is damaged.
     """
-    table = parquet.read(url, SCHEMA, fix="Remove it; what it said is read from label files and failed/ instead.")
+    table = parquet.read(url, SCHEMA, fix=FIX)
     return [] if table is None else from_table(table)
 
 
 def part_name(now: datetime | None = None) -> str:
     """A part's name, by time, so that names sort as parts were written."""
     moment = datetime.now(UTC) if now is None else now
-    return moment.strftime("%Y%m%dT%H%M%S%fZ")
+    return moment.strftime(_PART)
 
 
-def merge(rows: Iterable[LedgerRow]) -> dict[str, LedgerRow]:
-    """The last word on each shard: later rows win, but a failure never takes back a done shard."""
-    merged: dict[str, LedgerRow] = {}
-    for row in rows:
-        before = merged.get(row.url)
-        if before is not None and before.state == "done" and row.state != "done":
-            continue
-        merged[row.url] = row
-    return merged
+def part_time(url: str) -> datetime | None:
+    """When a part was written, from its name; None for a name that `part_name` didn't give."""
+    try:
+        return datetime.strptime(url.rsplit("/", 1)[-1], _PART + ".parquet").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def part_seconds(written: int) -> float:
+    """How long to wait before the next part: a new job is heard of soon, a long one leaves few parts."""
+    return min(15.0 * 2.0 ** min(written, 3), 120.0)
 
 
 def missing(url: str, size: int | None, etag: str | None) -> LedgerRow:

@@ -29,8 +29,16 @@ class Labeled:
     """Time on the device, waiting in the queue not counted."""
 
 
+class DeviceLostError(Exception):
+    """The device failed under another shard's batch, and computes nothing any more in this process."""
+
+
 class ModelThread:
-    """Runs a segmenter on a thread of its own; compiled graphs and memory errors stay there."""
+    """Runs a segmenter on a thread of its own; compiled graphs and memory errors stay there.
+
+    An error that poisons the device (see `poisons`) is told to the shard whose batch met it. Every later batch, of
+    whichever shard, raises `DeviceLostError`: it says nothing about that shard.
+    """
 
     def __init__(
         self, segmenter: Segmenter, classes: ClassFeatures, inference: Inference, *, top_k: int, soft_masks: bool
@@ -40,6 +48,7 @@ class ModelThread:
         self._inference = inference
         self._top_k = top_k
         self._soft_masks = soft_masks
+        self._lost = False
         self._queue: queue.Queue[tuple[ImageBatch, Future[Labeled]] | None] = queue.Queue(QUEUE_BATCHES)
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
@@ -62,8 +71,11 @@ class ModelThread:
                 continue
             started = time.perf_counter()
             try:
+                if self._lost:
+                    raise DeviceLostError("the device failed under another shard")
                 outcomes = self._label(batch)
             except BaseException as error:  # whatever it is belongs to the shard that waits
+                self._lost = self._lost or poisons(error)
                 future.set_exception(error)
             else:
                 future.set_result(Labeled(outcomes=tuple(outcomes), seconds=time.perf_counter() - started))
@@ -75,7 +87,9 @@ class ModelThread:
             found = self.segmenter.segment(
                 batch, self._classes, self._inference, top_k=self._top_k, soft_masks=self._soft_masks
             )
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             if len(batch) == 1:
                 return [
                     SampleError(
@@ -94,3 +108,30 @@ class ModelThread:
             torch.cuda.empty_cache()
         half = (len(batch) + 1) // 2
         return self._label(batch.part(0, half)) + self._label(batch.part(half, len(batch)))
+
+
+_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""Marks of memory that ran out outside torch's allocator, in errors that have no type of their own."""
+
+_POISON = ("CUDA error", "CUDA driver error", "cuBLAS error", "CUBLAS_STATUS_", "cuDNN error", "CUDNN_STATUS_")
+"""Marks of a failed launch or kernel in errors that are only RuntimeErrors."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a smaller batch may do: memory ran out, and nothing else is wrong with the device."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _MEMORY)
+
+
+def poisons(error: BaseException) -> bool:
+    """Whether an error leaves the device unusable for this process, whatever is computed next.
+
+    An illegal access, a failed assertion in a kernel, an uncorrectable memory error: CUDA says the same of every later
+    call of the process. Memory that ran out is no poison.
+    """
+    if out_of_memory(error):
+        return False
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _POISON)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import UsageError
-from pipeline.publish import is_local, names, publish_bytes, read_bytes
+from pipeline.publish import is_local, listing, names, publish_bytes, read_bytes
 from pipeline.urls import canonical, redact
 
 LABEL_SUFFIX = ".parquet"
@@ -50,6 +50,11 @@ class Output:
         """The folder of ledger parts, which exists while a job runs."""
         return self._join("ledger-parts")
 
+    @property
+    def folders(self) -> list[str]:
+        """All folders that files are published into."""
+        return [self.url, *map(self._join, ("text", "manifest", "labels", "failed", "ledger-parts"))]
+
     def label(self, name: str) -> str:
         """The label file of the shard with this label name."""
         return self._join("labels", name + LABEL_SUFFIX)
@@ -69,6 +74,10 @@ class Output:
     def done(self) -> set[str]:
         """Label names of all done shards, by one listing."""
         return {path.removesuffix(LABEL_SUFFIX) for path in names(self.labels) if path.endswith(LABEL_SUFFIX)}
+
+    def label_files(self) -> dict[str, int | None]:
+        """Names of all label files below labels/, by one listing, with their sizes where it tells."""
+        return {name: size for name, size in listing(self.labels) if name.endswith(LABEL_SUFFIX)}
 
     def failures(self) -> set[str]:
         """Label names of all shards with a failure on record, by one listing."""

@@ -1,5 +1,7 @@
 """Small Parquet tables below OUT (ledger, manifest, vocabulary), in memory as a whole. Label files are table/'s."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 
 import pyarrow as pa
@@ -7,6 +9,7 @@ import pyarrow.parquet as pq
 
 from models.errors import UsageError
 from pipeline.publish import publish_bytes, read_bytes
+from pipeline.ranged import open_ranged
 from pipeline.urls import redact
 
 
@@ -17,7 +20,7 @@ def write(table: pa.Table, url: str) -> None:
         OutputError: the place can't be written.
     """
     file = BytesIO()
-    pq.write_table(table, file, compression="zstd")
+    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
     publish_bytes(file.getvalue(), url)
 
 
@@ -36,10 +39,45 @@ def read(url: str, schema: pa.Schema, *, fix: str) -> pa.Table | None:
     data = read_bytes(url)
     if data is None:
         return None
-    try:
+    with _damage(url, fix):
         table = pq.ParquetFile(BytesIO(data), page_checksum_verification=True).read()
+    _check(table.schema, schema, url, fix)
+    return table
+
+
+def read_columns(url: str, schema: pa.Schema, columns: Sequence[str], *, fix: str) -> pa.Table | None:
+    """Some columns of a published table, and of the file no more bytes than they take (see `read`)."""
+    with opened(url, schema, fix=fix) as file:
+        if file is None:
+            return None
+        with _damage(url, fix):
+            return file.read(columns=list(columns))
+
+
+@contextmanager
+def opened(url: str, schema: pa.Schema, *, fix: str) -> Iterator[pq.ParquetFile | None]:
+    """A published table, read in ranges while the `with` lasts (see `read`)."""
+    try:
+        source = open_ranged(url)
+    except FileNotFoundError:
+        yield None
+        return
+    with source:
+        with _damage(url, fix):
+            # Buffered by column chunk, so that a request asks for many pages.
+            file = pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True)
+        _check(file.schema_arrow, schema, url, fix)
+        yield file
+
+
+def _check(found: pa.Schema, schema: pa.Schema, url: str, fix: str) -> None:
+    if not found.equals(schema):
+        raise UsageError(f"{redact(url)}: its columns aren't those that this maskmill writes. {fix}")
+
+
+@contextmanager
+def _damage(url: str, fix: str) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UsageError(f"{redact(url)}: damaged ({type(error).__name__}). {fix}") from error
-    if not table.schema.equals(schema):
-        raise UsageError(f"{redact(url)}: its columns aren't those that this maskmill writes. {fix}")
-    return table

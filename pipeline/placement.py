@@ -49,46 +49,61 @@ class Placement:
         return "cuda" if self.gpus else "cpu"
 
 
-def place(nodes: Sequence[Node], replica: ReplicaConfig, *, device: str) -> Placement:
+def place(nodes: Sequence[Node], replica: ReplicaConfig, *, device: str, may_grow: bool = False) -> Placement:
     """Fit replicas on nodes.
 
+    A cluster that may grow is asked for MAX whatever is there now, and for MIN too if `--device`, `--replicas` and
+    `--cpus-per-replica` all say what is wanted: nothing is left to be read off machines that aren't there yet, and Ray
+    waits for them. No cluster says by itself whether it will grow, nor to what.
+
     Args:
-        nodes: the cluster's machines.
+        nodes: the cluster's machines as they are now.
         replica: what the user asked for.
         device: auto, cpu or cuda.
+        may_grow: whether machines may join: a cluster that was joined, not one that was started on this machine.
 
     Raises:
         UsageError: a GPU was asked for and there is none; or replicas would take every CPU, so that the tasks that feed
             them could never start (a CPU must stay free for them), or don't fit on the machines.
         EnvironmentFailure: the cluster has no CPUs.
     """
+    bounds, each = replica.bounds(), replica.cpus_per_replica
+    if may_grow and bounds is not None and each is not None and device != "auto":
+        return _placement(bounds, each, replica, on_gpu=device == "cuda")
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     if cpus == 0:
         raise EnvironmentFailure("the cluster has no machine with CPUs to label on. Start one, or wait until it is up.")
     if device == "cuda" and gpus == 0:
-        raise UsageError("--device cuda: this cluster has no GPU. Use --device cpu, or run where there is one.")
+        raise UsageError(f"--device cuda: this cluster has no GPU. {_GROW if may_grow else _ELSEWHERE}")
     on_gpu = device != "cpu" and gpus > 0
-    least, most = replica.bounds() or ((gpus, gpus) if on_gpu else (1, 1))
-    if on_gpu and least > gpus:
+    least, most = bounds or ((gpus, gpus) if on_gpu else (1, 1))
+    wanted = least if may_grow else most
+    if on_gpu and wanted > gpus:
         raise UsageError(f"--replicas {replica.replicas}: the cluster has {gpus} GPUs, and each replica takes one.")
-    if replica.cpus_per_replica is not None:
-        each = replica.cpus_per_replica
-    elif on_gpu:
+    if each is None and on_gpu:
         each = max(1, min((node.cpus - 1) // node.gpus for node in nodes if node.gpus))
-    else:
+    elif each is None:
         # The most with which all replicas fit and one CPU stays free; where nothing fits, what is refused below.
         largest = max(node.cpus for node in nodes)
         each = next((n for n in range(largest - 1, 0, -1) if most <= _fitting(nodes, n) and most * n < cpus), 1)
     fitting = _fitting(nodes, each, on_gpu=on_gpu)
-    if least * each >= cpus or least > fitting:
-        asked = f"--replicas {least} --cpus-per-replica {each}"
+    if wanted * each >= cpus or wanted > fitting:
+        asked = f"--replicas {replica.replicas or wanted} --cpus-per-replica {each}"
         raise UsageError(
-            f"{asked}: takes {least * each} of {cpus} CPUs (largest machine: {max(node.cpus for node in nodes)}; "
+            f"{asked}: takes {wanted * each} of {cpus} CPUs (largest machine: {max(node.cpus for node in nodes)}; "
             f"{fitting} such replicas fit), and one must stay free to feed the replicas. "
             "Ask for fewer replicas or fewer CPUs for each."
         )
+    return _placement((least, most), each, replica, on_gpu=on_gpu)
+
+
+_ELSEWHERE = "Use --device cpu, or run where there is one."
+_GROW = "If machines with GPUs will join it, say what to ask them for: --replicas MIN:MAX and --cpus-per-replica N."
+
+
+def _placement(bounds: tuple[int, int], each: int, replica: ReplicaConfig, *, on_gpu: bool) -> Placement:
     batch_size = replica.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
-    return Placement(least=least, most=most, cpus=each, gpus=int(on_gpu), batch_size=batch_size)
+    return Placement(least=bounds[0], most=bounds[1], cpus=each, gpus=int(on_gpu), batch_size=batch_size)
 
 
 def _fitting(nodes: Sequence[Node], each: int, *, on_gpu: bool = False) -> int:

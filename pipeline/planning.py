@@ -1,6 +1,7 @@
 """What a `label` is asked to do: shards out of the command line's words, and what of them is left to do."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 from models.errors import EnvironmentFailure
 from models.vocabulary import Vocabulary
@@ -8,9 +9,10 @@ from models.vocabulary.templates import load_templates, templates_hash
 from models.zoo import MODELS
 from pipeline import run
 from pipeline.config import LabelConfig
+from pipeline.listing import named
 from pipeline.output import Output
 from pipeline.shard import Shard, describe_many
-from pipeline.urls import expand, redact
+from pipeline.urls import redact
 
 LISTED = 20
 """Shards that a dry run lists before it only counts."""
@@ -24,7 +26,8 @@ def shards_of(arguments: Sequence[str], *, limit: int | None) -> list[Shard]:
         EnvironmentFailure: the store can't be listed (credentials, network).
     """
     try:
-        return describe_many(expand(arguments)[:limit])
+        found = dict(islice(named(arguments).items(), limit))
+        return describe_many(list(found), {source: shard for source, shard in found.items() if shard is not None})
     except PermissionError as error:
         raise EnvironmentFailure(f"the shards can't be listed: {redact(str(error))}. Check the credentials.") from error
     except OSError as error:
@@ -68,7 +71,7 @@ def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> lis
     """What `label` would do, as lines; nothing is written, no model is loaded."""
     vocabulary = vocabulary_of(config)
     done = output.done()
-    todo = [shard for shard in shards if shard.label_name not in done]
+    todo = [shard for shard in shards if shard.replace or shard.label_name not in done]
     absent = sum(shard.missing for shard in todo)
     size = sum(shard.size or 0 for shard in todo)
     lines = [

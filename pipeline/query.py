@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
+from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.publish import is_local
 from pipeline.urls import filesystem, redact
@@ -128,12 +129,7 @@ def _one_line_errors() -> Iterator[None]:
 
 def _open_views(connection: "duckdb.DuckDBPyConnection", output: Output, scratch: str) -> None:
     """Makes the views, then shuts every door: no other path, no extension, no setting changes after this."""
-    labels = [output.label(name) for name in sorted(output.done())]
-    if not labels:
-        raise UsageError(
-            f"{redact(output.url)}: no label files in {redact(output.labels)}. Label into it first: "
-            f"maskmill label SHARDS... --output {redact(output.url)}"
-        )
+    labels = LabelTable(output).files
     views = {"labels": labels, "vocabulary": [output.vocabulary], "ledger": [output.ledger]}
     fs, _ = filesystem(output.url)
     present = {name: urls for name, urls in views.items() if name == "labels" or fs.exists(filesystem(urls[0])[1])}

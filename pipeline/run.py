@@ -4,14 +4,16 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
-from models.resize import ResizeRule
 from pipeline.config import LabelConfig
 from pipeline.output import Output
 from pipeline.urls import redact
 from pipeline.versions import versions
+
+if TYPE_CHECKING:
+    from models.resize import ResizeRule  # imports torch, which telling how a run stands needs not
 
 LABEL_VERSION = 1
 """Raised by every change of the code that moves labels; tests/data/labels_v1.json holds what this version writes."""
@@ -57,7 +59,7 @@ class Identity:
     mask_side: int
     """Longest side of the stored masks."""
 
-    resize: ResizeRule
+    resize: "ResizeRule"
     """How images become the model's input."""
 
     limits: dict[str, int | bool]
@@ -103,7 +105,7 @@ class Identity:
 
 
 def identity(
-    config: LabelConfig, *, rule: ResizeRule, weights: str, vocabulary: str, templates: str, text_features: str
+    config: LabelConfig, *, rule: "ResizeRule", weights: str, vocabulary: str, templates: str, text_features: str
 ) -> Identity:
     """The identity of what `config` describes, given the hashes of what it names."""
     form = config.inference.form()

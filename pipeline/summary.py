@@ -1,11 +1,17 @@
 """The few lines that say how a run stands: printed at the end of `label` and by `status`."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
+from pipeline.ledger import LedgerRow
+from pipeline.pace import duration
+from pipeline.speed import RunSpeed
 from pipeline.status import Status
 
 SHOWN = 10
-"""Failed or stale shards listed before the rest is only counted."""
+"""Failed, missing or stale shards listed before the rest is only counted."""
 
 
 def lines(now: Status) -> list[str]:
@@ -15,7 +21,7 @@ def lines(now: Status) -> list[str]:
     reasons = now.failed_by_reason
     failures = f" ({', '.join(f'{reason} {n:,}' for reason, n in reasons.items())})" if reasons else ""
     text = [
-        f"shards    {done:,} done, {failed:,} failed, {missing:,} missing, of {len(now.rows):,} asked for",
+        f"shards    {done:,} done, {failed:,} failed, {missing:,} missing, of {len(now):,} asked for",
         f"samples   {now.read:,} read = {now.labeled:,} labeled + {now.read - now.labeled:,} failed{failures}",
         f"segments  {now.segments:,}, {share:.1f} a labeled image; label files {now.bytes / 1e6:,.1f} MB",
     ]
@@ -23,16 +29,36 @@ def lines(now: Status) -> list[str]:
         text.append(f"other     {now.unkeyed:,} files in the shards belong to no sample")
     if now.truncated:
         text.append(f"cut       {now.truncated:,} done shards were cut; their whole samples were taken")
-    text += _listed("failed", [f"{row.url}  {row.error}  (attempts: {row.attempts})" for row in now.failures])
-    text += _listed("missing", [row.url for row in now.rows if row.state == "missing"])
-    text += _listed("stale", [f"{url}  changed in the store since it was labeled" for url in now.stale])
+    failed_shards = (f"{row.url}  {row.error}  (attempts: {row.attempts})" for row in now.rows("failed"))
+    text += _listed("failed", failed, failed_shards)
+    text += _listed("missing", missing, now.urls("missing"))
+    stale = (f"{url}  changed in the store since it was labeled" for url in now.urls("stale"))
+    text += _listed("stale", now.shards("stale"), stale)
     return text
 
 
+def speed_lines(speed: RunSpeed, now: Status, *, at: datetime | None = None) -> list[str]:
+    """How fast the run gets on, for people."""
+    text = []
+    missing = now.shards("missing")
+    if speed.overall is not None:
+        recent = "" if speed.recent is None else f"{speed.recent:,.1f} images/s lately, "
+        text.append(f"speed     {recent}{speed.overall:,.1f} images/s over {duration(speed.worked)} of work")
+    if speed.left is not None and missing:
+        text.append(f"left      about {duration(speed.left)} for {missing:,} shards")
+    if speed.reported is not None:
+        ago = duration(max(((at or datetime.now(UTC)) - speed.reported).total_seconds(), 0.0))
+        stopped = "" if speed.running else "; the job has stopped, the same `label` goes on with it"
+        text.append(f"report    the job's last was {ago} ago{stopped}")
+    elif missing:
+        text.append("report    none yet: a job has just begun, or none is running and the same `label` goes on with it")
+    return text + [f"slowest   {row.url}  {_spent(row)}" for row in speed.slowest]
+
+
 def to_json(now: Status) -> dict[str, Any]:
-    """The summary for programs."""
+    """The summary for programs; its long lists are iterators, which `json_stream.chunks` writes."""
     return {
-        "shards": {state: now.shards(state) for state in ("done", "failed", "missing")} | {"stale": len(now.stale)},
+        "shards": {state: now.shards(state) for state in ("done", "failed", "missing", "stale")},
         "samples": {
             "read": now.read,
             "labeled": now.labeled,
@@ -43,14 +69,41 @@ def to_json(now: Status) -> dict[str, Any]:
         "bytes": now.bytes,
         "unkeyed": now.unkeyed,
         "truncated": now.truncated,
-        "failed": [{"url": row.url, "error": row.error, "attempts": row.attempts} for row in now.failures],
-        "missing": [row.url for row in now.rows if row.state == "missing"],
-        "stale": list(now.stale),
+        "failed": ({"url": row.url, "error": row.error, "attempts": row.attempts} for row in now.rows("failed")),
+        "missing": now.urls("missing"),
+        "stale": now.urls("stale"),
     }
 
 
-def _listed(word: str, entries: list[str]) -> list[str]:
-    text = [f"{word:<9} {entry}" for entry in entries[:SHOWN]]
-    if len(entries) > SHOWN:
-        text.append(f"{word:<9} and {len(entries) - SHOWN:,} more")
+def speed_to_json(speed: RunSpeed) -> dict[str, Any]:
+    """How fast the run gets on, for programs."""
+    return {
+        "running": speed.running,
+        "reported": None if speed.reported is None else speed.reported.isoformat(timespec="seconds"),
+        "images_per_second": speed.recent,
+        "images_per_second_overall": speed.overall,
+        "seconds_worked": speed.worked,
+        "seconds_left": speed.left,
+        "slowest": [
+            {"url": row.url, "seconds": _took(row), "phases": row.seconds, "replica": row.replica}
+            for row in speed.slowest
+        ],
+    }
+
+
+def _took(row: LedgerRow) -> float:
+    assert row.started is not None, "only timed shards are slow"
+    assert row.ended is not None, "only timed shards are slow"
+    return (row.ended - row.started).total_seconds()
+
+
+def _spent(row: LedgerRow) -> str:
+    phases = ", ".join(f"{phase} {seconds:,.1f}" for phase, seconds in (row.seconds or {}).items())
+    return f"{_took(row):,.1f} s ({phases})  on {row.replica}"
+
+
+def _listed(word: str, count: int, entries: Iterator[str]) -> list[str]:
+    text = [f"{word:<9} {entry}" for entry in islice(entries, SHOWN)]
+    if count > SHOWN:
+        text.append(f"{word:<9} and {count - SHOWN:,} more")
     return text

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.masks import rle
-from pipeline import manifest
+from pipeline import ledger, manifest
 from pipeline.counts import ClassCount
 from pipeline.ledger import LedgerRow
-from pipeline.output import Output
+from pipeline.merging import merged
+from pipeline.output import LABEL_SUFFIX, Output
 from pipeline.run import require
-from pipeline.status import Status, status
+from pipeline.status import Status
 from pipeline.table.footer import Footer, FooterError, check_file
 from pipeline.table.schema import STATUS_FAILED, STATUS_OK
 from pipeline.urls import filesystem
@@ -64,9 +65,14 @@ def verify(output: Output, *, deep: bool = False) -> Verification:
         UsageError: OUT holds no run.
     """
     fingerprint = require(output)["fingerprint"]
-    now = status(output)
-    asked = manifest.read(output)
-    rows_by_name = {asked[row.url].label_name: row for row in now.rows}
+    with merged(output) as found:
+        now = Status(table=found.table)
+        asked = dict(zip(*(manifest.read(output)[name].to_pylist() for name in ("url", "label_file")), strict=True))
+        rows_by_name = {
+            asked[row.url].removesuffix(LABEL_SUFFIX): row
+            for block in found.blocks()
+            for row in ledger.from_table(block)
+        }
     problems: list[Problem] = []
     files = rows = masks = 0
     for name in sorted(output.done()):
@@ -94,8 +100,8 @@ def verify(output: Output, *, deep: bool = False) -> Verification:
                 continue
         rows += checked.rows
         masks += checked.masks
-        found = [*checked.problems(), *_against_ledger(footer, row, fingerprint)]
-        problems += [Problem(file=file, text=text) for text in found]
+        told = [*checked.problems(), *_against_ledger(footer, row, fingerprint)]
+        problems += [Problem(file=file, text=text) for text in told]
     return Verification(status=now, files=files, rows=rows, masks=masks, problems=tuple(problems))
 
 

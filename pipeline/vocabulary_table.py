@@ -5,6 +5,9 @@ import pyarrow as pa
 from models.errors import UsageError
 from models.vocabulary.checks import Draft, checked
 from models.vocabulary.vocabulary import Vocabulary
+from pipeline import parquet
+from pipeline.output import Output
+from pipeline.urls import redact
 
 VOCABULARY = pa.schema(
     [
@@ -16,6 +19,20 @@ VOCABULARY = pa.schema(
     ]
 )
 """One row a class, in id order; `kind` is thing, stuff or null."""
+
+
+def vocabulary_of_run(output: Output) -> Vocabulary:
+    """The vocabulary that a label table's ids belong to.
+
+    Raises:
+        UsageError: there is no run, or its vocabulary is damaged.
+        OutputError: it can't be read.
+    """
+    fix = "Expected the --output of a `maskmill label`."
+    table = parquet.read(output.vocabulary, VOCABULARY, fix=fix)
+    if table is None:
+        raise UsageError(f"{redact(output.url)}: no vocabulary.parquet there. {fix}")
+    return from_table(table, shown=redact(output.vocabulary))
 
 
 def to_table(vocabulary: Vocabulary) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import re
 
+from models import remote
 from models.errors import EnvironmentFailure, UsageError
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
@@ -20,11 +21,9 @@ def read_text(url: str, *, option: str, missing: str) -> str:
         UsageError: no such file, not a file, too large, not UTF-8, an unknown protocol.
         EnvironmentFailure: the file may be there but can't be read (permission, network).
     """
-    import fsspec
-
     shown = f"{option} {without_secrets(url)!r}"
     try:
-        fs, path = fsspec.core.url_to_fs(url)
+        fs, path = remote.filesystem(url)
         with fs.open(path, "rb") as file:
             raw: bytes = file.read(MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:

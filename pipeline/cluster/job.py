@@ -2,28 +2,30 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from models.errors import EnvironmentFailure
 from models.vocabulary.templates import load_templates
 from models.zoo import MODELS
-from pipeline import ledger, manifest, parquet, run
+from pipeline import ledger, manifest, parquet, run, stores
 from pipeline.cluster import session
 from pipeline.cluster.labeling import label_shards
-from pipeline.cluster.replica import ReplicaSpec, prepare
+from pipeline.cluster.replica import ReplicaSpec, clean_nodes, prepare
 from pipeline.config import LabelConfig
 from pipeline.ledger import LedgerRow
 from pipeline.output import Output
 from pipeline.placement import place
 from pipeline.planning import refuse_another_run, vocabulary_of
 from pipeline.progress import LabelProgress
+from pipeline.retry import forget
 from pipeline.shard import Shard
 from pipeline.status import Status, settle
 from pipeline.vocabulary_table import to_table
 
-PART_SECONDS = 120.0
-"""Time between parts of the ledger."""
+PART_ROWS = 5_000
+"""Most rows of a part."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +35,14 @@ class JobResult:
     status: Status
     """Where the whole run stands now."""
 
-    ended: tuple[LedgerRow, ...]
-    """Rows of the shards that ended in this job, labeled or failed."""
+    images: int
+    """Samples of the shards that ended in this job, labeled or failed."""
 
     seconds: float
     """From the start of the first shard to the end of the last; replicas' start is not in it."""
+
+    stopped: EnvironmentFailure | None
+    """Why the job ended before its shards did; None if it didn't."""
 
 
 def check(config: LabelConfig, output: Output) -> None:
@@ -57,14 +62,14 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
 
     Raises:
         UsageError: OUT holds another run, a checkpoint is wrong, a device isn't there.
-        EnvironmentFailure: Ray, the store or the job failed.
+        EnvironmentFailure: Ray or the store failed. A job that ended early comes back with what it did.
         KeyboardInterrupt: Ctrl-C; the ledger holds what had ended.
     """
     vocabulary = vocabulary_of(config)
     templates = load_templates(config.vocabulary.templates)
     with ExitStack() as opened:
         opened.enter_context(session.session())
-        placement = place(session.nodes(), config.replica, device=config.model.device)
+        placement = place(session.nodes(), config.replica, device=config.model.device, may_grow=session.joins())
         text = prepare(config, placement, output, vocabulary, templates)
         identity = run.identity(
             config,
@@ -78,7 +83,8 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
         parquet.write(to_table(vocabulary), output.vocabulary)
         manifest.add(output, shards)
         done = output.done()
-        todo = [shard for shard in shards if shard.label_name not in done]
+        todo = [shard for shard in shards if shard.replace or shard.label_name not in done]
+        forget(output, [shard.url for shard in todo if shard.replace])
         spec = ReplicaSpec(
             config=config,
             placement=placement,
@@ -86,33 +92,61 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
             vocabulary=vocabulary,
             text=text,
             fingerprint=identity.fingerprint,
+            stores=stores.used(),
         )
-        ended: list[LedgerRow] = []
+        rows, stopped = _Rows(output), None
         try:
             if todo:
-                _run(todo, spec, ended, already_done=len(shards) - len(todo))
+                _run(todo, spec, rows, already_done=len(shards) - len(todo))
+        except EnvironmentFailure as error:
+            stopped = error
         finally:
-            seconds = _seconds_since_first(ended)
+            seconds = rows.seconds
             now = settle(output)
-    return JobResult(status=now, ended=tuple(ended), seconds=seconds)
+            with suppress(Exception):  # whatever Ray says by now, the run is settled
+                clean_nodes(config.replica.scratch)
+    return JobResult(status=now, images=rows.images, seconds=seconds, stopped=stopped)
 
 
-def _seconds_since_first(ended: Sequence[LedgerRow]) -> float:
-    started = [row.started for row in ended if row.started is not None]
-    return (datetime.now(UTC) - min(started)).total_seconds() if started else 0.0
+class _Rows:
+    """Rows on their way into the ledger's parts: none is kept longer than a part takes to fill."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._waiting: list[LedgerRow] = []
+        self._wrote = time.monotonic()
+        self._parts = 0
+        self._first: datetime | None = None
+        self.images = 0
+
+    def add(self, row: LedgerRow) -> None:
+        """One more shard has ended."""
+        self._waiting.append(row)
+        self.images += row.counts.read
+        if row.started is not None:
+            self._first = row.started if self._first is None else min(self._first, row.started)
+        if len(self._waiting) >= PART_ROWS or time.monotonic() - self._wrote >= ledger.part_seconds(self._parts):
+            self.write()
+
+    def write(self) -> None:
+        """Leave what waits as one part."""
+        if self._waiting:
+            ledger.write(self._waiting, self._output.ledger_part(ledger.part_name()))
+            self._parts += 1
+        self._waiting, self._wrote = [], time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the first shard started."""
+        return (datetime.now(UTC) - self._first).total_seconds() if self._first is not None else 0.0
 
 
-def _run(todo: Sequence[Shard], spec: ReplicaSpec, ended: list[LedgerRow], *, already_done: int) -> None:
+def _run(todo: Sequence[Shard], spec: ReplicaSpec, rows: _Rows, *, already_done: int) -> None:
     """Label shards, and leave their rows in the ledger's parts, also when it ends early."""
-    written, wrote = 0, time.monotonic()
     try:
         with LabelProgress(len(todo), already_done=already_done) as progress:
-            for row in label_shards(todo, spec):
-                ended.append(row)
+            for row in label_shards(todo, spec, sweeping=progress.sweep):
+                rows.add(row)
                 progress.add(row)
-                if time.monotonic() - wrote >= PART_SECONDS:
-                    ledger.write(ended[written:], spec.output.ledger_part(ledger.part_name()))
-                    written, wrote = len(ended), time.monotonic()
     finally:
-        if ended[written:]:
-            ledger.write(ended[written:], spec.output.ledger_part(ledger.part_name()))
+        rows.write()

@@ -1,23 +1,34 @@
-"""Maps `label_shard` over shards with Ray Data: one shard a task, replicas in a pool. Which shards is job.py's."""
+"""Maps `label_shard` over shards with Ray Data, and sweeps up what a first pass left. Which shards is job.py's."""
 
+import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import ray
 
 from models.errors import EnvironmentFailure, UsageError
 from pipeline import ledger
+from pipeline.cluster.metrics import ShardMetrics
 from pipeline.cluster.replica import Replica, ReplicaSpec
+from pipeline.cluster.supervision import Supervision, supervised
+from pipeline.failure import PASSING, REQUESTS, attempts, record, recorded
 from pipeline.ledger import LedgerRow
+from pipeline.publish import OutputError
+from pipeline.reading.errors import ShardError
 from pipeline.shard import Shard
+from pipeline.tolerance import Failures, TooManyFailedError
 
 SHARDS_IN_FLIGHT = 2
 """Shards a replica works on at once: while one computes, the next is read and the last is published."""
 
-WORKER_RETRIES = 2
-"""How often a shard is tried again after the worker that held it died; Ray alone would try for ever."""
+INIT_DEATHS = 3
+"""Replicas in a row that may fail as they start; Ray starts another in their place."""
+
+_log = logging.getLogger(__name__)
 
 TASKS = pa.schema(
     [
@@ -27,26 +38,141 @@ TASKS = pa.schema(
         pa.field("etag", pa.string()),
         pa.field("missing", pa.bool_()),
         pa.field("replace", pa.bool_()),
+        pa.field("attempts", pa.int32()),
     ]
 )
-"""A shard on its way to a replica. It travels in Ray's memory only: `source` may hold what must not be stored."""
+"""A shard on its way to a replica, and how often it was tried before. It travels in Ray's memory only: `source` may
+hold what must not be stored."""
 
 
-def label_shards(shards: Sequence[Shard], spec: ReplicaSpec) -> Iterator[LedgerRow]:
-    """Label shards on the cluster.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pass:
+    """How shards go through the replicas."""
+
+    in_flight: int
+    """Shards that a replica works on at once."""
+
+    queued: int
+    """Shards that wait at a replica, its own included. Ray scales up only where some wait."""
+
+    retries: int
+    """How often a shard is tried again after the worker that held it died; Ray alone would try for ever."""
+
+
+FIRST = Pass(in_flight=SHARDS_IN_FLIGHT, queued=2 * SHARDS_IN_FLIGHT, retries=2)
+"""Every shard. One that kills its worker takes those beside it along."""
+
+SWEEP = Pass(in_flight=1, queued=1, retries=1)
+"""What the first pass lost, and what failed for a reason that may have passed: each alone on a replica."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Left:
+    """Shards without a last word."""
+
+    shards: dict[str, Shard]
+    """Those that no row came back for, and those that are held, by canonical URL."""
+
+    tried: dict[str, int]
+    """How often shards were tried before the pass that comes; those never tried are left out."""
+
+    held: dict[str, LedgerRow] = field(default_factory=dict)
+    """Rows of shards that failed for a reason that may pass."""
+
+
+def label_shards(
+    shards: Sequence[Shard], spec: ReplicaSpec, *, sweeping: Callable[[int], None] = lambda shards: None
+) -> Iterator[LedgerRow]:
+    """Label shards on the cluster: a first pass over all, then a sweep over what it left, each shard alone.
+
+    Args:
+        shards: the shards.
+        spec: what replicas are made from.
+        sweeping: called before the sweep with the number of its shards.
 
     Yields:
-        The ledger row of each shard, in the order in which they end. A shard whose worker died for good has none.
+        One ledger row for each shard, in the order in which they end.
 
     Raises:
+        TooManyFailedError: more failed than `--max-failed-shards` bears. The rest has no row.
         EnvironmentFailure: replicas can't start, or the job ended early.
+        UsageError: a replica found what the user has to put right.
     """
+    left = _Left(shards={shard.url: shard for shard in shards}, tried=dict(attempts(spec.output, shards)))
+    failures = Failures(spec.config.job.max_failed_shards, known=frozenset(left.tried))
+    try:
+        with supervised(failures):
+            for row in _pass(shards, spec, FIRST, left.tried, failures):
+                if row.state == "failed" and row.reason in PASSING:
+                    left.held[row.url] = row
+                else:
+                    del left.shards[row.url]
+                    yield row
+                failures.add(row.url, row.error)
+        failures.died(len(left.shards) - len(left.held))
+    except TooManyFailedError:
+        yield from left.held.values()
+        raise
+    if left.shards:
+        sweeping(len(left.shards))
+        yield from _sweep(spec, left)
+
+
+def _sweep(spec: ReplicaSpec, left: _Left) -> Iterator[LedgerRow]:
+    """Give each shard that is left a last try, alone on its replica, and say of the others that they failed."""
+    _leave(spec, left, FIRST)
+    rows = _pass(list(left.shards.values()), spec, SWEEP, left.tried, None)
+    for row in rows:
+        del left.shards[row.url]
+        yield row
+    _leave(spec, left, SWEEP)
+    counted = ShardMetrics()
+    for url in left.shards:
+        # Replicas count what they end; whoever held these was ended.
+        counted.add(left.held[url])
+        yield left.held[url]
+
+
+def _leave(spec: ReplicaSpec, left: _Left, ended: Pass) -> None:
+    """Make rows for the shards that a pass lost, of the replica's record where it could leave one, and count tries."""
+    tries = 1 + ended.retries
+
+    def lost(shard: Shard) -> LedgerRow:
+        before = left.tried.get(shard.url, 0)
+        there = record(spec.output, shard)
+        if there is None or there.attempts <= before or there.reason == "crashed":
+            alone = "; it held no other shard" if ended is SWEEP else ""
+            error = ShardError("crashed", f"the worker died {tries} times while it labeled this shard{alone}")
+            now = datetime.now(UTC)
+            there = LedgerRow(
+                url=shard.url, size=shard.size, etag=shard.etag, state="failed", error=str(error), ended=now
+            )
+        there = replace(there, attempts=before + tries)
+        try:
+            return recorded(there, shard, spec.output, attempt=there.attempts)
+        except OutputError:
+            _log.exception("shard %s: failed/ can't be brought up to date", shard.url)
+            return there
+
+    gone = [shard for url, shard in left.shards.items() if ended is SWEEP or url not in left.held]
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        left.held.update({row.url: row for row in threads.map(lost, gone)})
+    left.tried.update({url: left.held[url].attempts for url in left.shards})
+
+
+def _pass(
+    shards: Sequence[Shard], spec: ReplicaSpec, how: Pass, tried: Mapping[str, int], failures: Failures | None
+) -> Iterator[LedgerRow]:
+    """Ray Data over shards: the rows of those that ended. A shard whose worker died each time has none."""
     placement = spec.placement
-    table = pa.Table.from_pylist([asdict(shard) for shard in shards], schema=TASKS)
+    context = ray.data.DataContext.get_current()
+    # Ray's own bound is on what can ever be borne; `Supervision` ends a job as soon as its failures aren't isolated.
+    context.max_errored_blocks = len(shards) if failures is None else failures.most(len(shards))
+    context.max_consecutive_actor_init_deaths = INIT_DEATHS
+    context.custom_execution_callback_classes = [Supervision]
     # Blocks are tasks: one row a block is one shard a task (a batch size of 1 wouldn't make it so).
-    tasks = ray.data.from_arrow(table).repartition(target_num_rows_per_block=1)
-    # A shard whose worker dies is tried again so often and then has no row: what has none is missing in the ledger.
-    ray.data.DataContext.get_current().max_errored_blocks = -1
+    tasks = ray.data.from_arrow(to_tasks(shards, tried)).repartition(target_num_rows_per_block=1)
+    least = placement.least if how is FIRST else min(placement.most, len(shards))
     with warnings.catch_warnings():
         # Ray 2.60 has no other name for the bound on retries, and announces that a later one will.
         warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
@@ -58,27 +184,39 @@ def label_shards(shards: Sequence[Shard], spec: ReplicaSpec) -> Iterator[LedgerR
             num_cpus=placement.cpus,
             num_gpus=placement.gpus or None,
             compute=ray.data.ActorPoolStrategy(
-                min_size=placement.least,
+                min_size=least,
                 max_size=placement.most,
-                max_tasks_in_flight_per_actor=2 * SHARDS_IN_FLIGHT,
-                max_concurrent_calls_per_actor=SHARDS_IN_FLIGHT,
+                max_tasks_in_flight_per_actor=how.queued,
+                max_concurrent_calls_per_actor=how.in_flight,
                 enable_true_multi_threading=True,
             ),
-            max_task_retries=WORKER_RETRIES,
+            max_restarts=-1,
+            max_task_retries=how.retries,
         )
     try:
         for block in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             assert isinstance(block, pa.Table), "pyarrow was asked for"
             yield from ledger.from_table(block.cast(ledger.SCHEMA))
     except (ray.exceptions.RayError, ray.exceptions.UserCodeException) as error:
-        raise _failure(error) from error
+        raise _failure(error, failures) from error
 
 
-def _failure(error: BaseException) -> Exception:
+def to_tasks(shards: Sequence[Shard], tried: Mapping[str, int]) -> pa.Table:
+    """Shards as a table of `TASKS`; `tried` says how often, by canonical URL."""
+    columns = {name.name: [getattr(shard, name.name) for shard in shards] for name in fields(Shard)}
+    return pa.table(columns | {"attempts": [tried.get(shard.url, 0) for shard in shards]}, schema=TASKS)
+
+
+def _failure(error: BaseException, failures: Failures | None) -> Exception:
     """The user's error where one caused it, else that the job ended early."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UsageError | EnvironmentFailure) and not isinstance(cause, ray.exceptions.RayError):
             return cause
         cause = getattr(cause, "cause", None) or cause.__cause__
-    return EnvironmentFailure(f"the job ended early: {' '.join(str(error).split())[-300:]}")
+    said = " ".join(str(error).split())[-300:]
+    if failures is not None and isinstance(error, ray.exceptions.RayActorError):
+        return TooManyFailedError(
+            f"ended early: workers died again and again ({said}); the replicas' logs say of what."
+        )
+    return EnvironmentFailure(f"the job ended early: {said}")

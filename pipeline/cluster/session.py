@@ -69,8 +69,7 @@ def local_node() -> Node:
 
 def _quiet() -> None:
     """Keep what Ray says of its inner life out of ours; its log files hold it all."""
-    # Set before Ray Data is imported, which is when it is read; Ray's C++ side reads the other at `init`.
-    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+    # Read by Ray's C++ side at `init`.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.data.DataContext.get_current().enable_progress_bars = False
 

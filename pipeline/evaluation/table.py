@@ -6,42 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import UsageError
 from models.masks import rle
-from models.vocabulary import Vocabulary
-from pipeline import parquet
 from pipeline.evaluation.confusion import count
 from pipeline.evaluation.model import ClassMap, truth_of
 from pipeline.evaluation.scores import Evaluation
+from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
 from pipeline.shard import Shard
-from pipeline.table.footer import FooterError, check_file
+from pipeline.table.footer import FooterError
 from pipeline.table.schema import STATUS_OK
 from pipeline.truth.class_map import TruthIds
 from pipeline.truth.pairs import Pair, Source, open_pairs
-from pipeline.urls import filesystem, redact
-from pipeline.vocabulary_table import VOCABULARY, from_table
+from pipeline.urls import redact
 
 _COLUMNS = ["sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
 _ROWS_AT_ONCE = 64
-
-
-def vocabulary_of_run(output: Output) -> Vocabulary:
-    """The vocabulary that a label table's ids belong to.
-
-    Raises:
-        UsageError: there is no run, or its vocabulary is damaged.
-    """
-    fix = "Expected the --output of a `maskmill label`."
-    table = parquet.read(output.vocabulary, VOCABULARY, fix=fix)
-    if table is None:
-        raise UsageError(f"--labels {redact(output.url)!r}: no vocabulary.parquet there. {fix}")
-    return from_table(table, shown=redact(output.vocabulary))
 
 
 def evaluate_table(
@@ -72,11 +56,12 @@ def evaluate_table(
     """
     counts = np.zeros((classes, classes + 1), np.int64)
     images = failed = 0
+    table = LabelTable(output)
     for source in sources:
         if isinstance(source, Path):
             raise UsageError(f"{source}: a folder has no labels. With --labels, name the shards that were labeled.")
         with open_pairs(source, scratch, limits, ids=truth_ids) as opened:
-            for pair, row in _joined(opened.pairs, source, output):
+            for pair, row in _joined(opened.pairs, source, table):
                 truth = truth_of(pair, classes, limits)
                 labeled = row["status"] == STATUS_OK
                 found = _painted(row, truth.shape, classes) if labeled else np.full(truth.shape, classes)
@@ -115,9 +100,9 @@ def _painted(row: dict[str, Any], size: tuple[int, ...], classes: int) -> ClassM
     return np.asarray(stretched)
 
 
-def _joined(pairs: Iterable[Pair], shard: Shard, output: Output) -> Iterator[tuple[Pair, dict[str, Any]]]:
+def _joined(pairs: Iterable[Pair], shard: Shard, table: LabelTable) -> Iterator[tuple[Pair, dict[str, Any]]]:
     """Each pair with its row of the label table; both are in shard order."""
-    rows = _rows(shard, output)
+    rows = _rows(shard, table)
     for pair in pairs:
         row = next((row for row in rows if row["sample_index"] == pair.index), None)
         if row is None or row["sha256"] != hashlib.sha256(pair.image.read()).digest():
@@ -127,20 +112,16 @@ def _joined(pairs: Iterable[Pair], shard: Shard, output: Output) -> Iterator[tup
         yield pair, row
 
 
-def _rows(shard: Shard, output: Output) -> Iterator[dict[str, Any]]:
-    url = output.label(shard.label_name)
-    fs, path = filesystem(url)
-    try:
-        with fs.open(path, "rb") as file:
-            check_file(file)
-            file.seek(0)
-            for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE, columns=_COLUMNS):
-                yield from batch.to_pylist()
-    except FileNotFoundError:
+def _rows(shard: Shard, table: LabelTable) -> Iterator[dict[str, Any]]:
+    output = table.output
+    place = table.rows_of(shard.url)
+    if place is None:
         raise UsageError(
             f"{shard.url}: no labels of it in {redact(output.url)}. Label it there first, or leave it out."
-        ) from None
+        )
+    try:
+        for batch in table.batches(place, _COLUMNS, _ROWS_AT_ONCE):
+            yield from batch.to_pylist()
     except (FooterError, OSError, ValueError) as error:
-        raise UsageError(
-            f"{redact(url)}: damaged: {' '.join(str(error).split())[:200]}. Label the shard again."
-        ) from error
+        fix = "Make the sealed table again." if table.sealed else "Label the shard again."
+        raise UsageError(f"{redact(place.url)}: damaged: {' '.join(str(error).split())[:200]}. {fix}") from error

@@ -1,6 +1,6 @@
 """Opens a shard: spooled, checked, grouped. The one call that labeling makes to read."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.reading.archive import ArchiveReport, check_archive
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.samples import Sample, read_samples
-from pipeline.reading.spool import spooled
+from pipeline.reading.spool import nothing, spooled
 from pipeline.shard import Shard
 
 
@@ -27,7 +27,14 @@ class OpenShard:
 
 
 @contextmanager
-def open_shard(shard: Shard, scratch: Path, limits: ReadLimits, *, extra: Collection[str] = ()) -> Iterator[OpenShard]:
+def open_shard(
+    shard: Shard,
+    scratch: Path,
+    limits: ReadLimits,
+    *,
+    extra: Collection[str] = (),
+    alive: Callable[[], None] = nothing,
+) -> Iterator[OpenShard]:
     """A shard ready to be read; its scratch copy is gone when the context ends.
 
     Args:
@@ -35,11 +42,12 @@ def open_shard(shard: Shard, scratch: Path, limits: ReadLimits, *, extra: Collec
         scratch: an existing directory on a local disk.
         limits: what the shard and its samples may cost.
         extra: extensions of members to read beyond image and caption.
+        alive: called, from another thread, whenever bytes of a download have arrived.
 
     Raises:
         ShardError: the shard cannot be had, or is not an archive that may be read. Taking samples raises it too.
     """
-    with spooled(shard, scratch) as path:
+    with spooled(shard, scratch, alive=alive) as path:
         report = check_archive(path, limits)
         samples = read_samples(path, report, limits, extra=extra)
         yield OpenShard(report=report, samples=samples, bytes=report.bytes)

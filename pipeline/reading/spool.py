@@ -1,31 +1,61 @@
-"""Brings a shard to local disk, whole and the one that was asked for. Looks at sizes and etags, never inside."""
+"""Brings a shard to local disk, whole and the one asked for. Compares size, etag and checksum; parses nothing."""
 
 import errno
 import shutil
-import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import EnvironmentFailure, UsageError
+from pipeline.backoff import Fault, fault, patiently
+from pipeline.names import scheme_of
+from pipeline.reading.checksum import digest, told
 from pipeline.reading.errors import ShardError
-from pipeline.shard import Shard, describe, local_path
+from pipeline.reading.growth import watched
+from pipeline.scratch import shard_folder
+from pipeline.shard import Shard, describe, local_path, look
+from pipeline.stores import download_options
 from pipeline.urls import filesystem
 
 SPARE_BYTES = 64 * 2**20
 """Free space that a download leaves on the scratch disk."""
 
+_AGAIN = ("size_mismatch", "checksum")
+"""What is fetched again although the store answered: bytes that were lost or damaged on their way."""
+
+_DAMAGED = ("FlexibleChecksumError", "ChecksumError")
+"""What botocore and gcsfs raise where they compare checksums themselves."""
+
+
+def nothing() -> None:
+    """Heeds no sign of life."""
+
 
 @contextmanager
-def spooled(shard: Shard, scratch: Path) -> Iterator[Path]:
+def spooled(
+    shard: Shard,
+    scratch: Path,
+    *,
+    alive: Callable[[], None] = nothing,
+    wait: Callable[[float], None] = time.sleep,
+) -> Iterator[Path]:
     """A shard as a local file, for as long as the context lasts.
 
-    A local shard is used where it lies. Any other is downloaded into `scratch` and deleted at the end, come what may.
-    Some drivers (s3fs) take a body that ends early for the whole object, so the bytes are counted against the store's
-    size, asked for after the download: an object that was replaced meanwhile is seen too.
+    A local shard is used where it lies. Any other is downloaded into a folder of `scratch`, which is removed at the
+    end, come what may. Drivers take a body that ends early, or one with a flipped bit, for the whole object, so size
+    and checksum are compared with what the store says: it is asked after the download, with the request that also
+    shows whether the object was replaced since it was listed. So parts of two versions, as a resumed download may put
+    together, never pass.
+
+    Args:
+        shard: as `pipeline.shard.describe` gives it.
+        scratch: an existing directory on a local disk.
+        alive: called, from another thread, whenever bytes have arrived.
+        wait: sleeps so many seconds between attempts.
 
     Raises:
-        ShardError: missing, read, size_mismatch, changed; disk if the scratch disk is full.
+        ShardError: missing, read, size_mismatch, checksum, changed; disk if the scratch disk is full.
     """
     if shard.missing:
         raise ShardError("missing", f"{shard.url} does not exist")
@@ -35,11 +65,54 @@ def spooled(shard: Shard, scratch: Path) -> Iterator[Path]:
         yield path
         return
     _make_room(shard, scratch)
-    with tempfile.NamedTemporaryFile(dir=scratch, prefix=f"{shard.label_name}-", suffix=".tar") as file:
-        copy = Path(file.name)
-        _download(shard, copy)
-        _compare(shard, _described(shard), copy)
+    with shard_folder(scratch) as folder:
+        copy = folder / f"{shard.label_name}.tar"
+        try:
+            patiently(lambda: _fetch(shard, copy, alive), judge=_judge, renew=lambda: _forget_client(shard), wait=wait)
+        except (ShardError, UsageError):
+            raise
+        except Exception as error:
+            raise _told(shard, copy, error) from error
         yield copy
+
+
+def _fetch(shard: Shard, copy: Path, alive: Callable[[], None]) -> None:
+    """One attempt at the whole shard."""
+    copy.unlink(missing_ok=True)
+    fs, inside = filesystem(shard.source)
+    with watched(copy, alive):
+        fs.get_file(inside, str(copy), **download_options(shard.source))
+    now, info = look(shard.source)
+    if now.missing:
+        raise ShardError("missing", f"{shard.url} does not exist any more")
+    _compare(shard, now, copy)
+    expected = told(scheme_of(shard.source) or "", info)
+    if expected is not None and digest(copy, expected.algorithm) != expected.value:
+        raise ShardError(
+            "checksum", f"the bytes that arrived don't have the {expected.algorithm} that the store states"
+        )
+
+
+def _judge(error: BaseException) -> Fault:
+    if isinstance(error, ShardError):
+        return "transient" if error.reason in _AGAIN else "permanent"
+    return fault(error)
+
+
+def _forget_client(shard: Shard) -> None:
+    """Let the next `filesystem` make a client anew, which looks up its credentials anew."""
+    type(filesystem(shard.source)[0]).clear_instance_cache()
+
+
+def _told(shard: Shard, copy: Path, error: Exception) -> ShardError:
+    """What a driver's error means for the shard."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ShardError("disk", f"--scratch {copy.parent.parent}: {error.strerror}. Make room")
+    if isinstance(error, FileNotFoundError) and fault(error) == "permanent":
+        return ShardError("missing", f"{shard.url} does not exist")
+    if type(error).__name__ in _DAMAGED:
+        return ShardError("checksum", f"{type(error).__name__}: {error}")
+    return ShardError("read", f"{type(error).__name__}: {error}")
 
 
 def _described(shard: Shard) -> Shard:
@@ -67,17 +140,3 @@ def _make_room(shard: Shard, scratch: Path) -> None:
     free = shutil.disk_usage(scratch).free
     if shard.size is not None and shard.size + SPARE_BYTES > free:
         raise ShardError("disk", f"--scratch {scratch}: {free:,} bytes free, the shard has {shard.size:,}. Make room")
-
-
-def _download(shard: Shard, copy: Path) -> None:
-    try:
-        fs, inside = filesystem(shard.source)
-        fs.get_file(inside, str(copy))
-    except FileNotFoundError as error:
-        raise ShardError("missing", f"{shard.url} does not exist") from error
-    except UsageError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ShardError("disk", f"--scratch {copy.parent}: {error.strerror}. Make room") from error
-        raise ShardError("read", f"{type(error).__name__}: {error}") from error

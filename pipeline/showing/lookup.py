@@ -18,6 +18,7 @@ from PIL import Image
 from models.errors import UsageError
 from models.masks import rle
 from pipeline import run
+from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.publish import read_bytes
 from pipeline.reading.errors import SampleError, ShardError
@@ -145,9 +146,11 @@ def _limits(output: Output) -> ReadLimits:
 
 def _row(output: Output, key: str, sample_index: int | None, shard: str | None) -> dict[str, Any]:
     """The one row that the arguments name; masks are read from its row group alone."""
-    files = _label_files(output, shard)
     fs, _ = filesystem(output.url)
+    files = [filesystem(url)[1] for url in _label_files(output, shard)]
     chosen = pc.field("key") == key
+    if shard is not None:
+        chosen &= pc.field("shard") == shard
     if sample_index is not None:
         chosen &= pc.field("sample_index") == sample_index
     table = _dataset(files, fs)
@@ -156,29 +159,27 @@ def _row(output: Output, key: str, sample_index: int | None, shard: str | None) 
         raise UsageError(_not_found(output, table, key, sample_index))
     if len(hits) > 1:
         raise UsageError(_several(key, hits))
-    index = hits[0]["sample_index"]
+    (hit,) = hits
     columns = [name for name in LABELS.names if name != "mask_logits"]
-    rows = _dataset([hits[0]["__filename"]], fs).to_table(columns=columns, filter=pc.field("sample_index") == index)
+    # A sealed table's file holds many shards.
+    place = (pc.field("shard") == hit["shard"]) & (pc.field("sample_index") == hit["sample_index"])
+    rows = _dataset([hit["__filename"]], fs).to_table(columns=columns, filter=place)
     row: dict[str, Any] = rows.to_pylist()[0]
     return row
 
 
 def _label_files(output: Output, shard: str | None) -> list[str]:
-    done = output.done()
+    """URLs of the label files to look in."""
+    table = LabelTable(output)
     if shard is None:
-        if not done:
-            raise UsageError(
-                f"{redact(output.url)}: no label files in {redact(output.labels)}. Label into it first: "
-                f"maskmill label SHARDS... --output {redact(output.url)}"
-            )
-        return [filesystem(output.label(name))[1] for name in sorted(done)]
-    name = Shard(url=shard, source=shard).label_name
-    if name not in done:
+        return table.files
+    rows = table.rows_of(shard)
+    if rows is None:
         raise UsageError(
             f"--shard {redact(shard)}: this run has no labels of that shard. List its shards with: "
             f"maskmill query {redact(output.url)} {_LIST_SHARDS}"
         )
-    return [filesystem(output.label(name))[1]]
+    return [rows.url]
 
 
 def _dataset(files: list[str], fs: Any) -> ds.Dataset:

@@ -10,6 +10,18 @@ from pipeline.table.rows import LabelRow, to_table
 from pipeline.table.schema import DICTIONARY_COLUMNS, LABELS, ROW_GROUP_BYTES
 
 
+def open_label_file(path: Path) -> pq.ParquetWriter:
+    """A Parquet writer for rows of the label table: its columns, compression, page index and checksums."""
+    return pq.ParquetWriter(
+        path,
+        LABELS,
+        compression="zstd",
+        use_dictionary=DICTIONARY_COLUMNS,
+        write_page_index=True,
+        write_page_checksum=True,
+    )
+
+
 class LabelWriter:
     """A label file in the making: rows in any order go in, row groups in shard order come out."""
 
@@ -19,14 +31,7 @@ class LabelWriter:
         self._ready: list[LabelRow] = []
         self._ready_bytes = 0
         self._next = 0
-        self._file = pq.ParquetWriter(
-            path,
-            LABELS,
-            compression="zstd",
-            use_dictionary=DICTIONARY_COLUMNS,
-            write_page_index=True,
-            write_page_checksum=True,
-        )
+        self._file = open_label_file(path)
 
     def __enter__(self) -> "LabelWriter":
         return self

@@ -10,7 +10,7 @@ import pytest
 from jobs import cli
 from tests.jobs.conftest import Ended, Workplace
 
-COMMANDS = ("label", "status", "verify", "query", "show", "train", "evaluate", "synthesize", "demo")
+COMMANDS = ("label", "status", "verify", "retry", "compact", "query", "show", "train", "evaluate", "synthesize", "demo")
 
 LABEL_OPTIONS = {
     "--output", "-o",
@@ -18,8 +18,8 @@ LABEL_OPTIONS = {
     "--vocab", "--templates",
     "--inference", "--score-threshold", "--overlap-threshold", "--top-k", "--mask-side", "--soft-masks",
     "--max-member-bytes", "--max-members", "--max-pixels", "--max-caption-bytes", "--keep-truncated",
-    "--replicas", "--cpus-per-replica", "--batch-size", "--scratch",
-    "--limit", "--dry-run", "--max-failed-samples",
+    "--replicas", "--cpus-per-replica", "--batch-size", "--scratch", "--stall-seconds",
+    "--limit", "--dry-run", "--max-failed-samples", "--max-failed-shards",
     "--help", "-h",
 }  # fmt: skip
 """All options of `label`: one more is a decision, and changes this list."""
@@ -41,6 +41,18 @@ EVALUATE_OPTIONS = {
     "--help", "-h",
 }  # fmt: skip
 """All options of `evaluate`."""
+
+RETRY_OPTIONS = {
+    "--failed-samples", "--stale",
+    "--weights", "--vocab", "--templates", "--device",
+    "--replicas", "--cpus-per-replica", "--batch-size", "--scratch", "--stall-seconds",
+    "--limit", "--dry-run", "--max-failed-samples", "--max-failed-shards",
+    "--help", "-h",
+}  # fmt: skip
+"""All options of `retry`: what changes labels is the run's own, but for what run.json can't keep."""
+
+COMPACT_OPTIONS = {"--file-size", "--partial", "--scratch", "--help", "-h"}
+"""All options of `compact`."""
 
 HEAVY = ("torch", "ray", "open_clip", "timm", "pyarrow", "numpy", "PIL", "duckdb", "webdataset", "fsspec")
 
@@ -102,7 +114,13 @@ def test_help_names_every_command(maskmill) -> None:
 
 @pytest.mark.parametrize(
     ("command", "options"),
-    [("label", LABEL_OPTIONS), ("train", TRAIN_OPTIONS), ("evaluate", EVALUATE_OPTIONS)],
+    [
+        ("label", LABEL_OPTIONS),
+        ("train", TRAIN_OPTIONS),
+        ("evaluate", EVALUATE_OPTIONS),
+        ("retry", RETRY_OPTIONS),
+        ("compact", COMPACT_OPTIONS),
+    ],
 )
 def test_a_command_has_exactly_these_options(maskmill, command: str, options: set[str]) -> None:
     taken = {name for one in cli.app()[command].assemble_argument_collection() for name in one.names}

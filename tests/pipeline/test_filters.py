@@ -27,7 +27,7 @@ FILTERS = [
 
 
 @pytest.mark.parametrize("asked", FILTERS)
-def test_a_row_and_a_query_are_filtered_alike(asked):
+def test_a_row_a_query_and_columns_are_filtered_alike(asked):
     bound = asked.bound(VOCABULARY, "general")
     table = duckdb.connect()
     table.execute(
@@ -36,7 +36,13 @@ def test_a_row_and_a_query_are_filtered_alike(asked):
     )
     table.executemany("INSERT INTO t VALUES (?, ?)", list(enumerate(SEGMENTS)))
     asked_in_sql = {row[0] for row in table.execute(f"SELECT i FROM t WHERE {bound.sql('s')}").fetchall()}
-    assert asked_in_sql == {i for i, segment in enumerate(SEGMENTS) if bound.keeps(segment)}
+    passing = {i for i, segment in enumerate(SEGMENTS) if bound.keeps(segment)}
+    assert asked_in_sql == passing
+    columns = {
+        name: np.array([np.nan if segment[name] is None else segment[name] for segment in SEGMENTS], kind)
+        for name, kind in {name: "i4" if name in ("vocab_id", "area") else "f4" for name in SEGMENTS[0]}.items()
+    }
+    assert set(np.flatnonzero(bound.passing(columns)).tolist()) == passing
 
 
 @pytest.mark.parametrize("value", [0.7, 0.8])

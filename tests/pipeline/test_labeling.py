@@ -21,6 +21,7 @@ from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
 from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ReplicaConfig
 from pipeline.labeling import label_shard
+from pipeline.model_thread import DeviceLostError
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
 from pipeline.shard import Shard, describe_many
@@ -421,13 +422,76 @@ def test_an_image_that_does_not_fit_the_device_is_one_failed_row(tiny, tmp_path)
 
 
 def test_an_error_of_the_device_fails_its_shard_and_no_sample(tiny, tmp_path):
+    """The next shard of the process is not to blame: it gets no record, and whoever holds the process has to end it."""
     broken = write_tar(tmp_path / "a.tar", dict(shades(128, 255, 128)))
     sound = write_tar(tmp_path / "b.tar", dict(shades(128, 128)))
     output = Output.of(str(tmp_path / "out"))
+    guilty, innocent = describe_many([str(broken), str(sound)])
     with labeler(Faulty(tiny), output) as replica:
-        rows = [label_shard(shard, replica) for shard in describe_many([str(broken), str(sound)])]
-    assert [(row.state, row.reason) for row in rows] == [("failed", "device"), ("done", None)]
-    assert rows[0].counts.failed == {}
+        row = label_shard(guilty, replica)
+        with pytest.raises(DeviceLostError):
+            label_shard(innocent, replica)
+    assert (row.state, row.reason, row.counts.failed) == ("failed", "device", {})
+    assert output.failures() == {guilty.label_name}
+
+
+# --- attempts, and two who label one shard ---------------------------------------------------------------------------
+
+
+def test_an_attempt_that_was_counted_elsewhere_is_told_as_it_was_counted(tiny, scenes, tmp_path):
+    """A replica that was killed left no record: only who sent the shard knows."""
+    output = Output.of(str(tmp_path / "out"))
+    shard, never = describe_many([str(scenes[0]), str(tmp_path / "never.tar")])
+    with labeler(tiny, output) as replica:
+        assert label_shard(never, replica, attempt=4).attempts == 4
+        assert label_shard(never, replica).attempts == 5
+        assert label_shard(shard, replica, attempt=3).attempts == 3
+    assert record_of(output, never)["attempts"] == 5
+
+
+def test_a_shard_that_another_replica_published_is_done_with_what_stands_there(tiny, scenes, tmp_path):
+    output = Output.of(str(tmp_path / "out"))
+    shard = describe_many([str(scenes[0])])[0]
+    with labeler(tiny, output) as replica:
+        first = label_shard(shard, replica)
+        written = Path(output.label(shard.label_name)).stat()
+        second = label_shard(shard, replica, attempt=2)
+    assert (second.state, second.counts, second.bytes, second.attempts) == ("done", first.counts, first.bytes, 2)
+    assert second.label_file == first.label_file
+    now = Path(output.label(shard.label_name)).stat()
+    assert (now.st_ino, now.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+
+
+def test_a_shard_to_be_replaced_gets_a_new_label_file(tiny, scenes, tmp_path):
+    output = Output.of(str(tmp_path / "out"))
+    shard = describe_many([str(scenes[0])])[0]
+    with labeler(tiny, output, fingerprint="1") as replica:
+        label_shard(shard, replica)
+    with labeler(tiny, output, fingerprint="2") as replica:
+        assert label_shard(replace(shard, replace=True), replica).state == "done"
+    assert check_file(Path(output.label(shard.label_name))).fingerprint == "2"
+
+
+@pytest.mark.parametrize("what", ["another run's", "rubbish"])
+def test_what_stands_at_the_place_of_a_label_file_and_is_none_is_not_taken_for_one(tiny, scenes, tmp_path, what):
+    output = Output.of(str(tmp_path / "out"))
+    shard = describe_many([str(scenes[0])])[0]
+    with labeler(tiny, output, fingerprint="1") as replica:
+        label_shard(shard, replica)
+    if what == "rubbish":
+        Path(output.label(shard.label_name)).write_bytes(b"PAR1")
+    with labeler(tiny, output, fingerprint="2") as replica:
+        row = label_shard(shard, replica)
+    assert (row.state, row.reason) == ("failed", "publish")
+    assert "stands there already" in row.error
+
+
+def test_whoever_watches_hears_of_every_step(tiny, scenes, tmp_path):
+    heard = []
+    output = Output.of(str(tmp_path / "out"))
+    with labeler(tiny, output, batch_size=2) as replica:
+        label_shard(describe_many([str(scenes[0])])[0], replace(replica, alive=lambda: heard.append(1)))
+    assert len(heard) >= 10 + 5 + 1, "ten samples, five batches, one file"
 
 
 # --- the file --------------------------------------------------------------------------------------------------------

@@ -1,11 +1,10 @@
 """Rows of the ledger survive Parquet, and the last word on a shard is the right one."""
 
+import json
 from datetime import UTC, datetime
 
 import duckdb
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline import ledger
 from pipeline.counts import ClassCount, Counts
@@ -30,6 +29,9 @@ FULL = LedgerRow(
     replica="host:1",
     attempts=2,
     started=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+    ended=datetime(2026, 1, 2, 3, 5, tzinfo=UTC),
+    label_file="a-0123456789abcdef.parquet",
+    first_row=77,
 )
 FAILED = LedgerRow(url="s3://bucket/b.tar", state="failed", error="not_tar: the bytes are no archive", attempts=1)
 
@@ -39,6 +41,11 @@ def test_rows_come_back_from_parquet(tmp_path):
     rows = [FULL, FAILED, ledger.missing("s3://bucket/c.tar", None, None)]
     ledger.write(rows, url)
     assert ledger.read(url) == rows
+
+
+@pytest.mark.parametrize("row", [FULL, FAILED])
+def test_a_row_comes_back_from_json(row):
+    assert LedgerRow.from_json(json.loads(json.dumps(row.to_json()))) == row
 
 
 def test_a_ledger_that_is_not_there_has_no_rows(tmp_path):
@@ -68,25 +75,3 @@ def test_part_names_sort_as_they_were_written():
     names = [ledger.part_name(moment) for moment in moments]
     assert names == sorted(names)
     assert len(set(names)) == len(names)
-
-
-def row(state: str, attempts: int) -> LedgerRow:
-    return LedgerRow(url="a", state=state, attempts=attempts)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "kept"),
-    [("failed", "failed", 2), ("failed", "done", 2), ("done", "done", 2), ("done", "failed", 1), ("done", "missing", 1),
-     ("missing", "failed", 2)],
-)  # fmt: skip
-def test_later_rows_win_but_no_failure_takes_back_a_done_shard(before, after, kept):
-    assert ledger.merge([row(before, 1), row(after, 2)])["a"].attempts == kept
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["done", "failed", "missing"])), max_size=20))
-def test_a_shard_that_was_ever_done_is_done(events):
-    merged = ledger.merge(LedgerRow(url=url, state=state) for url, state in events)
-    assert merged.keys() == {url for url, _ in events}
-    for url, kept in merged.items():
-        states = [state for other, state in events if other == url]
-        assert kept.state == ("done" if "done" in states else states[-1])

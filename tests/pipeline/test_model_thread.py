@@ -10,11 +10,11 @@ from models.inference.forms import GeneralInference
 from models.resize import ImageBatch, ResizeRule
 from models.segment import Segment
 from models.segmenter import ClassFeatures, Segmenter
-from pipeline.model_thread import ModelThread
+from pipeline.model_thread import DeviceLostError, ModelThread, out_of_memory, poisons
 from pipeline.reading.errors import SampleError
 
 CLASSES = ClassFeatures(features=torch.eye(2), stuff=torch.zeros(2, dtype=torch.bool))
-TOO_LARGE, NOT_FINITE, BROKEN, GONE = 250, 251, 252, 253
+TOO_LARGE, NOT_FINITE, BROKEN, GONE, POISON = 250, 251, 252, 253, 254
 
 
 class Device(Segmenter):
@@ -40,6 +40,8 @@ class Device(Segmenter):
             raise torch.OutOfMemoryError("CUDA out of memory")
         if BROKEN in names:
             raise RuntimeError("device-side assert")
+        if POISON in names:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
         if GONE in names:
             raise SystemExit
         return [None if name == NOT_FINITE else [segment(name)] for name in names]
@@ -139,3 +141,31 @@ def test_closing_waits_for_what_was_submitted(device):
     futures = [thread.submit(batch(n)) for n in range(2)]
     thread.close()
     assert not wait(futures, timeout=0).not_done
+
+
+def test_poison_is_told_to_the_batch_that_met_it_and_to_no_other(device, thread):
+    with pytest.raises(torch.AcceleratorError):
+        thread.submit(batch(1, POISON)).result()
+    tried = len(device.tried)
+    for _ in range(2):
+        with pytest.raises(DeviceLostError):
+            thread.submit(batch(4)).result()
+    assert len(device.tried) == tried, "nothing is computed on a device that is lost"
+
+
+@pytest.mark.parametrize(
+    ("error", "memory", "poison"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True, False),
+        (torch.AcceleratorError("CUDA error: out of memory"), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True, False),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), False, True),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), False, True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`"), False, True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False, True),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False, False),
+        (ValueError("CUDA error"), False, False),
+    ],
+)
+def test_what_poisons_a_device_and_what_a_smaller_batch_may_cure(error, memory, poison):
+    assert (out_of_memory(error), poisons(error)) == (memory, poison)

@@ -1,5 +1,6 @@
 """What a `label` would do is told without doing any of it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from pipeline.config import InferenceConfig, LabelConfig, ModelConfig, ReplicaCo
 from pipeline.output import Output
 from pipeline.planning import LISTED, dry_run, refuse_another_run, shards_of
 from pipeline.shard import Shard
+from tests.fault_proxy import fault_proxy
 from tests.plain_run import MANY_SEGMENTS, PLAIN, label
+from tests.s3_server import led_to, moto_server
 
 
 def test_shards_come_in_the_order_of_asking_once_each_and_up_to_the_limit(scenes, tmp_path):
@@ -85,3 +88,37 @@ def test_a_run_json_without_its_fields_is_another_run(tmp_path):
     (tmp_path / "run.json").write_text('{"identity": {}, "fingerprint": ""}')
     with pytest.raises(UsageError, match="holds another run"):
         refuse_another_run(PLAIN, Output.of(str(tmp_path)))
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    with moto_server() as server, fault_proxy(server.endpoint) as proxy, led_to(server, proxy.endpoint):
+        with ThreadPoolExecutor(8) as threads:
+            list(
+                threads.map(
+                    server.put_all,
+                    ({f"many/{n:05}.tar": b"x" for n in range(first, 1100, 8)} for first in range(8)),
+                )
+            )
+        server.put_all({"many/notes.txt": b"x", "few/a.tar": b"ab", "few/b.tar": b"abc"})
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    ("argument", "shards", "requests"),
+    [
+        ("s3://shards/many/*.tar", 1100, {"GET list": 2}),
+        ("s3://shards/many/", 1100, {"GET list": 2}),
+        ("s3://shards/many", 1100, {"GET list": 2}),
+        ("s3://shards/**/*.tar", 1102, {"GET list": 2}),
+        ("s3://shards/many/010*.tar", 100, {"GET list": 1}),
+        ("s3://shards/many/{00000..01099}.tar", 1100, {"GET list": 2}),
+        ("s3://shards/few/{a,b}.tar", 2, {"HEAD object": 2}),
+    ],
+)
+def test_shards_are_listed_and_described_by_one_listing(bucket, argument, shards, requests):
+    bucket.log.clear()
+    found = shards_of([argument], limit=None)
+    assert len(found) == shards
+    assert all(shard.etag and shard.size for shard in found)
+    assert bucket.requests() == requests

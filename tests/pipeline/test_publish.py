@@ -1,12 +1,29 @@
 """What is published is there whole or not at all, on file systems and in stores."""
 
+import errno
 import os
+import signal
+import sys
 import threading
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from pipeline.publish import OutputError, is_local, names, publish, publish_bytes, read_bytes, remove
+from pipeline.publish import (
+    LEFT_SECONDS,
+    OutputError,
+    is_local,
+    leftovers,
+    names,
+    publish,
+    publish_bytes,
+    read_bytes,
+    remove,
+    remove_leftovers,
+)
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -40,6 +57,124 @@ def test_what_is_there_is_replaced(place):
     publish_bytes(b"new", url)
     assert read_bytes(url) == b"new"
     assert names(place) == ["run.json"]
+
+
+def test_what_is_there_stays_if_it_must_not_be_replaced(place, tmp_path):
+    local = tmp_path / "local"
+    url = f"{place}/labels/a.parquet"
+    local.write_bytes(b"first")
+    assert publish(local, url, overwrite=False)
+    assert publish(local, url, overwrite=False), "these very bytes stand there"
+    local.write_bytes(b"other")
+    assert not publish(local, url, overwrite=False)
+    assert read_bytes(url) == b"first"
+    assert publish(local, url)
+    assert read_bytes(url) == b"other"
+    assert names(f"{place}/labels") == ["a.parquet"]
+
+
+def test_of_many_that_publish_at_once_one_wins_and_all_know_it(tmp_path):
+    url = str(tmp_path / "labels" / "a.parquet")
+    files = [tmp_path / str(n) for n in range(8)]
+    for n, file in enumerate(files):
+        file.write_bytes(bytes([n]) * (1 << 20))
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(lambda file: publish(file, url, overwrite=False), files))
+    assert won.count(True) == 1
+    assert read_bytes(url) == files[won.index(True)].read_bytes()
+    assert [path.name for path in (tmp_path / "labels").iterdir()] == ["a.parquet"]
+
+
+def test_a_file_system_without_links_publishes_all_the_same(tmp_path, monkeypatch):
+    """FAT and some that are mounted from stores have none; the kernel's answer is what is put in its place."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    local = tmp_path / "local"
+    local.write_bytes(b"first")
+    url = str(tmp_path / "labels" / "a.parquet")
+    assert publish(local, url, overwrite=False)
+    local.write_bytes(b"other")
+    assert not publish(local, url, overwrite=False)
+    assert read_bytes(url) == b"first"
+
+
+def killed_at(step: int, local: Path, url: str, *, overwrite: bool) -> bool:
+    """Publish in a process that kills itself before its step-th call into the system; whether it came so far."""
+    child = os.fork()
+    if child == 0:
+        seen = 0
+
+        def count(event: str, _: object) -> None:
+            nonlocal seen
+            if event in STEPS:
+                seen += 1
+                if seen == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        publish(local, url, overwrite=overwrite)
+        os._exit(0)
+    _, ended = os.waitpid(child, 0)
+    assert ended in (0, signal.SIGKILL), ended
+    return ended == signal.SIGKILL
+
+
+STEPS = ("open", "os.mkdir", "os.link", "os.rename", "os.remove", "os.listdir", "shutil.copyfile")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("before", [None, b"before" * 1000])
+def test_a_kill_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path, overwrite, before):
+    local = tmp_path / "local"
+    local.write_bytes(b"whole" * 100_000)
+    step = 1
+    while True:
+        folder = tmp_path / str(step) / "labels"
+        url = str(folder / "a.parquet")
+        if before is not None:
+            publish_bytes(before, url)
+        killed = killed_at(step, local, url, overwrite=overwrite)
+        assert read_bytes(url) in (before, local.read_bytes()), step
+        assert not folder.exists() or names(str(folder)) in ([], ["a.parquet"])
+        again = publish(local, url, overwrite=overwrite)
+        assert again is (overwrite or before is None), step
+        assert read_bytes(url) == (local.read_bytes() if again else before)
+        if not killed:
+            break
+        step += 1
+    assert step > 6, "the kill came at too few steps to mean anything"
+
+
+def test_a_kill_in_the_middle_of_copying_leaves_no_name(tmp_path):
+    local = tmp_path / "local"
+    local.write_bytes(bytes(1 << 20))
+    os.truncate(local, 4 << 30)  # sparse: long to copy, nothing to keep
+    folder = tmp_path / "labels"
+    child = os.fork()
+    if child == 0:
+        publish(local, str(folder / "a.parquet"), overwrite=False)
+        os._exit(0)
+    while not any(copy.stat().st_size for copy in leftovers(str(folder))):
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "it was published before it could be killed"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert names(str(folder)) == []
+    assert len(leftovers(str(folder))) == 1
+
+
+def test_old_leftovers_of_the_killed_are_removed_and_young_ones_are_not(tmp_path):
+    old, young, other = (tmp_path / name for name in (f".{'0' * 32}.tmp", f".{'1' * 32}.tmp", ".notes.tmp"))
+    for path in (old, young, other):
+        path.write_bytes(b"half a fi")
+    os.utime(old, (time.time() - LEFT_SECONDS - 60,) * 2)
+    os.utime(other, (0, 0))
+    remove_leftovers(str(tmp_path))
+    assert sorted(tmp_path.iterdir()) == [young, other]
+    remove_leftovers(str(tmp_path / "nowhere"))
+    remove_leftovers("memory://anywhere")
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(tmp_path):

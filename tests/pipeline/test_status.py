@@ -1,5 +1,6 @@
 """Every shard asked for is done, failed or missing, whatever is left of the ledger that says so."""
 
+import os
 import shutil
 import uuid
 from dataclasses import replace
@@ -7,11 +8,14 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.errors import UsageError
 from pipeline import ledger, manifest
 from pipeline.counts import Counts
-from pipeline.ledger import LedgerRow
+from pipeline.ledger import BRIEF, LedgerRow
+from pipeline.merging import _last
 from pipeline.output import Output
 from pipeline.publish import publish_bytes
 from pipeline.shard import Shard, describe_many
@@ -37,13 +41,22 @@ def output(finished, tmp_path) -> Output:
 
 
 def states(now: Status) -> list[str]:
-    return [row.state for row in now.rows]
+    return [row.state for row in now.rows()]
+
+
+def rows(now: Status) -> list[LedgerRow]:
+    return list(now.rows())
+
+
+def label_name(output: Output, shard: int) -> str:
+    """Of the shard's label file, by its place in the order of asking."""
+    return manifest.read(output)["label_file"][shard].as_py().removesuffix(".parquet")
 
 
 def test_a_finished_run_accounts_for_every_shard_and_sample(output):
     now = status(output)
     assert states(now) == ["done", "done", "failed", "failed"]
-    assert [row.reason for row in now.rows] == [None, None, "not_tar", "missing"]
+    assert [row.reason for row in now.rows()] == [None, None, "not_tar", "missing"]
     assert (now.read, now.labeled, now.failed_by_reason) == (20, 20, {})
     assert now.segments >= 60
     assert now.bytes == sum(path.stat().st_size for path in Path(output.labels).iterdir())
@@ -52,14 +65,24 @@ def test_a_finished_run_accounts_for_every_shard_and_sample(output):
 
 def test_settling_merges_the_parts_and_removes_them(output):
     assert output.ledger_parts() == []
-    rows = ledger.read(output.ledger)
-    ledger.write([replace(rows[0], attempts=7)], output.ledger_part("1"))
-    ledger.write([replace(rows[0], attempts=8)], output.ledger_part("2"))
+    before = ledger.read(output.ledger)
+    ledger.write([replace(before[0], attempts=7)], output.ledger_part("1"))
+    ledger.write([replace(before[0], attempts=8)], output.ledger_part("2"))
     now = settle(output)
-    assert now.rows[0].attempts == 8
+    assert rows(now)[0].attempts == 8
     assert output.ledger_parts() == []
-    assert ledger.read(output.ledger) == list(now.rows)
+    assert ledger.read(output.ledger) == [replace(before[0], attempts=8), *before[1:]]
     assert settle(output) == now
+
+
+def test_settling_removes_what_the_killed_left_long_ago(output):
+    left = Path(output.labels) / f".{'0' * 32}.tmp"
+    left.write_bytes(b"half a label file")
+    status(output)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    settle(output)
+    assert not left.exists()
 
 
 def test_the_ledgers_sums_in_sql_are_the_statuss(output):
@@ -71,13 +94,15 @@ def test_the_ledgers_sums_in_sql_are_the_statuss(output):
 
 
 def test_a_ledger_that_is_lost_is_rebuilt_from_footers_and_failures(output):
-    before = status(output)
+    before = ledger.read(output.ledger)
     Path(output.ledger).unlink()
     now = settle(output)
-    assert [(row.url, row.state, row.error, row.counts, row.bytes, row.etag) for row in now.rows] == [
-        (row.url, row.state, row.error, row.counts, row.bytes, row.etag) for row in before.rows
+    after = ledger.read(output.ledger)
+    kept = ("url", "state", "error", "counts", "bytes", "etag", "label_file")
+    assert [[getattr(row, name) for name in kept] for row in after] == [
+        [getattr(row, name) for name in kept] for row in before
     ]
-    assert ledger.read(output.ledger) == list(now.rows)
+    assert now == status(output)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1", b"x" * 1000])
@@ -101,11 +126,10 @@ def test_a_damaged_manifest_is_wrong_usage_that_names_it(output):
 
 def test_a_label_file_that_no_ledger_knows_is_done(output):
     """As after SIGKILL: the label file was published, its row was still in memory."""
-    rows = ledger.read(output.ledger)
-    ledger.write(rows[:1], output.ledger)
-    now = status(output)
-    assert states(now) == ["done", "done", "failed", "failed"]
-    assert now.rows[1].counts == rows[1].counts
+    before = ledger.read(output.ledger)
+    ledger.write(before[:1], output.ledger)
+    assert states(settle(output)) == ["done", "done", "failed", "failed"]
+    assert ledger.read(output.ledger)[1].counts == before[1].counts
 
 
 def test_a_label_file_is_done_whatever_the_ledger_says(output):
@@ -113,30 +137,27 @@ def test_a_label_file_is_done_whatever_the_ledger_says(output):
     row = ledger.read(output.ledger)[0]
     Path(output.ledger).unlink()
     ledger.write([replace(row, state="failed", error="read: no network", counts=Counts())], output.ledger_part("1"))
-    assert settle(output).rows[0].counts == row.counts
+    settle(output)
+    assert ledger.read(output.ledger)[0].counts == row.counts
     assert states(status(output)) == ["done", "done", "failed", "failed"]
 
 
 def test_a_shard_whose_label_file_is_gone_is_missing(output):
-    now = status(output)
-    asked = manifest.read(output)
-    Path(output.label(asked[now.rows[0].url].label_name)).unlink()
+    Path(output.label(label_name(output, 0))).unlink()
     assert states(status(output)) == ["missing", "done", "failed", "failed"]
     assert status(output).read == 10
 
 
 def test_a_damaged_label_file_that_only_its_footer_could_tell_of_is_missing(output):
-    name = manifest.read(output)[status(output).rows[0].url].label_name
-    path = Path(output.label(name))
+    path = Path(output.label(label_name(output, 0)))
     path.write_bytes(path.read_bytes()[:-100])
     Path(output.ledger).unlink()
     assert states(status(output)) == ["missing", "done", "failed", "failed"]
 
 
 def test_a_done_shard_is_not_failed_by_what_stands_in_failed(output):
-    row = status(output).rows[0]
-    name = manifest.read(output)[row.url].label_name
-    output.write_json(output.failed(name), {"url": row.url, "attempts": 1})
+    row = rows(status(output))[0]
+    output.write_json(output.failed(label_name(output, 0)), {"url": row.url, "attempts": 1})
     failed = LedgerRow(url=row.url, state="failed", error="read: no network", attempts=1)
     ledger.write([failed], output.ledger_part("1"))
     assert states(settle(output))[0] == "done"
@@ -150,7 +171,7 @@ def test_a_failed_shard_that_is_done_later_is_done(tiny, scenes, tmp_path):
     path.write_bytes(scenes[0].read_bytes())
     now = label(tiny, [path], output)
     assert states(now) == ["done"]
-    assert now.rows[0].attempts == 2
+    assert rows(now)[0].attempts == 2
     assert output.failures() == set()
 
 
@@ -160,7 +181,7 @@ def test_a_run_that_stopped_early_lists_what_is_missing_and_goes_on(tiny, scenes
     whole = Output.of(str(tmp_path / "whole"))
     now = label(tiny, scenes, half)
     assert states(now) == states(label(tiny, scenes, whole)) == ["done", "done"]
-    assert [row.counts for row in now.rows] == [row.counts for row in status(whole).rows]
+    assert [row.counts for row in ledger.read(half.ledger)] == [row.counts for row in ledger.read(whole.ledger)]
 
 
 def test_a_done_shard_that_moved_in_the_store_is_stale(output, scenes):
@@ -189,16 +210,15 @@ def test_failures_without_a_ledger_keep_their_counts(tiny, tmp_path):
 
 @pytest.mark.parametrize("damage", [b"{}", b'{"url": 1}', b"{", b"[]"])
 def test_a_damaged_record_of_a_failure_is_wrong_usage_or_a_missing_shard(output, damage):
-    row = status(output).failures[0]
     Path(output.ledger).unlink()
-    publish_bytes(damage, output.failed(manifest.read(output)[row.url].label_name))
+    publish_bytes(damage, output.failed(label_name(output, 2)))
     with pytest.raises(UsageError, match=r"\.json: damaged"):
         status(output)
 
 
 def test_status_of_nothing_is_nothing(tmp_path):
     now = status(Output.of(str(tmp_path)))
-    assert (now.rows, now.stale, now.read, now.failed_by_reason) == ((), (), 0, {})
+    assert (len(now), rows(now), now.stale, now.read, now.failed_by_reason) == (0, [], (), 0, {})
 
 
 def test_a_run_in_a_store_is_settled_as_one_on_disk(finished):
@@ -207,7 +227,8 @@ def test_a_run_in_a_store_is_settled_as_one_on_disk(finished):
     for path in Path(finished.url).rglob("*"):
         if path.is_file() and path.name != "ledger.parquet":
             publish_bytes(path.read_bytes(), f"{there.url}/{path.relative_to(finished.url)}")
-    assert [row.counts for row in settle(there).rows] == [row.counts for row in status(finished).rows]
+    settle(there)
+    assert [row.counts for row in ledger.read(there.ledger)] == [row.counts for row in ledger.read(finished.ledger)]
     assert status(there).bytes == status(finished).bytes
 
 
@@ -217,15 +238,26 @@ def test_reasons_come_most_frequent_first():
         LedgerRow(url="b", state="done", counts=Counts(read=4, labeled=1, failed={"empty": 1, "too_large": 2})),
         LedgerRow(url="c", state="failed", counts=Counts(read=9, failed={"decode": 9})),
     )
-    now = Status(rows=rows, stale=())
+    now = Status.from_rows(rows)
     assert list(now.failed_by_reason.items()) == [("empty", 3), ("too_large", 2), ("decode", 1)]
     assert now.read == now.labeled + sum(now.failed_by_reason.values()) == 7
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["done", "failed", "missing"])), max_size=20))
+def test_later_rows_win_but_no_failure_takes_back_a_done_shard(events):
+    kept = _last(ledger.to_table(LedgerRow(url=url, state=state) for url, state in events).select(BRIEF.names))
+    assert sorted(events[index][0] for index in kept) == sorted({url for url, _ in events})
+    for index in kept:
+        url, state = events[index]
+        mine = [number for number, (other, _) in enumerate(events) if other == url]
+        done = [number for number in mine if events[number][1] == "done"]
+        assert index == (done or mine)[-1], (state, events)
 
 
 def test_a_shard_may_be_asked_for_before_it_exists(tiny, scenes, tmp_path):
     output = Output.of(str(tmp_path / "out"))
     path = tmp_path / "late.tar"
-    assert [row.reason for row in label(tiny, [path], output).rows] == ["missing"]
+    assert [row.reason for row in label(tiny, [path], output).rows()] == ["missing"]
     path.write_bytes(scenes[0].read_bytes())
     now = label(tiny, [path], output)
     assert states(now) == ["done"]

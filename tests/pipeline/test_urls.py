@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import UsageError
-from pipeline.urls import canonical, expand, filesystem, hash16, stem
+from pipeline.listing import expand
+from pipeline.urls import canonical, filesystem, hash16, stem
 from tests.object_store import ObjectStore, s3_server
 
 

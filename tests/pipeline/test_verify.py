@@ -48,7 +48,7 @@ def output(sound, tmp_path) -> Output:
 
 def first(output: Output) -> Path:
     """The label file of the shard of ten scenes."""
-    return Path(output.label(next(iter(manifest.read(output).values())).label_name))
+    return Path(output.labels) / manifest.read(output)["label_file"][0].as_py()
 
 
 def rewrite(path: Path, table: pa.Table, metadata: dict[bytes, bytes] | None = None) -> None:
@@ -185,8 +185,8 @@ def test_a_file_of_another_run_is_found(output, tiny, scenes, tmp_path):
 
 
 def test_the_file_of_another_shard_is_found(output):
-    names = [asked.label_name for asked in manifest.read(output).values()]
-    shutil.copy(output.label(names[1]), output.label(names[0]))
+    names = manifest.read(output)["label_file"].to_pylist()
+    shutil.copy(f"{output.labels}/{names[1]}", f"{output.labels}/{names[0]}")
     text = told(output, deep=False)
     assert "some.tar, the ledger says" in text
     assert "aren't the ledger's" in text

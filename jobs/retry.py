@@ -1,0 +1,81 @@
+"""`maskmill retry`: labels a run's failed shards again, and done ones that are worth it. The labeling is `label`'s."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from models.errors import UsageError
+from pipeline.config import Device, JobConfig, ReplicaConfig
+
+_Flat = Parameter(name="*")
+
+
+def retry(
+    out: str,
+    /,
+    *,
+    failed_samples: float | None = None,
+    stale: bool = False,
+    weights: str | None = None,
+    vocab: str | None = None,
+    templates: str | None = None,
+    device: Device | None = None,
+    replica: Annotated[ReplicaConfig, _Flat] = ReplicaConfig(),
+    job: Annotated[JobConfig, _Flat] = JobConfig(),
+) -> int:
+    """Label the failed and missing shards of a run again, with the run's own configuration.
+
+    Done shards are taken only where asked for; their labels stay until the new ones replace them, also where labeling
+    fails this time. Exit codes are those of `label`; 1 also if a done shard could not be labeled again.
+
+    Args:
+        out: the --output of a `maskmill label`.
+        failed_samples: also take done shards with more than this share of failed samples; 0 takes all that have any.
+        stale: also take done shards whose source has changed since they were labeled.
+        weights: the run's checkpoint, where run.json doesn't tell (credentials, a path that moved).
+        vocab: the run's vocabulary, likewise.
+        templates: the run's templates, likewise.
+        device: where replicas compute. Default: as the run was given.
+        replica: replicas and their resources.
+        job: what to take and when to give up.
+    """
+    from models.zoo import MODELS
+    from pipeline import summary
+    from pipeline.output import Output
+    from pipeline.planning import dry_run, refuse_another_run
+    from pipeline.retry import Given, choose, configuration, kept, lines
+    from pipeline.status import status
+
+    target = Output.of(out)
+    given = Given(weights=weights, vocab=vocab, templates=templates, device=device)
+    config = configuration(target, given=given, replica=replica, job=job)
+    if config.model.model not in MODELS:
+        raise UsageError(f"{target.run}: no such model as {config.model.model!r}; models are {', '.join(MODELS)}.")
+    refuse_another_run(config, target)
+    chosen = choose(target, failed_samples=failed_samples, stale=stale)
+    asked = list(chosen.shards[: job.limit])
+    print("\n".join(lines(chosen, target)), flush=True)
+    if job.dry_run:
+        print("\n".join(dry_run(asked, config, target)))
+        return 0
+    if not asked:
+        print("\n".join(summary.lines(status(target))))
+        return 0
+
+    from jobs.label import report
+    from pipeline.cluster.job import check
+    from pipeline.cluster.job import label as run_job
+
+    check(config, target)
+    result = run_job(asked, config, target)
+    old = kept(target, asked, result.status)
+    for url, why in old:
+        print(f"kept      {url}  its earlier labels: {why}")
+    return report(result, asked, target) or (1 if old else 0)
+
+
+if __name__ == "__main__":
+    from jobs.cli import run
+
+    raise SystemExit(run(["retry", *sys.argv[1:]]))

@@ -1,0 +1,67 @@
+"""Ends a pass of Ray Data that Ray itself would let go on: too many shards lost their worker, or no replica is left."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+from models.errors import EnvironmentFailure
+from pipeline.tolerance import Failures
+
+GONE_SECONDS = 30.0
+"""How long every replica has to be dead for good before the job ends: those that Ray restarts are not dead."""
+
+
+class Supervision(ExecutionCallback):
+    """Looks at the pool of replicas at each step of Ray Data's loop; what it raises ends the pass.
+
+    Ray Data makes it, once a pass, from `DataContext.custom_execution_callback_classes`: what it counts into is held by
+    the class. Blocks whose worker died for good never come out of the stream; only Ray's own counts know of them.
+    """
+
+    failures: Failures | None = None
+    """Where deaths are counted; None while no pass runs."""
+
+    def __init__(self) -> None:
+        self._gone_since: float | None = None
+
+    def on_execution_step(self, executor: StreamingExecutor) -> None:
+        """Count, and raise what ends the pass.
+
+        Raises:
+            TooManyFailedError: too many shards have lost their worker.
+            EnvironmentFailure: no replica is left, and none will start.
+        """
+        for operator in executor._topology or ():
+            if isinstance(operator, ActorPoolMapOperator):
+                if self.failures is not None:
+                    self.failures.died(operator.metrics.num_tasks_failed)
+                self._look(operator)
+
+    def _look(self, operator: ActorPoolMapOperator) -> None:
+        pool: Any = operator._actor_pool
+        states = {actor._get_local_state() for actor in pool._running_actors}
+        if pool.num_pending_actors() or states != {"DEAD"} or operator.has_completed():
+            self._gone_since = None
+            return
+        now = time.monotonic()
+        self._gone_since = now if self._gone_since is None else self._gone_since
+        if now - self._gone_since >= GONE_SECONDS:
+            raise EnvironmentFailure(
+                "ended early: every replica failed as it was started again; their logs say why. "
+                "Run the same command again: it goes on from here."
+            )
+
+
+@contextmanager
+def supervised(failures: Failures) -> Iterator[None]:
+    """Passes that run in this context are ended by what `failures` says."""
+    Supervision.failures = failures
+    try:
+        yield
+    finally:
+        Supervision.failures = None

@@ -1,0 +1,124 @@
+"""One shard beside its labels: samples and rows in step, checked to belong together. In which order is the reader's."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from models.errors import EnvironmentFailure, UsageError
+from pipeline import run
+from pipeline.dataset.sample import LabeledImage, labeled_image
+from pipeline.filters import BoundFilter, SegmentFilter
+from pipeline.label_table import LabelTable
+from pipeline.output import Output
+from pipeline.reading.errors import SampleError, ShardError
+from pipeline.reading.images import decode_sample
+from pipeline.reading.limits import ReadLimits
+from pipeline.reading.open import open_shard
+from pipeline.reading.samples import Sample
+from pipeline.scratch import shard_folder
+from pipeline.shard import Shard
+from pipeline.table.footer import FooterError
+from pipeline.table.schema import STATUS_OK
+from pipeline.vocabulary_table import vocabulary_of_run
+
+COLUMNS = [
+    "key", "shard", "sample_index", "status", "width", "height", "mask_width", "mask_height", "caption", "segments",
+    "masks", "logit_width", "logit_height", "mask_logits",
+]  # fmt: skip
+"""What of the label table is read."""
+
+ROWS = 64
+"""Rows of a label file in memory at once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raw:
+    """A labeled sample before it is decoded."""
+
+    sample: Sample
+    """Its bytes."""
+
+    row: Mapping[str, Any]
+    """Its row of the label table."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Walk:
+    """How the shards of a run are read beside its labels."""
+
+    limits: ReadLimits
+    """Those that the run was labeled with, so that samples are the same."""
+
+    keep: BoundFilter
+    """Which segments count."""
+
+    scratch: Path
+    """Local folder for shards that lie in a store."""
+
+    @classmethod
+    def of(cls, output: Output, keep: SegmentFilter, scratch: Path) -> "Walk":
+        """For a run.
+
+        Raises:
+            UsageError: no run there, or a filter that doesn't fit it.
+        """
+        identity = run.require(output)["identity"]
+        return cls(
+            limits=ReadLimits(**identity["limits"]),
+            keep=keep.bound(vocabulary_of_run(output), identity["inference"]),
+            scratch=scratch,
+        )
+
+    def samples(self, table: LabelTable, shard: Shard) -> Generator[Raw, None, None]:
+        """The labeled samples of a shard in order, one pass over its tar.
+
+        Args:
+            table: the run's label files.
+            shard: a done one, with size and etag as they were when it was labeled.
+
+        Raises:
+            UsageError: the shard isn't the one that was labeled, or its label file is damaged.
+            EnvironmentFailure: it can't be fetched.
+        """
+        try:
+            rows = table.rows_of(shard.url)
+            if rows is None:
+                raise FooterError("its label file is gone")
+            with shard_folder(self.scratch) as folder, open_shard(shard, folder, self.limits) as opened:
+                labels = (row for batch in table.batches(rows, COLUMNS, ROWS) for row in batch.to_pylist())
+                for sample, row in zip_longest(opened.samples, labels):
+                    mine = None if sample is None else (sample.index, sample.key)
+                    labeled = None if row is None else (row["sample_index"], row["key"])
+                    if mine != labeled:
+                        raise ShardError("changed", f"the shard has {_shown(mine)}, the table {_shown(labeled)}")
+                    if row["status"] == STATUS_OK:
+                        yield Raw(sample, row)
+        except ShardError as error:
+            kind = EnvironmentFailure if error.reason in ("read", "disk", "checksum") else UsageError
+            raise kind(
+                f"{shard.url}: can't be read beside its labels: {error}. If it has changed since, label it again."
+            ) from error
+        except (FooterError, ValueError) as error:
+            raise UsageError(
+                f"{shard.url}: its labels can't be read: {error}. `maskmill verify OUT` says more."
+            ) from error
+
+    def decoded(self, raw: Raw) -> LabeledImage:
+        """A sample as tensors.
+
+        Raises:
+            UsageError: it was labeled and can't be decoded now.
+        """
+        try:
+            return labeled_image(decode_sample(raw.sample, self.limits), raw.row, self.keep)
+        except SampleError as error:
+            raise UsageError(
+                f"{raw.row['shard']}: sample {raw.sample.index} was labeled and can't be decoded now: {error}. "
+                "Label the shard again."
+            ) from error
+
+
+def _shown(place: tuple[int, str] | None) -> str:
+    return "no more samples" if place is None else f"sample {place[0]} ({place[1][:80]!r})"

@@ -1,0 +1,196 @@
+import io
+import shutil
+import tarfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from models.errors import UsageError
+from models.vocabulary import Vocabulary
+from pipeline.dataset import LabeledImages, collate, mask_set, semantic_map
+from pipeline.filters import SegmentFilter
+from pipeline.output import Output
+from pipeline.synthesis.shards import synthesize
+from tests.plain_run import PLAIN, label, write_tar
+
+SOFT = replace(PLAIN, inference=replace(PLAIN.inference, soft_masks=True))
+
+
+def picture(size=(60, 40)) -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise(size, 40).convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def run_of(tiny, tmp_path_factory):
+    """Shards of 7, 1 and 5 scenes, and one with failed samples between sound ones; the output that labels them."""
+    folder = tmp_path_factory.mktemp("run")
+    shards = [synthesize(folder / f"s{count}", 1, count, count)[0] for count in (7, 1, 5)]
+    members = {"a.png": picture(), "b.txt": b"no image", "c.png": b"broken", "d.png": picture((40, 60)), "e.txt": b"-"}
+    shards.append(write_tar(folder / "mixed.tar", members))
+    output = Output.of(str(folder / "out"))
+    label(tiny, shards, output, replace(SOFT, job=replace(SOFT.job, max_failed_samples=0.9)))
+    return shards, output
+
+
+def name(sample):
+    return (sample.shard, sample.sample_index)
+
+
+def labeled_rows(output):
+    files = [pq.read_table(path) for path in sorted(Path(output.labels).glob("*.parquet"))]
+    return {(r["shard"], r["sample_index"]): r for t in files for r in t.to_pylist() if r["status"] == "ok"}
+
+
+@pytest.mark.parametrize("shuffle", [0, 4])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_every_labeled_sample_comes_once_whatever_reads(run_of, world, workers, shuffle):
+    _, output = run_of
+    seen = Counter()
+    for rank in range(world):
+        data = LabeledImages(output.url, rank=rank, world=world, shuffle=shuffle)
+        seen.update(name(sample) for sample in DataLoader(data, batch_size=None, num_workers=workers))
+    assert seen == dict.fromkeys(labeled_rows(output), 1)
+    assert len(data) == len(seen) == 15
+
+
+@pytest.mark.parametrize("shuffle", [0, 5])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_epoch_goes_on_in_its_middle(run_of, rank, workers, shuffle):
+    _, output = run_of
+
+    def loader():
+        data = LabeledImages(output.url, rank=rank, world=2, shuffle=shuffle, seed=3)
+        return StatefulDataLoader(data, batch_size=2, num_workers=workers, collate_fn=lambda batch: batch)
+
+    whole = [[name(sample) for sample in batch] for batch in loader()]
+    first = loader()
+    batches = iter(first)
+    begun = [[name(sample) for sample in next(batches)] for _ in range(2)]
+    state = first.state_dict()
+    resumed = loader()
+    resumed.load_state_dict(state)
+    rest = [[name(sample) for sample in batch] for batch in resumed]
+    assert begun + rest == whole
+
+
+def test_a_sample_is_the_image_and_the_masks_of_its_row(run_of):
+    _, output = run_of
+    rows = labeled_rows(output)
+    for sample in LabeledImages(output.url):
+        row = rows[name(sample)]
+        size = [row["mask_height"], row["mask_width"]]
+        assert sample.key == row["key"]
+        assert list(sample.image.shape) == [3, *size]
+        assert sample.class_ids.tolist() == [segment["vocab_id"] for segment in row["segments"]]
+        assert sample.scores.tolist() == pytest.approx([segment["score"] for segment in row["segments"]])
+        for mine, theirs in zip(sample.masks, row["masks"], strict=True):
+            assert np.array_equal(mine.numpy(), coco.decode({"size": size, "counts": theirs}).astype(bool))
+        if row["mask_logits"]:
+            stored = np.frombuffer(row["mask_logits"][0], np.int8).reshape(row["logit_height"], row["logit_width"])
+            assert sample.soft_masks[0].numpy() == pytest.approx(stored.astype(np.float32) * 16 / 127)
+        assert not sample.ignore.any()
+
+
+def test_the_image_is_that_of_the_shard(run_of):
+    shards, output = run_of
+    with tarfile.open(shards[0]) as archive:
+        for sample in LabeledImages(output.url, shards=[str(shards[0])]):
+            member = next(m for m in archive.getmembers() if m.name.startswith(sample.key) and m.name.endswith("jpg"))
+            pixels = np.asarray(Image.open(archive.extractfile(member)).convert("RGB"))
+            assert np.array_equal(sample.image.permute(1, 2, 0).numpy(), pixels)
+
+
+def test_a_filter_drops_segments_and_ignores_their_pixels(run_of):
+    _, output = run_of
+    everything = {name(sample): sample for sample in LabeledImages(output.url)}
+    scores = sorted(score for sample in everything.values() for score in sample.scores.tolist())
+    middle = scores[len(scores) // 2]
+    dropped = 0
+    for sample in LabeledImages(output.url, keep=SegmentFilter(min_score=middle)):
+        before = everything[name(sample)]
+        passing = before.scores >= np.float32(middle)
+        assert torch.equal(sample.masks, before.masks[passing])
+        assert torch.equal(sample.ignore, before.masks[~passing].any(0) & ~before.masks[passing].any(0))
+        assert len(sample.soft_masks) == len(sample.masks)
+        dropped += int((~passing).sum())
+    assert dropped
+
+
+def test_equal_steps_give_every_rank_as_many(run_of):
+    _, output = run_of
+    for steps, length in (("pad", 4), ("drop", 3)):
+        counts = [sum(1 for _ in LabeledImages(output.url, rank=r, world=4, steps=steps)) for r in range(4)]
+        assert counts == [length] * 4
+
+
+def test_epochs_are_shuffled_anew_and_come_back(run_of):
+    _, output = run_of
+    data = LabeledImages(output.url, shuffle=8)
+    first, second = ([name(sample) for sample in data] for _ in range(2))
+    data.set_epoch(0)
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert [name(sample) for sample in data] == first
+
+
+def test_a_shard_that_changed_since_it_was_labeled_is_not_read_beside_its_labels(run_of, tmp_path, tiny):
+    shard = shutil.copy(run_of[0][0], tmp_path / "a.tar")
+    output = Output.of(str(tmp_path / "out"))
+    label(tiny, [shard], output)
+    shutil.copy(run_of[0][2], shard)
+    with pytest.raises(UsageError, match=r"changed.*label it again"):
+        list(LabeledImages(output.url))
+
+
+def test_a_position_of_other_readers_is_refused(run_of):
+    _, output = run_of
+    state = LabeledImages(output.url, rank=0, world=2).state_dict()
+    with pytest.raises(UsageError, match="ranks or workers"):
+        LabeledImages(output.url, rank=0, world=3).load_state_dict(state)
+
+
+def test_targets_have_fixed_shapes(run_of):
+    _, output = run_of
+    sample = max(LabeledImages(output.url), key=lambda one: len(one.masks))
+    classes = semantic_map(sample, unlabeled=255)
+    best = sample.scores.argmax()
+    assert (classes[sample.masks[best]] == sample.class_ids[best]).all()
+    assert torch.equal(classes == 255, ~sample.labeled)
+    few, many = mask_set(sample, 1), mask_set(sample, 50)
+    assert torch.equal(few.masks[0], sample.masks[best])
+    assert few.ignore.sum() == (sample.masks.any(0) & ~sample.masks[best]).sum()
+    assert many.valid.sum() == len(sample.masks)
+    assert many.masks.shape == (50, *classes.shape)
+    assert (many.class_ids[~many.valid] == -1).all()
+
+
+def test_a_batch_has_the_arguments_of_mask2former(run_of):
+    _, output = run_of
+    samples = list(LabeledImages(output.url))[-3:]
+    batch = collate(samples, ignore=True)
+    assert batch["pixel_values"].shape == (3, 3, 128, 128)
+    assert batch["pixel_mask"].sum((1, 2)).tolist() == [s.image.shape[1] * s.image.shape[2] for s in samples]
+    assert [len(masks) for masks in batch["mask_labels"]] == [len(s.masks) for s in samples]
+    assert all(torch.equal(labels, s.class_ids) for labels, s in zip(batch["class_labels"], samples, strict=True))
+    height, width = samples[-1].image.shape[1:]
+    assert batch["ignore_mask"][-1, height:].all()
+    assert batch["ignore_mask"][-1, :, width:].all()
+    red = (samples[-1].image[0, 0, 0] / 255 - 0.485) / 0.229
+    assert batch["pixel_values"][-1, 0, 0, 0] == pytest.approx(float(red))
+
+
+def test_the_reader_knows_the_names(run_of):
+    assert LabeledImages(run_of[1].url).vocabulary == Vocabulary.load("scenes")

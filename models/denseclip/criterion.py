@@ -101,4 +101,4 @@ def _cross_entropy(logits: Tensor, targets: PixelTargets) -> tuple[Tensor, Tenso
             likeliest = wanted.argmax(1)[rows]
         counted = known.to(lost.dtype) if targets.weights is None else known * targets.weights.to(lost.dtype)
         right = (enlarged.argmax(1) == likeliest) & known
-        return (lost * counted).mean(), 100.0 * right.to(lost.dtype).mean()
+        return (lost * counted).mean(), right.float().sum() * (100.0 / right.numel())

@@ -6,7 +6,9 @@ import secrets
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
+import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,9 @@ class Submitting:
 
     nodes: RayNodes
     """The cluster: a head that takes no work, and one node."""
+
+    python: Path
+    """What the cluster runs on; maskmill isn't installed there."""
 
     shards: Path
     """What to label."""
@@ -77,6 +82,15 @@ class Submitting:
         return found
 
 
+def python_without_maskmill(folder: Path) -> Path:
+    """A Python that has all packages but ours: what a machine of the cluster needs beforehand."""
+    venv.create(folder, with_pip=False)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    # Of a folder that a .pth file names, the .pth files aren't read; one of them is how maskmill itself is installed.
+    (folder / "lib" / version / "site-packages" / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin" / "python"
+
+
 @pytest.fixture(scope="module")
 def submitting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitting]:
     folder = tmp_path_factory.mktemp("submitting")
@@ -86,14 +100,15 @@ def submitting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitting]
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
     own = {"RAY_AUTH_MODE": "token", "HOME": str(folder / "home"), "TMPDIR": str(folder)}
+    python = python_without_maskmill(folder / "venv")
     # The entrypoint is `python`, which on a cluster is the image's.
-    own["PATH"] = f"{RAY.parent}:{os.environ['PATH']}"
+    own["PATH"] = f"{python.parent}:{os.environ['PATH']}"
     dashboard = free_ports(1)[0]
     # The token is in a file, as in the README, and not in the environment.
-    with ray_nodes(2, environment=own | {"RAY_AUTH_TOKEN": ""}, dashboard=dashboard) as nodes:
+    with ray_nodes(2, environment=own | {"RAY_AUTH_TOKEN": ""}, dashboard=dashboard, python=python) as nodes:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         environment |= own | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
-        made = Submitting(nodes=nodes, shards=shards, folder=folder, environment=environment)
+        made = Submitting(nodes=nodes, python=python, shards=shards, folder=folder, environment=environment)
         try:
             yield made
         finally:
@@ -128,6 +143,16 @@ def test_a_submitted_job_labels_every_shard(submitting: Submitting, labeled: Pat
     assert len(_labels(labeled)) == SHARDS
     verified = submitting.run([str(MASKMILL), "verify", "--deep", str(labeled)])
     assert verified.returncode == 0, verified.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("labeled")
+def test_the_cluster_needs_only_the_packages(submitting: Submitting) -> None:
+    # What labeled, san-tiny's weights among it, came with the job.
+    for module, found in {"ray": True, "torch": True, "jobs": False, "pipeline": False, "models": False}.items():
+        asked = f"import importlib.util; raise SystemExit(importlib.util.find_spec({module!r}) is None)"
+        ended = submitting.run([str(submitting.python), "-P", "-c", asked])
+        assert (ended.returncode == 0) == found, module
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """`python -m tests.reader_bench`: images/s of the training reader beside plain webdataset over the same shards.
 
-All decode every image in this process, one after the other. The reader also reads and decodes all masks; a third pass is
-webdataset with as many masks decoded by pycocotools, their bytes held in memory. Rounds take turns, and ratios are those
-of one round, so that whoever else uses the machine slows all three.
+All decode every image in this process, one after the other. The reader also reads and decodes all masks; a third pass
+is webdataset with as many masks decoded by pycocotools, their bytes held in memory. Rounds take turns, and ratios are
+those of one round, so that whoever else uses the machine slows all three.
 """
 
 import argparse

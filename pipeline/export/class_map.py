@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.errors import UsageError
 from models.vocabulary import Vocabulary
 from pipeline.export.destination import Destination, Sender
 from pipeline.export.formats import Context, with_images_sent
@@ -31,16 +31,10 @@ class ClassMaps:
 
     Up to 255 classes a pixel is a byte and 255 is unlabeled, with a palette; more take 16 bits without one, and 65535
     is unlabeled, as data sets of so many classes have it (ADE20K-847) and `pipeline.truth.class_map` reads it.
+    No vocabulary is larger than that.
     """
 
     context: Context
-
-    def __post_init__(self) -> None:
-        classes = len(self.context.vocabulary)
-        if classes > np.iinfo(np.uint16).max:
-            raise UsageError(
-                f"--format png: {classes:,} classes; 16 bits a pixel hold 65,535. Choose another --format."
-            )
 
     @property
     def unlabeled(self) -> int:
@@ -69,6 +63,7 @@ class ClassMaps:
         destination.publish(local, VOCABULARY_FILE)
 
 
+@cache
 def _palette(classes: int) -> bytes:
     colours = class_colours(classes)
     return bytes(value for colour in [*colours, *[UNLABELED] * (256 - classes)] for value in colour)

@@ -20,6 +20,7 @@ _COMMANDS = {
     "compact": "Write a label table anew, sealed: the same rows in few files of a stated size.",
     "query": "Ask the label table in SQL.",
     "show": "Draw one sample: image, masks, names and scores; the ground truth beside it.",
+    "export": "Write a label table as COCO, COCO panoptic, class-id PNGs or Hugging Face datasets.",
     "train": "Train a SAN on images with ground truth; also resumes.",
     "evaluate": "Score a model or a label table on shards with ground truth: mIoU, accuracy.",
     "synthesize": "Write webdataset shards of procedural scenes to try things on.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import UsageError
 from pipeline.config import LabelConfig
 from pipeline.output import Output
+from pipeline.reading.limits import ReadLimits
 from pipeline.urls import redact
 from pipeline.versions import versions
 
@@ -122,12 +123,26 @@ def identity(
         soft_masks=config.inference.soft_masks,
         mask_side=config.inference.mask_side,
         resize=rule,
-        limits=asdict(config.limits),
+        limits=_limits(config.limits),
         decoder=DECODER,
         windows=None,
         dtype=config.model.dtype,
         label_version=LABEL_VERSION,
     )
+
+
+_FIRST_LIMITS = frozenset({"max_member_bytes", "max_members", "max_pixels", "max_caption_bytes", "keep_truncated"})
+"""Limits that every run names."""
+
+
+def _limits(limits: ReadLimits) -> dict[str, int | bool]:
+    """What of the limits is part of the identity.
+
+    A limit that `ReadLimits` gains later is named only where it differs from its default, which must do what was done
+    before there was such a limit: so runs that began earlier can be resumed.
+    """
+    plain = asdict(type(limits)())
+    return {name: value for name, value in asdict(limits).items() if name in _FIRST_LIMITS or value != plain[name]}
 
 
 def record(output: Output, run: Identity, config: LabelConfig) -> None:

@@ -1,8 +1,10 @@
 """A small S3 server on the loopback for tests: one bucket, `shards`. Knows the few requests that we make."""
 
 import hashlib
+import itertools
 import threading
 import xml.sax.saxutils as xml
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +14,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 BUCKET = "shards"
+
+PAGE = 1_000
+"""Names in one answer to a listing, as of S3."""
 
 
 class ObjectStore:
@@ -171,27 +176,36 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = stop is not None
 
     def listing(self, query: dict[str, list[str]]) -> bytes:
-        """ListObjectsV2, in one page."""
-        prefix, delimiter = query.get("prefix", [""])[0], query.get("delimiter", [""])[0]
-        folders, entries = set(), []
-        for key, data in sorted(self.store.objects.items()):
-            if not key.startswith(prefix):
+        """ListObjectsV2: a page of names, those after the one that the continuation token gives."""
+        prefix, delimiter, after = (query.get(name, [""])[0] for name in ("prefix", "delimiter", "continuation-token"))
+        keys = sorted(self.store.objects)
+        start = bisect_left(keys, prefix)
+        below = itertools.takewhile(lambda key: key.startswith(prefix), itertools.islice(keys, start, None))
+        names = dict.fromkeys(_folded(key, prefix, delimiter) for key in below) if delimiter else dict.fromkeys(below)
+        page = list(itertools.islice((name for name in names if name > after), PAGE + 1))
+        more = len(page) > PAGE
+        entries = []
+        for name in page[:PAGE]:
+            if delimiter and name.endswith(delimiter) and name != prefix:
+                entries.append(f"<CommonPrefixes><Prefix>{xml.escape(name)}</Prefix></CommonPrefixes>")
                 continue
-            head, cut, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
-            if cut:
-                folders.add(prefix + head + delimiter)
-            else:
-                entries.append(
-                    f"<Contents><Key>{xml.escape(key)}</Key><Size>{len(data)}</Size>"
-                    f"<ETag>&quot;{hashlib.md5(data).hexdigest()}&quot;</ETag>"
-                    "<LastModified>2024-01-01T00:00:00.000Z</LastModified></Contents>"
-                )
-        common = "".join(f"<CommonPrefixes><Prefix>{xml.escape(name)}</Prefix></CommonPrefixes>" for name in folders)
-        count = len(entries) + len(folders)
+            data = self.store.objects[name]
+            entries.append(
+                f"<Contents><Key>{xml.escape(name)}</Key><Size>{len(data)}</Size>"
+                f"<ETag>&quot;{hashlib.md5(data).hexdigest()}&quot;</ETag>"
+                "<LastModified>2024-01-01T00:00:00.000Z</LastModified></Contents>"
+            )
+        token = f"<NextContinuationToken>{xml.escape(page[PAGE - 1])}</NextContinuationToken>" if more else ""
         return (
-            f"<ListBucketResult><Name>{BUCKET}</Name><KeyCount>{count}</KeyCount><IsTruncated>false</IsTruncated>"
-            f"{''.join(entries)}{common}</ListBucketResult>"
+            f"<ListBucketResult><Name>{BUCKET}</Name><KeyCount>{len(entries)}</KeyCount>"
+            f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{''.join(entries)}</ListBucketResult>"
         ).encode()
+
+
+def _folded(key: str, prefix: str, delimiter: str) -> str:
+    """The key, or the folder directly below the prefix that it lies in."""
+    head, cut, _ = key[len(prefix) :].partition(delimiter)
+    return prefix + head + cut
 
 
 @contextmanager

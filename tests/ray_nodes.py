@@ -111,6 +111,9 @@ class RayNodes:
     folder: Path
     """Short, since sockets lie below it."""
 
+    python: Path = Path(sys.executable)
+    """What its processes run on."""
+
     nodes: list[RayNode] = field(default_factory=list)
     """All that were started, the head first."""
 
@@ -151,7 +154,7 @@ class RayNodes:
         ]
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-c", RAY, "start", *options, *always],
+                [str(self.python), "-c", RAY, "start", *options, *always],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -175,7 +178,10 @@ class RayNodes:
 
 @contextmanager
 def ray_nodes(
-    *cpus: int, environment: Mapping[str, str] | None = None, dashboard: int | None = None
+    *cpus: int,
+    environment: Mapping[str, str] | None = None,
+    dashboard: int | None = None,
+    python: Path = Path(sys.executable),
 ) -> Iterator[RayNodes]:
     """A cluster for the length of a `with`: a head without CPUs, and one node for each number of CPUs.
 
@@ -183,6 +189,7 @@ def ray_nodes(
         cpus: CPUs that each node offers.
         environment: what its processes get beyond this process's environment.
         dashboard: a port for the head's dashboard, where `ray job submit` goes; none without it.
+        python: what its processes run on.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTEST_"))}
     # The switch keeps Ray's servers on the address that they are told (see pipeline/cluster/__init__.py).
@@ -190,7 +197,8 @@ def ray_nodes(
     # A token of its own: `ray start --head` asks for the user's, where there is one, and other nodes don't send it.
     own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     folder = Path(tempfile.mkdtemp(prefix="rn-", dir="/tmp"))
-    cluster = RayNodes(port=free_ports(1)[0], environment=inherited | own | dict(environment or {}), folder=folder)
+    inherited |= own | dict(environment or {})
+    cluster = RayNodes(port=free_ports(1)[0], environment=inherited, folder=folder, python=python)
     try:
         cluster.head(dashboard=dashboard)
         for count in cpus:

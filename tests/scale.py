@@ -1,10 +1,11 @@
-"""How a run of 100,000 shards is listed, resumed and reported: seconds and peak memory of each step, as a table.
+"""How a run of 100,000 shards is listed, resumed and reported: seconds, peak memory and requests of each step.
 
     python -m tests.scale --shards 100000 --done 99000
 
-Each step is a process of its own, so that its peak memory is its own. Nothing is labeled: the shards are small files,
-the label files' contents are read only where no ledger knows them, as after a driver that was killed. The last steps
-list as many keys from a server that speaks S3 and answers a thousand a page.
+Each step is a process of its own, so that its peak memory is its own; what Python and its libraries take is given
+beside it. Nothing is labeled: the shards are small files, and label files' contents are read only where no ledger
+knows them, as after a driver that was killed. All steps run on a file system and then over tests/object_store.py, a
+server that speaks S3 and answers a thousand names a page, in a process of its own.
 """
 
 import argparse
@@ -15,17 +16,26 @@ import resource
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import asdict, dataclass
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING
 
-MEMORY_BYTES = 1_000_000_000
-"""No step may take more, at 100,000 shards."""
+from tests.object_store import BUCKET, s3_server
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.ledger import LedgerRow
+    from pipeline.shard import Shard
+
+SHARD = bytes(1024)
+"""What stands in every shard."""
 
 CLASSES = 100
 """Classes found in each shard: what makes a ledger large."""
@@ -36,56 +46,86 @@ UNTOLD = 1_000
 PART_ROWS = 500
 """Rows of one of the ledger's parts; a tenth of what is done stands in parts."""
 
-MODULES = "pyarrow.parquet", "pyarrow.compute", "fsspec", "numpy", "s3fs"
-"""Imported before a step is measured; their memory counts, the time of importing them doesn't."""
+LIBRARIES = ("pyarrow.parquet", "pyarrow.compute", "fsspec", "numpy", "s3fs", "pipeline.summary", "pipeline.planning")
+"""Imported before a step is measured."""
+
+DRIVER = (*LIBRARIES, "pipeline.cluster.labeling")
+"""Imported before a step of `label`'s driver: Ray and PyTorch too."""
 
 
-def make(folder: Path, shards: int, done: int) -> None:
-    """A run's files: shards, manifest, label files, ledger and parts."""
-    import pyarrow as pa
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """What one step took."""
+
+    step: str
+    """Its name."""
+
+    seconds: float
+    """Time, without imports."""
+
+    libraries: int
+    """Bytes in memory before it began."""
+
+    peak: int
+    """Most bytes in memory."""
+
+    said: str
+    """What came out."""
+
+    requests: dict[str, int]
+    """Requests by kind, over S3."""
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+def make(out: Path, place: str, done: int) -> None:
+    """The files of a run of PLACE/train/*.tar, in a local folder: manifest, label files, ledger and parts."""
     import pyarrow.parquet as pq
 
     from pipeline import ledger, manifest, parquet
     from pipeline.output import Output
-    from pipeline.shard import Shard, describe_many
+    from pipeline.planning import shards_of
 
-    (folder / "shards").mkdir(parents=True)
-    for number in range(shards):
-        (folder / "shards" / f"{number:06d}.tar").write_bytes(b"\0" * 1024)
-    output = Output.of(str(folder / "out"))
-    output.write_json(output.run, {"fingerprint": "f" * 64, "identity": {}, "created": "now",
-                                   "config": {"model": {"model": "san-tiny"}}})  # fmt: skip
-    asked = describe_many([str(path) for path in sorted((folder / "shards").iterdir())])
+    output = Output.of(str(out))
+    output.write_json(
+        output.run,
+        {"fingerprint": "f" * 64, "identity": {}, "created": "now", "config": {"model": {"model": "san-tiny"}}},
+    )
+    asked = shards_of([f"{place}/train/*.tar"], limit=None)
     manifest.add(output, asked)
     labels = Path(output.labels)
     labels.mkdir()
-    for shard in asked[: done - UNTOLD]:
+    known = asked[: done - UNTOLD]
+    for shard in known:
         (labels / f"{shard.label_name}.parquet").write_bytes(b"")
     for shard in asked[done - UNTOLD : done]:
         _label_file(labels / f"{shard.label_name}.parquet", shard)
-    known = asked[: done - UNTOLD]
-
-    def rows(shards: list[Shard]) -> pa.Table:
-        model = ledger.to_table([_row(shards[0])])
-        table = pa.concat_tables([model]).take(pa.array([0] * len(shards)))
-        for name, values in (
-            ("url", [shard.url for shard in shards]),
-            ("etag", [shard.etag for shard in shards]),
-            ("label_file", [f"{shard.label_name}.parquet" for shard in shards]),
-        ):
-            index = table.schema.get_field_index(name)
-            table = table.set_column(index, table.schema.field(index), pa.array(values, pa.string()))
-        return table
-
     settled = len(known) * 9 // 10
     with pq.ParquetWriter(output.ledger, ledger.SCHEMA, compression="zstd") as writer:
         for start in range(0, settled, 8192):
-            writer.write_table(rows(known[start : min(start + 8192, settled)]))
+            writer.write_table(_rows(known[start : min(start + 8192, settled)]))
     for start in range(settled, len(known), PART_ROWS):
-        parquet.write(rows(known[start : start + PART_ROWS]), output.ledger_part(ledger.part_name()))
+        parquet.write(_rows(known[start : start + PART_ROWS]), output.ledger_part(ledger.part_name()))
 
 
-def _row(shard: Any) -> Any:
+def _rows(shards: "list[Shard]") -> "pa.Table":
+    import pyarrow as pa
+
+    from pipeline import ledger
+
+    table = ledger.to_table([_row(shards[0])]).take(pa.array([0] * len(shards)))
+    for name, values in (
+        ("url", [shard.url for shard in shards]),
+        ("etag", [shard.etag for shard in shards]),
+        ("label_file", [f"{shard.label_name}.parquet" for shard in shards]),
+    ):
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(index), pa.array(values, pa.string()))
+    return table
+
+
+def _row(shard: "Shard") -> "LedgerRow":
     from datetime import UTC, datetime
 
     from pipeline.counts import ClassCount, Counts
@@ -107,7 +147,7 @@ def _row(shard: Any) -> Any:
     )
 
 
-def _label_file(path: Path, shard: Any) -> None:
+def _label_file(path: Path, shard: "Shard") -> None:
     from pipeline.counts import Counts
     from pipeline.table.footer import Footer
     from pipeline.table.writer import LabelWriter
@@ -126,180 +166,135 @@ def _label_file(path: Path, shard: Any) -> None:
         writer.finish(footer)
 
 
-def listed(folder: Path) -> str:
-    """What `label DIR` does first."""
+# --- the steps, each given the folder or prefix with train/ and out/ --------------------------------------------------
+
+
+def listed(place: str) -> str:
+    """What `label PLACE/train/*.tar` does first."""
     from pipeline.planning import shards_of
 
-    return f"{len(shards_of([str(folder / 'shards')], limit=None)):,} shards"
+    return f"{len(shards_of([f'{place}/train/*.tar'], limit=None)):,} shards"
 
 
-def resumed(folder: Path) -> str:
+def resumed(place: str) -> str:
     """What the driver does before the first shard: list, manifest, what is done, what is left, a table of tasks."""
-    import pyarrow as pa
-
     from pipeline import manifest
-    from pipeline.cluster.labeling import TASKS
+    from pipeline.cluster.labeling import to_tasks
     from pipeline.output import Output
     from pipeline.planning import shards_of
 
-    output = Output.of(str(folder / "out"))
-    asked = shards_of([str(folder / "shards")], limit=None)
-    manifest.add(output, asked)
+    output = Output.of(f"{place}/out")
+    asked = shards_of([f"{place}/train/*.tar"], limit=None)
+    added = manifest.add(output, asked)
     done = output.done()
     todo = [shard for shard in asked if shard.label_name not in done]
-    columns = {name: [getattr(shard, name, None) for shard in todo] for name in TASKS.names}
-    return f"{pa.table(columns, schema=TASKS).num_rows:,} of {len(asked):,} left"
+    return f"{to_tasks(todo, {}).num_rows:,} of {len(asked):,} left, {added:,} new"
 
 
-def reported(folder: Path) -> str:
+def reported(place: str) -> str:
     """`maskmill status`."""
-    from pipeline import summary
-    from pipeline.output import Output
-    from pipeline.status import status
-
-    now = status(Output.of(str(folder / "out")))
-    summary.lines(now)
-    return f"{now.shards('done'):,} done, {now.read:,} samples"
+    return _printed(place, json=False)
 
 
-def reported_as_json(folder: Path) -> str:
+def reported_as_json(place: str) -> str:
     """`maskmill status --json`."""
+    return _printed(place, json=True)
+
+
+def _printed(place: str, *, json: bool) -> str:
     from jobs.status import status
 
-    with Path(os.devnull).open("w") as nowhere:
-        sys.stdout = nowhere
+    with tempfile.TemporaryFile("w+") as file:
+        sys.stdout = file
         try:
-            return f"exit {status(str(folder / 'out'), json=True)}"
+            code = status(f"{place}/out", json=json)
         finally:
             sys.stdout = sys.__stdout__
+        size = file.tell()
+        file.seek(0)
+        shards = next(line.strip() for line in file if '"done"' in line or line.startswith("shards"))
+    return f"{size:,} bytes, exit {code}: {shards}"
 
 
-def settled(folder: Path) -> str:
+def settled(place: str) -> str:
     """The end of a `label`: parts and footers merged into ledger.parquet."""
     from pipeline.output import Output
     from pipeline.status import settle
 
-    output = Output.of(str(folder / "out"))
-    now = settle(output)
-    return f"{now.shards('done'):,} done, {Path(output.ledger).stat().st_size / 1e6:,.0f} MB"
+    now = settle(Output.of(f"{place}/out"))
+    return f"{now.shards('done'):,} done"
 
 
-def listed_from_s3(folder: Path) -> str:
-    """What `label s3://bucket/prefix/` does first."""
-    from pipeline.planning import shards_of
-
-    return f"{len(shards_of(['s3://shards/train/*.tar'], limit=None)):,} shards"
-
-
-def done_in_s3(folder: Path) -> str:
-    """Which label files an output in a store holds."""
-    from pipeline.output import Output
-
-    return f"{len(Output.of('s3://shards/out').label_files()):,} label files"
-
-
-STEPS: tuple[tuple[str, Callable[[Path], str]], ...] = (
-    ("list the shards", listed),
-    ("resume: list, manifest, done, tasks", resumed),
-    ("status", reported),
-    ("status --json", reported_as_json),
-    ("settle", settled),
-    ("status of the settled ledger", reported),
-)
-
-STORE_STEPS: tuple[tuple[str, Callable[[Path], str]], ...] = (
-    ("list the shards in S3", listed_from_s3),
-    ("list the label files in S3", done_in_s3),
+STEPS: tuple[tuple[str, Callable[[str], str], tuple[str, ...]], ...] = (
+    ("list the shards", listed, LIBRARIES),
+    ("resume: list, manifest, done, tasks", resumed, DRIVER),
+    ("status", reported, LIBRARIES),
+    ("status --json", reported_as_json, LIBRARIES),
+    ("settle", settled, LIBRARIES),
+    ("status of the settled ledger", reported, LIBRARIES),
 )
 
 
-def measured(step: Callable[[Path], str], folder: Path) -> tuple[float, int, str]:
-    """Seconds, peak bytes of a process that does nothing else, and what it said."""
+def measured(step: Callable[[str], str], place: str, libraries: tuple[str, ...]) -> tuple[float, int, int, str]:
+    """Seconds, bytes before and at the peak, of a process that does nothing else, and what it said."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(_measure, step.__name__, folder).result()
+        return process.submit(_measure, step.__name__, place, libraries).result()
 
 
-def _measure(name: str, folder: Path) -> tuple[float, int, str]:
-    from importlib import import_module
-
-    for module in MODULES:
-        import_module(module)
+def _measure(name: str, place: str, libraries: tuple[str, ...]) -> tuple[float, int, int, str]:
+    for library in libraries:
+        import_module(library)
+    before = _memory("VmRSS")
     started = time.perf_counter()
-    said = globals()[name](folder)
-    seconds = time.perf_counter() - started
-    return seconds, _peak(), said
+    said: str = globals()[name](place)
+    return time.perf_counter() - started, before, _memory("VmHWM"), said
 
 
-def _peak() -> int:
-    """Most bytes that this process ever held; getrusage would count what its parent held when it was started."""
+def _memory(name: str) -> int:
+    """Bytes that this process holds or held at most; getrusage would count what its parent held when it forked."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    line = next(line for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
 
 
-# --- a server that speaks S3's listing -------------------------------------------------------------------------------
+# --- the store -------------------------------------------------------------------------------------------------------
 
 
-class _Listing(BaseHTTPRequestHandler):
-    keys: int
-    requests: "multiprocessing.sharedctypes.Synchronized[int]"
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        with self.requests.get_lock():
-            self.requests.value += 1
-        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-        prefix = query.get("prefix", "")
-        ending = {"train/": ".tar", "out/labels/": "-0123456789abcdef.parquet"}.get(prefix)
-        start = int(query.get("continuation-token", "0"))
-        stop = min(start + 1000, self.keys) if ending else 0
-        entries = "".join(
-            f"<Contents><Key>{prefix}{number:06d}{ending}</Key><Size>1024</Size>"
-            f"<ETag>&quot;{number:032x}&quot;</ETag><StorageClass>STANDARD</StorageClass>"
-            "<LastModified>2024-01-01T00:00:00.000Z</LastModified></Contents>"
-            for number in range(start, stop)
-        )
-        more = stop < self.keys and ending is not None
-        token = f"<NextContinuationToken>{stop}</NextContinuationToken>" if more else ""
-        body = (
-            f"<ListBucketResult><Name>shards</Name><Prefix>{prefix}</Prefix><KeyCount>{stop - start}</KeyCount>"
-            f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}</ListBucketResult>"
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_HEAD(self) -> None:
-        with self.requests.get_lock():
-            self.requests.value += 1
-        self.send_response(404)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+def _serve(folder: Path, told: Connection) -> None:
+    """Answers with the requests since the last question, until the other end is closed."""
+    with s3_server() as store:
+        for path in (folder / "train").iterdir():
+            store.put(f"train/{path.name}", SHARD)
+        told.send(store.address)
+        while True:
+            try:
+                uploads = told.recv()
+            except EOFError:
+                return
+            for key, data in uploads.items():
+                store.put(key, data)
+            told.send(dict(Counter(_kind(request) for request in store.requests)))
+            store.requests.clear()
 
 
-def _serve(keys: int, requests: Any, told: Connection) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Listing,), {"keys": keys, "requests": requests}))
-    told.send(server.server_port)
-    server.serve_forever()
+def _kind(request: str) -> str:
+    """LIST, or the method."""
+    method, _, path = request.partition(" ")
+    return "LIST" if method == "GET" and path == f"{BUCKET}/" else method
 
 
 @contextmanager
-def listing_server(keys: int) -> Iterator[Any]:
-    """A server with so many keys in a process of its own, and how many requests it got; s3fs is led to it."""
+def store(folder: Path) -> Iterator[Connection]:
+    """The shards of a folder in a store that s3fs is led to; a dict of objects sent to it is put there."""
+    here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    requests = context.Value("q", 0)
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(keys, requests, there), daemon=True)
+    process = context.Process(target=_serve, args=(folder, there), daemon=True)
     process.start()
+    there.close()
     settings = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{here.recv()}",
+        "AWS_ENDPOINT_URL": here.recv(),
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -307,42 +302,72 @@ def listing_server(keys: int) -> Iterator[Any]:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
-        yield requests
+        yield here
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-        process.kill()
+        here.close()
         process.join()
 
 
-def figures(shards: int, done: int) -> Iterator[tuple[str, float, int, str]]:
-    """Each step's name, seconds, peak bytes, and what came out."""
+def made(out: Path, place: str, done: int) -> None:
+    """`make` in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        process.submit(make, out, place, done).result()
+
+
+def steps(place: str, requests: Callable[[], dict[str, int]]) -> Iterator[Figures]:
+    """All steps on one place."""
+    for name, step, libraries in STEPS:
+        requests()
+        seconds, before, peak, said = measured(step, place, libraries)
+        yield Figures(step=name, seconds=seconds, libraries=before, peak=peak, said=said, requests=requests())
+
+
+def figures(shards: int, done: int, *, s3: bool) -> Iterator[Figures]:
+    """All steps on a file system, and over S3."""
     with tempfile.TemporaryDirectory(prefix="maskmill-scale-") as name:
-        folder = Path(name)
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            process.submit(make, folder, shards, done).result()
-        for step, work in STEPS:
-            yield (step, *measured(work, folder))
-        with listing_server(shards) as requests:
-            for step, work in STORE_STEPS:
-                requests.value = 0
-                seconds, peak, said = measured(work, folder)
-                yield step, seconds, peak, f"{said}, {requests.value} requests"
+        here = Path(name)
+        (here / "train").mkdir()
+        for number in range(shards):
+            (here / "train" / f"{number:06d}.tar").write_bytes(SHARD)
+        made(here / "out", str(here), done)
+        yield from steps(str(here), dict)
+        if not s3:
+            return
+        with store(here) as server:
+
+            def told(uploads: dict[str, bytes]) -> dict[str, int]:
+                server.send(uploads)
+                found: dict[str, int] = server.recv()
+                return found
+
+            made(here / "copy", f"s3://{BUCKET}", done)
+            files = (path for path in (here / "copy").rglob("*") if path.is_file())
+            told({f"out/{path.relative_to(here / 'copy')}": path.read_bytes() for path in files})
+            yield from steps(f"s3://{BUCKET}", lambda: told({}))
 
 
 def main() -> None:
+    """Print the figures, as a table or one JSON object a line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, default=100_000)
     parser.add_argument("--done", type=int, default=99_000)
+    parser.add_argument("--no-s3", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not arguments.json:
-        print(f"{'step':<38} {'seconds':>8} {'peak MB':>8}  result")
-    for step, seconds, peak, said in figures(arguments.shards, arguments.done):
+        print(f"{'step':<35} {'seconds':>8} {'peak MiB':>8} {'of it libraries':>16}  requests, result")
+    for found in figures(arguments.shards, arguments.done, s3=not arguments.no_s3):
         if arguments.json:
-            print(json.dumps({"step": step, "seconds": round(seconds, 2), "peak_bytes": peak, "result": said}))
+            print(json.dumps(asdict(found)), flush=True)
         else:
-            print(f"{step:<38} {seconds:>8.1f} {peak / 1e6:>8.0f}  {said}", flush=True)
+            asked = "".join(f"{number:,} {kind}, " for kind, number in sorted(found.requests.items()))
+            print(
+                f"{found.step:<35} {found.seconds:>8.1f} {found.peak / 2**20:>8.0f} {found.libraries / 2**20:>16.0f}"
+                f"  {asked}{found.said}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

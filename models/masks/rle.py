@@ -1,5 +1,6 @@
 """COCO compressed run lengths of binary masks, written and read strictly. It knows nothing of segments or classes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ MAX_BATCH_PIXELS = 1 << 30
 
 CACHE_PIXELS = 4 << 20
 """Pixels whose boundaries are sought at once on a CPU: what its cache holds."""
+
+TURNED = 64
+"""Columns that are turned into rows at once: a cache line of each row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,40 @@ def decode(rle: bytes, size: tuple[int, int]) -> NDArray[np.bool_]:
     return np.repeat(values, lengths).reshape(width, height).T
 
 
+def decode_all(rles: Sequence[bytes], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The masks of one image, row-major: what `decode` says of each, in a fraction of its time.
+
+    Args:
+        rles: COCO compressed run lengths of N masks; not trusted.
+        size: height, width of all of them.
+
+    Returns:
+        bool [N, height, width], contiguous.
+
+    Raises:
+        ValueError: as `decode`, if one of them isn't a mask of this size.
+    """
+    height, width = size
+    found = [_of_size(lengths, size) for lengths in _parsed(rles)]
+    masks = np.zeros((len(found), height, width), np.bool_)
+    for mask, lengths in zip(masks, found, strict=True):
+        through_ones = lengths[: len(lengths) // 2 * 2]
+        if not len(through_ones):
+            continue
+        # Turning columns into rows takes most of the time, so only columns between the first and the last one.
+        stop = int(through_ones.sum())
+        left, right = int(lengths[0]) // height, -(-stop // height)
+        within = np.append(through_ones, right * height - stop)
+        within[0] -= left * height
+        values = np.zeros(len(within), np.bool_)
+        values[1::2] = True
+        strip = np.repeat(values, within).reshape(right - left, height)
+        for first in range(0, right - left, TURNED):
+            block = strip[first : first + TURNED]
+            mask[:, left + first : left + first + len(block)] = block.T
+    return masks
+
+
 def runs(rle: bytes) -> Runs:
     """Run lengths of an encoded mask, zeros first, column by column.
 
@@ -115,40 +153,59 @@ def runs(rle: bytes) -> Runs:
 
     Raises:
         ValueError: a character outside the alphabet, an end inside a run, a run too long or negative.
+    """
+    (found,) = _parsed([rle])
+    return found
+
+
+def _parsed(rles: Sequence[bytes]) -> list[Runs]:
+    """`runs` of several masks, whose characters are read together.
 
     Source: COCO API maskApi.c, rleFrString.
     """
-    codes = np.frombuffer(rle, np.uint8).astype(np.int64) - 48
-    if not len(codes):
+    if not rles:
+        return []
+    sizes = np.array([len(rle) for rle in rles])
+    if not sizes.all():
         raise ValueError("run lengths: no bytes, expected at least one run")
+    codes = np.frombuffer(b"".join(rles), np.uint8).astype(np.int64) - 48
+    stops = np.cumsum(sizes)
     outside = (codes < 0) | (codes > 63)
     if outside.any():
         at = int(outside.argmax())
-        raise ValueError(f"run lengths: byte {rle[at]} at position {at}, expected 48 to 111")
+        mask = int(np.searchsorted(stops, at, side="right"))
+        position = at - int(stops[mask] - sizes[mask])
+        raise ValueError(f"run lengths: byte {rles[mask][position]} at position {position}, expected 48 to 111")
     last = codes & 0x20 == 0
-    if not last[-1]:
+    if not last[stops - 1].all():
         raise ValueError("run lengths: the bytes end inside a run")
     ends = np.flatnonzero(last)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    groups = ends - starts + 1
+    groups = np.diff(ends, prepend=-1)
     if groups.max() > MAX_GROUPS:
         raise ValueError(f"run lengths: a run of {groups.max()} characters, expected at most {MAX_GROUPS}")
+    starts = ends - groups + 1
     shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, groups))
     values = np.add.reduceat((codes & 0x1F) << shifts, starts)
     values -= np.where(codes[ends] & 0x10, np.int64(1) << (5 * groups), 0)
-    # Runs 3, 4, 5, ... are differences to the run two back; runs 0, 1 and 2 stand as they are.
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    if values.min() < 0:
-        raise ValueError(f"run lengths: run {int(values.argmin())} is negative")
-    return values
+    found = np.split(values, np.searchsorted(ends, stops[:-1]))
+    for lengths in found:
+        # Runs 3, 4, 5, ... are differences to the run two back; runs 0, 1 and 2 stand as they are.
+        lengths[1::2] = np.cumsum(lengths[1::2])
+        lengths[2::2] = np.cumsum(lengths[2::2])
+        if lengths.min() < 0:
+            raise ValueError(f"run lengths: run {int(lengths.argmin())} is negative")
+    return found
 
 
 def _checked_runs(rle: bytes, size: tuple[int, int]) -> Runs:
+    return _of_size(runs(rle), size)
+
+
+def _of_size(lengths: Runs, size: tuple[int, int]) -> Runs:
+    """The runs, if they add up to a mask of this size."""
     height, width = size
     if height < 1 or width < 1:
         raise ValueError(f"run lengths: size {height} x {width}, expected a mask of at least one pixel")
-    lengths = runs(rle)
     total = int(lengths.sum())
     if total != height * width:
         raise ValueError(f"run lengths: runs add up to {total} pixels, expected {height} x {width} = {height * width}")

@@ -12,8 +12,11 @@ from models.clip.layers import full_precision
 from models.san.loss_config import LossConfig
 from models.san.matching import Match, match
 from models.san.model import SanOutput
-from models.san.point_sampling import PointRandom, loss_points, sample_maps, sample_masks
+from models.san.point_sampling import PointRandom, count_points, loss_points, sample_maps, sample_masks
 from models.san.targets import JoinedTargets, Target
+
+UNTAUGHT = -100
+"""Class of a query that the class loss passes over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -154,23 +157,53 @@ def _depth_losses(
 ) -> DepthLosses:
     with torch.autocast(output.mask_logits.device.type, enabled=False):
         image, query, row = pairs.index
-        classes = class_loss(full_precision(output.class_logits), image, query, targets.class_ids[row], config)
+        hidden = None if targets.ignore is None else mostly_ignored(output.mask_logits, targets.ignore)
+        logits, ids = full_precision(output.class_logits), targets.class_ids[row]
+        classes = class_loss(logits, image, query, ids, config, hidden=hidden)
         logits = full_precision(output.mask_logits[image, query])
+        counted = None
         if pairs.images:
-            points = loss_points(logits, pairs.images, pairs.level, random, config)
+            points = loss_points(logits, pairs.images, pairs.level, random, config, ignore=targets.ignore)
             sampled, true = sample_maps(logits[:, None], points)[:, 0], sample_masks(targets.masks, row, points)
+            counted = None if targets.ignore is None else count_points(targets.ignore, image, points)
         else:
             # No mask at all: sums over nothing, which still reach the logits, so that every parameter has a gradient.
             sampled = true = logits.flatten(1)
         masks = counts.masks.clamp(min=1.0) if isinstance(counts.masks, Tensor) else max(counts.masks, 1.0)
         return DepthLosses(
             classes=config.class_weight * classes / counts.class_weight,
-            masks=config.mask_weight * mask_loss(sampled, true) / masks,
-            dice=config.dice_weight * dice_loss(sampled, true) / masks,
+            masks=config.mask_weight * mask_loss(sampled, true, counted) / masks,
+            dice=config.dice_weight * dice_loss(sampled, true, counted) / masks,
         )
 
 
-def class_loss(logits: Tensor, image: Tensor, query: Tensor, class_ids: Tensor, config: LossConfig) -> Tensor:
+@torch.no_grad()
+def mostly_ignored(mask_logits: Tensor, ignore: Tensor) -> Tensor:
+    """Queries more than half of whose mask lies on ignored pixels: whether something is there, nobody knows.
+
+    Args:
+        mask_logits: float [B, Q, h, w].
+        ignore: bool [B, H, W].
+
+    Returns:
+        bool [B, Q].
+    """
+    height, width = mask_logits.shape[-2:]
+    shares = functional.adaptive_avg_pool2d(ignore[:, None].float(), (height, width))
+    masks = (mask_logits > 0).flatten(2).float()
+    inside = (masks @ shares.flatten(2).transpose(1, 2))[..., 0]
+    return inside > 0.5 * masks.sum(-1)
+
+
+def class_loss(
+    logits: Tensor,
+    image: Tensor,
+    query: Tensor,
+    class_ids: Tensor,
+    config: LossConfig,
+    *,
+    hidden: Tensor | None = None,
+) -> Tensor:
     """Sum over all queries of weighted cross-entropy: matched ones against their class, the rest against background.
 
     Args:
@@ -179,22 +212,38 @@ def class_loss(logits: Tensor, image: Tensor, query: Tensor, class_ids: Tensor, 
         query: int64 [K].
         class_ids: int64 [K].
         config: for `no_object_weight`.
+        hidden: bool [B, Q], queries that aren't taught to be background if they have no match.
     """
     background = logits.shape[-1] - 1
     wanted = torch.full(logits.shape[:2], background, dtype=torch.int64, device=logits.device)
+    if hidden is not None:
+        wanted.masked_fill_(hidden, UNTAUGHT)
     wanted[image, query] = class_ids
     weights = logits.new_ones(background + 1)
     weights[background] = config.no_object_weight
-    return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight=weights, reduction="sum")
+    return functional.cross_entropy(
+        logits.flatten(0, 1), wanted.flatten(), weight=weights, reduction="sum", ignore_index=UNTAUGHT
+    )
 
 
-def mask_loss(sampled: Tensor, true: Tensor) -> Tensor:
-    """Sum over masks of the mean binary cross-entropy over points; both [K, P], logits and targets in [0, 1]."""
-    return functional.binary_cross_entropy_with_logits(sampled, true, reduction="none").mean(1).sum()
+def mask_loss(sampled: Tensor, true: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Sum over masks of the mean binary cross-entropy over points; both [K, P], logits and targets in [0, 1].
+
+    `counted`, bool [K, P], says which points there are; all if None.
+    """
+    entropy = functional.binary_cross_entropy_with_logits(sampled, true, reduction="none")
+    if counted is None:
+        return entropy.mean(1).sum()
+    return ((entropy * counted).sum(1) / counted.sum(1).clamp(min=1)).sum()
 
 
-def dice_loss(sampled: Tensor, true: Tensor) -> Tensor:
-    """Sum over masks of 1 - (2 p . t + 1) / (sum p + sum t + 1), p the sigmoid of logits; both [K, P]."""
+def dice_loss(sampled: Tensor, true: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Sum over masks of 1 - (2 p . t + 1) / (sum p + sum t + 1), p the sigmoid of logits; both [K, P].
+
+    `counted` as in `mask_loss`.
+    """
     probability = sampled.sigmoid()
+    if counted is not None:
+        probability, true = probability * counted, true * counted
     overlap = 2.0 * (probability * true).sum(1)
     return (1.0 - (overlap + 1.0) / (probability.sum(1) + true.sum(1) + 1.0)).sum()

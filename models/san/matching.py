@@ -13,7 +13,7 @@ from torch.nn import functional
 from models.clip.layers import full_precision
 from models.san.loss_config import LossConfig
 from models.san.model import SanOutput
-from models.san.point_sampling import Draw, PointRandom, sample_maps, sample_masks
+from models.san.point_sampling import Draw, PointRandom, count_points, sample_maps, sample_masks
 from models.san.targets import JoinedTargets
 
 
@@ -70,7 +70,7 @@ def costs(output: SanOutput, targets: JoinedTargets, points: Tensor, config: Los
     Args:
         output: what the model says at one depth.
         targets: of the same images, M masks.
-        points: [B, P, 2] in [0, 1], where an image's masks are compared.
+        points: [B, P, 2] in [0, 1], where an image's masks are compared; not at points that are ignored.
         config: weights of class cost (minus the probability), mask cost (mean binary cross-entropy) and dice cost.
 
     Returns:
@@ -91,10 +91,16 @@ def costs(output: SanOutput, targets: JoinedTargets, points: Tensor, config: Los
         ids[image, place] = targets.class_ids
 
         sampled = sample_maps(logits, points)
+        entropy, probability = functional.softplus(sampled), sampled.sigmoid()
+        number: Tensor | int = count
+        if targets.ignore is not None:
+            everyone = torch.arange(len(logits), device=logits.device)
+            counted = count_points(targets.ignore, everyone, points)[:, None]
+            true, entropy, probability = true * counted, entropy * counted, probability * counted
+            number = counted.sum(-1, keepdim=True).clamp(min=1)
         overlap = true.transpose(1, 2)
         # Cross-entropy of logit x with target t is softplus(x) - x t: one matrix product for all pairs.
-        mask = (functional.softplus(sampled).sum(-1, keepdim=True) - sampled @ overlap) / count
-        probability = sampled.sigmoid()
+        mask = (entropy.sum(-1, keepdim=True) - sampled @ overlap) / number
         both = probability.sum(-1, keepdim=True) + true.sum(-1)[:, None]
         dice = 1.0 - (2.0 * (probability @ overlap) + 1.0) / (both + 1.0)
         named = classes.softmax(-1).gather(2, ids[:, None].expand(-1, logits.shape[1], -1))

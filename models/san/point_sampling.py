@@ -115,8 +115,30 @@ def _corners(near: Tensor, share: Tensor, cells: int) -> list[tuple[Tensor, Tens
     ]
 
 
+def count_points(ignore: Tensor, rows: Tensor, points: Tensor) -> Tensor:
+    """Which points count: those that no ignored pixel has a share in.
+
+    Args:
+        ignore: bool [B, H, W].
+        rows: int64 [R], the image that each row of points looks at.
+        points: [R, P, 2] in [0, 1].
+
+    Returns:
+        bool [R, P].
+    """
+    return sample_masks(ignore, rows, points) == 0
+
+
 @torch.no_grad()
-def loss_points(logits: Tensor, images: Sequence[int], level: int, random: PointRandom, config: LossConfig) -> Tensor:
+def loss_points(
+    logits: Tensor,
+    images: Sequence[int],
+    level: int,
+    random: PointRandom,
+    config: LossConfig,
+    *,
+    ignore: Tensor | None = None,
+) -> Tensor:
     """Points where a mask's losses look: the candidates whose logits are nearest to 0, then uniform ones.
 
     Args:
@@ -125,6 +147,7 @@ def loss_points(logits: Tensor, images: Sequence[int], level: int, random: Point
         level: position of the supervised depth among the model's outputs.
         random: where candidates and uniform points come from.
         config: how many of each.
+        ignore: bool [B, H, W], pixels of which nothing is known; a candidate there is taken only where others run out.
 
     Returns:
         [R, config.points, 2], of the logits' type and device.
@@ -133,6 +156,9 @@ def loss_points(logits: Tensor, images: Sequence[int], level: int, random: Point
     """
     candidates = random(Draw(use="candidates", level=level), images, config.candidates).to(logits)
     certainty = sample_maps(logits[:, None], candidates)[:, 0].abs()
+    if ignore is not None:
+        rows = torch.tensor(images, dtype=torch.int64).to(ignore.device, non_blocking=True)
+        certainty = certainty.where(count_points(ignore, rows, candidates), torch.inf)
     nearest = certainty.topk(config.uncertain, dim=1, largest=False).indices
     points = candidates.gather(1, nearest[..., None].expand(-1, -1, 2))
     missing = config.points - config.uncertain

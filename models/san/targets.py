@@ -17,11 +17,15 @@ class Target:
     class_ids: Tensor
     """int64 [T], each from 0 to N - 1: rows of the class weights, never the background."""
 
+    ignore: Tensor | None = None
+    """bool [H, W]: pixels of which nothing is known, which no loss and no matching looks at; None: there are none."""
+
     def __post_init__(self) -> None:
         assert self.masks.ndim == 3, f"masks {tuple(self.masks.shape)}: expected [T, H, W]"
         assert self.masks.dtype == torch.bool or self.masks.is_floating_point(), f"masks of {self.masks.dtype}"
         assert self.class_ids.dtype == torch.int64, f"class ids of {self.class_ids.dtype}"
         assert self.class_ids.shape == self.masks.shape[:1], "one class id a mask"
+        assert self.ignore is None or self.ignore.shape == self.masks.shape[1:], "ignored pixels are of the masks' size"
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -46,6 +50,9 @@ class JoinedTargets:
     places: Tensor
     """int64 [M], the place of each mask among its image's."""
 
+    ignore: Tensor | None
+    """bool [B, H, W]: as in `Target`; None where no image of the batch has such pixels."""
+
     @classmethod
     def of(cls, targets: Sequence[Target], device: torch.device) -> "JoinedTargets":
         """Targets of the images of a batch, in their order, on a device."""
@@ -56,12 +63,18 @@ class JoinedTargets:
         numbers = [(image, place) for image, count in enumerate(counts) for place in range(count)]
         # A copy that doesn't wait for the device; torch.tensor(..., device=...) would.
         index = torch.tensor(numbers, dtype=torch.int64).reshape(-1, 2).to(device, non_blocking=True)
+        ignored = [
+            target.masks.new_zeros(target.masks.shape[1:], dtype=torch.bool) if target.ignore is None else target.ignore
+            for target in targets
+        ]
+        some = any(target.ignore is not None for target in targets)
         return cls(
             counts=counts,
             images=index[:, 0],
             places=index[:, 1],
             masks=torch.cat([target.masks.to(device, non_blocking=True) for target in targets]),
             class_ids=torch.cat([target.class_ids.to(device, non_blocking=True) for target in targets]),
+            ignore=torch.stack([one.to(device, non_blocking=True) for one in ignored]) if some else None,
         )
 
     @property

@@ -10,6 +10,9 @@ from models.training.recipe import Augmentation
 UNLABELED = -1
 """Class of pixels that nobody labeled, and of the padding."""
 
+UNKNOWN = -2
+"""Class of pixels that labels were dropped from: they are in no mask, and no loss looks at them."""
+
 PADDING = 128
 """Grey of the pixels around an image that is smaller than the crop, of 255."""
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from models.san.targets import Target
+from models.training.augmentation import UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -16,13 +17,17 @@ class TrainingBatch:
     """uint8 [B, 3, H, W], RGB."""
 
     class_maps: Tensor
-    """int16 [B, H, W]: row of the class features at every pixel; negative where nobody labeled it."""
+    """int16 [B, H, W]: row of the class features at every pixel; negative where nobody labeled it, `UNKNOWN` where
+    losses shall not look."""
 
     classes: tuple[tuple[int, ...], ...]
     """The rows that occur in each class map, ascending; known without asking the device."""
 
     seeds: tuple[int, ...]
     """What each crop's random points follow from."""
+
+    unknown: bool = False
+    """Whether some pixels are `UNKNOWN`; known without asking the device."""
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -34,6 +39,7 @@ class TrainingBatch:
             class_maps=self.class_maps.to(device, non_blocking=True),
             classes=self.classes,
             seeds=self.seeds,
+            unknown=self.unknown,
         )
 
     def targets(self) -> list[Target]:
@@ -42,5 +48,6 @@ class TrainingBatch:
         for class_map, classes in zip(self.class_maps, self.classes, strict=True):
             ids = torch.tensor(classes, dtype=torch.int64)
             wanted = ids.to(class_map.device, class_map.dtype, non_blocking=True)
-            found.append(Target(masks=class_map[None] == wanted[:, None, None], class_ids=ids))
+            ignore = class_map == UNKNOWN if self.unknown else None
+            found.append(Target(masks=class_map[None] == wanted[:, None, None], class_ids=ids, ignore=ignore))
         return found

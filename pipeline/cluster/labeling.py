@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import ray
+from ray.data._internal.logical.operators import StreamingRepartition
 
 from models.errors import EnvironmentFailure, UsageError
 from pipeline import ledger
@@ -170,8 +171,7 @@ def _pass(
     context.max_errored_blocks = len(shards) if failures is None else failures.most(len(shards))
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
     context.custom_execution_callback_classes = [Supervision]
-    # Blocks are tasks: one row a block is one shard a task (a batch size of 1 wouldn't make it so).
-    tasks = ray.data.from_arrow(to_tasks(shards, tried)).repartition(target_num_rows_per_block=1)
+    tasks = _one_a_task(to_tasks(shards, tried))
     least = placement.least if how is FIRST else min(placement.most, len(shards))
     with warnings.catch_warnings():
         # Ray 2.60 has no other name for the bound on retries, and announces that a later one will.
@@ -205,6 +205,17 @@ def to_tasks(shards: Sequence[Shard], tried: Mapping[str, int]) -> pa.Table:
     """Shards as a table of `TASKS`; `tried` says how often, by canonical URL."""
     columns = {name.name: [getattr(shard, name.name) for shard in shards] for name in fields(Shard)}
     return pa.table(columns | {"attempts": [tried.get(shard.url, 0) for shard in shards]}, schema=TASKS)
+
+
+def _one_a_task(tasks: pa.Table) -> ray.data.Dataset:
+    """The table as Ray Data's blocks of one row: blocks are tasks (a batch size of 1 would not make them so)."""
+    blocks = ray.data.from_arrow(tasks).repartition(target_num_rows_per_block=1)
+    # The task that cuts them must not wait for a CPU: where machines have left, replicas hold all there are, and wait
+    # for it in turn. `repartition` has no option for that.
+    cut = blocks._logical_plan.dag
+    assert isinstance(cut, StreamingRepartition), "what Ray makes of `repartition` is another thing now"
+    cut.ray_remote_args["num_cpus"] = 0
+    return blocks
 
 
 def _failure(error: BaseException, failures: Failures | None) -> Exception:

@@ -1,6 +1,6 @@
 """One image with its labels as tensors: what the training reader yields. Which segments count is the filter's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ class LabeledImage:
     """One labeled sample: K segments passed the filter."""
 
     image: Tensor
-    """uint8 [3, H, W], RGB, at mask size: the image's own, scaled down to the run's `--mask-side` where larger."""
+    """uint8 [3, H, W], RGB, channels last in memory, as decoders give it, at mask size: the image's own, scaled down to
+    the run's `--mask-side` where larger."""
 
     masks: Tensor
     """bool [K, H, W]; in `queries` form they may overlap."""
@@ -71,38 +72,31 @@ def labeled_image(image: Image.Image, row: Mapping[str, Any], keep: BoundFilter)
     if (image.width, image.height) != (row["width"], row["height"]):
         raise _wrong(row, f"the image is {image.width}x{image.height}, {row['width']}x{row['height']} was labeled")
     size = (row["mask_height"], row["mask_width"])
+    if not (1 <= size[0] <= image.height and 1 <= size[1] <= image.width):
+        raise _wrong(row, f"masks of {size[1]}x{size[0]}, which is no scaled down {image.width}x{image.height}")
     if (image.height, image.width) != size:
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     kept = [keep.keeps(segment) for segment in row["segments"]]
     chosen = torch.tensor(kept, dtype=torch.bool)
-    masks, dropped = (
-        _masks(row, size, [i for i, passes in enumerate(kept) if passes is side]) for side in (True, False)
-    )
+    try:
+        every = torch.from_numpy(rle.decode_all(row["masks"], size))
+        masks, dropped = (every, None) if all(kept) else (every[chosen], every[~chosen])
+    except (ValueError, IndexError) as error:
+        raise _wrong(row, str(error)) from error
     segments = [segment for segment, passes in zip(row["segments"], kept, strict=True) if passes]
     return LabeledImage(
-        image=torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous(),
+        image=torch.from_numpy(np.array(image)).permute(2, 0, 1),
         masks=masks,
         class_ids=torch.tensor([segment["vocab_id"] for segment in segments], dtype=torch.int64),
         scores=torch.tensor([segment["score"] for segment in segments], dtype=torch.float32),
-        # Looking for pixels costs as much as a mask; most filters drop little.
-        ignore=dropped.any(0) & ~masks.any(0) if len(dropped) else torch.zeros(size, dtype=torch.bool),
+        # Looking for pixels costs as much as a mask, and most filters drop little.
+        ignore=torch.zeros(size, dtype=torch.bool) if dropped is None else dropped.any(0) & ~masks.any(0),
         soft_masks=_soft(row, chosen),
         key=row["key"],
         shard=row["shard"],
         sample_index=row["sample_index"],
         caption=row["caption"],
     )
-
-
-def _masks(row: Mapping[str, Any], size: tuple[int, int], places: Sequence[int]) -> Tensor:
-    """The masks at some places of a row, bool [K, H, W]."""
-    found = np.zeros((len(places), *size), np.bool_)
-    try:
-        for mask, place in zip(found, places, strict=True):
-            mask[:] = rle.decode(row["masks"][place], size)
-    except (ValueError, IndexError) as error:
-        raise _wrong(row, str(error)) from error
-    return torch.from_numpy(found)
 
 
 def _soft(row: Mapping[str, Any], chosen: Tensor) -> Tensor | None:

@@ -27,7 +27,7 @@ def semantic_map(sample: LabeledImage, *, unlabeled: int = UNLABELED) -> Tensor:
     classes = torch.full(sample.image.shape[1:], unlabeled, dtype=torch.int64)
     # Stable, so that equal scores keep the table's order: the first of them is drawn last.
     for place in reversed(sample.scores.argsort(descending=True, stable=True).tolist()):
-        classes[sample.masks[place]] = sample.class_ids[place]
+        classes.masked_fill_(sample.masks[place], int(sample.class_ids[place]))
     return classes
 
 

@@ -1,6 +1,6 @@
 """One shard beside its labels: samples and rows in step, checked to belong together. In which order is the reader's."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -71,12 +71,15 @@ class Walk:
             scratch=scratch,
         )
 
-    def samples(self, table: LabelTable, shard: Shard) -> Generator[Raw, None, None]:
+    def samples(
+        self, table: LabelTable, shard: Shard, *, columns: Sequence[str] = COLUMNS
+    ) -> Generator[Raw, None, None]:
         """The labeled samples of a shard in order, one pass over its tar.
 
         Args:
             table: the run's label files.
             shard: a done one, with size and etag as they were when it was labeled.
+            columns: of the label table; key, sample_index and status among them.
 
         Raises:
             UsageError: the shard isn't the one that was labeled, or its label file is damaged.
@@ -87,7 +90,7 @@ class Walk:
             if rows is None:
                 raise FooterError("its label file is gone")
             with shard_folder(self.scratch) as folder, open_shard(shard, folder, self.limits) as opened:
-                labels = (row for batch in table.batches(rows, COLUMNS, ROWS) for row in batch.to_pylist())
+                labels = (row for batch in table.batches(rows, list(columns), ROWS) for row in batch.to_pylist())
                 for sample, row in zip_longest(opened.samples, labels):
                     mine = None if sample is None else (sample.index, sample.key)
                     labeled = None if row is None else (row["sample_index"], row["key"])

@@ -32,6 +32,11 @@ def cluster_spec() -> Manifest:
     return kuberay("raycluster.yaml")[0]["spec"]
 
 
+def workers() -> Manifest:
+    (group,) = cluster_spec()["workerGroupSpecs"]
+    return group
+
+
 def job() -> Manifest:
     return kuberay("rayjob.yaml")[0]["spec"]
 
@@ -221,6 +226,11 @@ def test_the_entrypoint_is_a_label_command_and_its_environment_is_one() -> None:
     # Every word is one that `label` knows; it isn't run.
     _, bound, _ = app().parse_args(["label", *arguments], exit_on_error=False, print_error=False)
     assert bound.arguments["output"].startswith("s3://")
+    # All three are stated, so that it may start before a machine is there; and a CPU stays for what feeds the replica.
+    replica = bound.arguments["replica"]
+    assert (bound.arguments["model"].device, replica.bounds()) == ("cuda", (1, workers()["maxReplicas"]))
+    (worker,) = workers()["template"]["spec"]["containers"]
+    assert replica.cpus_per_replica < int(worker["resources"]["limits"]["cpu"])
     environment = yaml.safe_load(job()["runtimeEnvYAML"])
     assert set(environment) <= {"env_vars", "working_dir", "py_modules"}
     assert all(isinstance(value, str) for value in environment["env_vars"].values())

@@ -72,12 +72,13 @@ def test_a_policy_is_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["read.json", "write.json"])
-def test_names_are_listed_only_below_the_prefix(name: str) -> None:
+def test_a_listing_that_states_a_prefix_states_the_policy_s(name: str) -> None:
     lists = [one for one in policy(name)["Statement"] if "s3:ListBucket" in as_list(one["Action"])]
     (statement,) = lists
     (bucket,) = as_list(statement["Resource"])
     assert "/" not in bucket
-    # IfExists: S3 asks for this permission, without a prefix, to answer 404 and not 403 about a key that isn't there.
+    # IfExists: S3 asks for this permission, without a prefix, to answer 404 and not 403 about a key that isn't there,
+    # and 404 is how a command knows an output that is new. The price: a listing without any prefix passes too.
     ((operator, condition),) = statement["Condition"].items()
     assert operator == "StringLikeIfExists"
     (prefixes,) = condition.values()

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,14 @@ def test_prometheus_reads_the_alerts_and_the_list_of_machines_that_ray_writes():
     (job,) = config["scrape_configs"]
     (found,) = job["file_sd_configs"]
     assert found["files"] == [f"/tmp/ray/{PROMETHEUS_SERVICE_DISCOVERY_FILE}"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool isn't installed: apt-get install prometheus")
+def test_prometheus_s_own_checker_takes_configuration_and_alerts():
+    command = ["promtool", "check", "config", str(INFRA / "prometheus" / "prometheus.yml")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{len(rules())} rules found" in ended.stdout + ended.stderr
 
 
 def test_the_pod_monitor_scrapes_the_port_that_the_cluster_names():

@@ -10,7 +10,20 @@ import pytest
 from jobs import cli
 from tests.jobs.conftest import Ended, Workplace
 
-COMMANDS = ("label", "status", "verify", "retry", "compact", "query", "show", "train", "evaluate", "synthesize", "demo")
+COMMANDS = (
+    "label",
+    "status",
+    "verify",
+    "retry",
+    "compact",
+    "query",
+    "show",
+    "export",
+    "train",
+    "evaluate",
+    "synthesize",
+    "demo",
+)
 
 LABEL_OPTIONS = {
     "--output", "-o",
@@ -50,6 +63,15 @@ RETRY_OPTIONS = {
     "--help", "-h",
 }  # fmt: skip
 """All options of `retry`: what changes labels is the run's own, but for what run.json can't keep."""
+
+EXPORT_OPTIONS = {
+    "--format", "--output", "-o",
+    "--min-score", "--min-margin", "--min-mask-score", "--min-stability", "--min-kept", "--min-area",
+    "--classes", "--leave-out",
+    "--images", "--skip-empty", "--workers", "--scratch",
+    "--help", "-h",
+}  # fmt: skip
+"""All options of `export`."""
 
 COMPACT_OPTIONS = {"--file-size", "--partial", "--scratch", "--help", "-h"}
 """All options of `compact`."""
@@ -120,6 +142,7 @@ def test_help_names_every_command(maskmill) -> None:
         ("evaluate", EVALUATE_OPTIONS),
         ("retry", RETRY_OPTIONS),
         ("compact", COMPACT_OPTIONS),
+        ("export", EXPORT_OPTIONS),
     ],
 )
 def test_a_command_has_exactly_these_options(maskmill, command: str, options: set[str]) -> None:

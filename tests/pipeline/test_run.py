@@ -1,7 +1,7 @@
 """A run's identity: all that changes labels is in it, nothing else is, and another run's output is refused."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,18 @@ def test_what_changes_labels_changes_the_fingerprint_and_is_named(name, tmp_path
 def test_every_limit_of_reading_is_part_of_the_identity(field):
     limits = ReadLimits(keep_truncated=True) if field == "keep_truncated" else ReadLimits(**{field: 1000})
     assert identity(LabelConfig(limits=limits)).fingerprint != BASE.fingerprint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaterLimits(ReadLimits):
+    """The limits of a version to come."""
+
+    new_limit: int = 7
+
+
+def test_a_limit_that_a_later_version_adds_leaves_runs_that_began_earlier_resumable():
+    assert identity(LabelConfig(limits=LaterLimits())).fingerprint == BASE.fingerprint
+    assert identity(LabelConfig(limits=LaterLimits(new_limit=8))).fingerprint != BASE.fingerprint
 
 
 def test_thresholds_that_a_form_has_not_do_not_count():

@@ -82,6 +82,7 @@ def test_any_mask_encodes_as_pycocotools_does_and_comes_back(masks: NDArray[np.b
     assert encoded == oracle(masks)
     for text, mask in zip(encoded, masks, strict=True):
         assert np.array_equal(rle.decode(text, mask.shape), mask)
+    assert np.array_equal(rle.decode_all(encoded, masks.shape[1:]), masks)
 
 
 @settings(max_examples=150, deadline=None)
@@ -106,6 +107,13 @@ def test_decode_reads_what_pycocotools_writes(shape: tuple[int, int]) -> None:
         decoded = rle.decode(text, shape)
         assert decoded.dtype == np.bool_
         assert np.array_equal(decoded, mask)
+    together = rle.decode_all(oracle(masks), shape)
+    assert together.flags.c_contiguous
+    assert np.array_equal(together, masks)
+
+
+def test_no_masks_decode_to_none_of_their_size() -> None:
+    assert rle.decode_all([], (5, 7)).shape == (0, 5, 7)
 
 
 def test_runs_are_column_major_and_begin_with_zeros() -> None:
@@ -117,6 +125,7 @@ def test_runs_of_no_length_in_the_middle_are_read_as_pycocotools_reads_them() ->
     text = b"2021"  # runs 2, 0, 2, 1: the fourth is the second plus 1
     decoded = coco.decode({"size": [5, 1], "counts": text})
     assert np.array_equal(rle.decode(text, (5, 1)), decoded.astype(bool))
+    assert np.array_equal(rle.decode_all([text, b"50"], (5, 1))[0], decoded.astype(bool))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +148,8 @@ def test_runs_of_no_length_in_the_middle_are_read_as_pycocotools_reads_them() ->
     ],
 )
 def test_malformed_bytes_are_one_line_of_reason(text: bytes, size: tuple[int, int], reason: str) -> None:
-    for read in (rle.decode, rle.area_and_bbox):
+    sound = oracle(np.ones((1, *size), bool))[0] if min(size) > 0 and max(size) < 100 else b"0"
+    for read in (rle.decode, rle.area_and_bbox, lambda text, size: rle.decode_all([sound, text], size)):
         with pytest.raises(ValueError, match=reason) as caught:
             read(text, size)
         assert "\n" not in str(caught.value)
@@ -161,6 +171,7 @@ def test_arbitrary_bytes_decode_to_a_mask_or_raise_value_error(text: bytes) -> N
         return
     assert mask.shape == (9, 11)
     assert np.array_equal(mask, coco.decode({"size": [9, 11], "counts": text}).astype(bool))
+    assert np.array_equal(mask, rle.decode_all([text], (9, 11))[0])
 
 
 @settings(max_examples=150, deadline=None)

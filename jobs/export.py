@@ -1,0 +1,86 @@
+"""The command `maskmill export`: a label table in a format that other tools read. See `pipeline.export`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from models.errors import UsageError
+from pipeline.filters import SegmentFilter
+
+
+def export(
+    out: str,
+    /,
+    *,
+    format: Literal["coco", "coco-panoptic", "png", "hf"],
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
+    keep: Annotated[SegmentFilter, Parameter(name="*")] = SegmentFilter(),
+    images: bool = False,
+    skip_empty: bool = False,
+    workers: int | None = None,
+    scratch: Path | None = None,
+) -> int:
+    """Write a label table in a format that other tools read: COCO, class-id PNGs, Hugging Face datasets.
+
+    coco: instances.json, masks as run lengths. coco-panoptic: panoptic.json and PNGs of segment ids. png: PNGs of class
+    ids, 255 where nothing is labeled (16 bits and 65535 with more than 255 classes). hf: Parquet files and a card. In
+    one-label-a-pixel formats the higher score is on top. Masks have the image's size. Failed samples are left out and
+    counted.
+
+    DEST must be empty; export.json is written last, so that an export without it is unfinished.
+
+    Args:
+        out: the --output of a `maskmill label`, or a sealed table.
+        format: what to write.
+        output: DEST, an empty place outside OUT: a folder or any fsspec URL.
+        keep: which segments.
+        images: the images too, read once from their shards: in images/, or in the rows of hf.
+        skip_empty: leave out images that no segment is left of.
+        workers: processes. Default: one a CPU, fewer for small tables.
+        scratch: local folder for what is under way. Default: the system's.
+
+    Returns:
+        Exit code 0.
+    """
+    import tempfile
+
+    from pipeline.export.destination import RECORD, Destination
+    from pipeline.export.export import Export
+    from pipeline.export.export import export as write
+    from pipeline.output import Output
+    from pipeline.urls import redact
+
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}: expected 1 or more.")
+    folder = scratch or Path(tempfile.gettempdir())
+    if not folder.is_dir():
+        raise UsageError(f"--scratch {folder}: no such folder. Make it, or name another.")
+    asked = Export(
+        output=Output.of(out),
+        destination=Destination.of(output),
+        format=format,
+        keep=keep,
+        images=images,
+        skip_empty=skip_empty,
+    )
+    found = write(asked, scratch=folder, workers=workers, told=lambda line: print(line, file=sys.stderr, flush=True))
+    left_out = {
+        "failed samples": found.failed,
+        "images without a segment": found.skipped,
+        "segments by the filter": found.filtered,
+        "segments hidden by others": found.hidden,
+    }
+    print(f"images    {found.images:,}, {found.empty:,} without a segment")
+    joined = f", {found.merged:,} more joined to others of their stuff class" if found.merged else ""
+    print(f"segments  {found.segments - found.hidden - found.merged:,}{joined}")
+    print(f"left out  {', '.join(f'{count:,} {what}' for what, count in left_out.items() if count) or 'nothing'}")
+    print(f"export    {redact(asked.destination.place(RECORD))}")
+    return 0
+
+
+if __name__ == "__main__":
+    from jobs.cli import run
+
+    raise SystemExit(run(["export", *sys.argv[1:]]))

@@ -1,0 +1,116 @@
+"""DEST: an empty place at first, and how files get there. What they hold is each format's."""
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.errors import UsageError
+from pipeline.output import Output
+from pipeline.publish import is_local, names, publish, publish_bytes, store_errors
+from pipeline.urls import canonical, filesystem, redact
+
+RECORD = "export.json"
+"""What stands in every export, written last: one without it is unfinished."""
+
+SENDERS = 16
+"""Small files on their way to a store at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """A folder, or a prefix in a store."""
+
+    url: str
+    """As `Output.of` makes it: absolute where it is local, no trailing slash."""
+
+    @classmethod
+    def of(cls, url: str) -> "Destination":
+        """DEST as a user names it."""
+        return cls(url=Output.of(url).url)
+
+    def refuse_unless_empty(self, output: Output) -> None:
+        """Nothing of anybody's is written over, and nothing is written into a label table.
+
+        Raises:
+            UsageError: DEST isn't empty, is a file, or lies in OUT.
+        """
+        here, there = (str(Path(url).resolve()) if is_local(url) else canonical(url) for url in (output.url, self.url))
+        if f"{there}/".startswith(f"{here}/"):
+            raise UsageError(f"--output {redact(self.url)}: lies in the label table. Name a place beside it.")
+        if is_local(self.url) and Path(self.url).exists() and not Path(self.url).is_dir():
+            raise UsageError(f"--output {redact(self.url)}: a file. Name a folder that is empty or isn't there.")
+        found = names(self.url)
+        if RECORD in found:
+            raise UsageError(f"--output {redact(self.url)}: holds an export already. Name another place, or remove it.")
+        if found:
+            raise UsageError(
+                f"--output {redact(self.url)}: not empty, and no finished export. Name another place, or remove it."
+            )
+
+    def publish(self, local: Path, name: str) -> None:
+        """Put a local file there, all at once.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        publish(local, self.place(name))
+
+    def publish_json(self, value: dict[str, Any], name: str) -> None:
+        """Put a JSON object there, all at once.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        publish_bytes(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n", self.place(name))
+
+    @contextmanager
+    def sending(self) -> Iterator["Sender"]:
+        """Puts many small files there; all of them have arrived when the `with` ends.
+
+        Raises:
+            OutputError: one can't be written; when it is put, or a later one, or at the end.
+        """
+        with ThreadPoolExecutor(SENDERS) as threads:
+            sender = Sender(destination=self, threads=None if is_local(self.url) else threads)
+            yield sender
+            sender.drain(0)
+
+    def place(self, name: str) -> str:
+        """The URL of a file below DEST."""
+        return f"{self.url}/{name}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sender:
+    """Files on their way."""
+
+    destination: Destination
+    threads: ThreadPoolExecutor | None
+    """None: written at once, by the caller."""
+
+    _pending: deque[Future[None]] = field(default_factory=deque)
+    _folders: set[Path] = field(default_factory=set)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file. On a file system it isn't synced, one by one: without `RECORD` nobody takes it for whole."""
+        url = self.destination.place(name)
+        if self.threads is not None:
+            self._pending.append(self.threads.submit(publish_bytes, data, url))
+            self.drain(2 * SENDERS)
+            return
+        path = Path(filesystem(url)[1])
+        with store_errors(url, "written"):
+            if path.parent not in self._folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._folders.add(path.parent)
+            path.write_bytes(data)
+
+    def drain(self, left: int) -> None:
+        """Wait until so many are on their way."""
+        while len(self._pending) > left:
+            self._pending.popleft().result()

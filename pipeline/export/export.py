@@ -1,0 +1,178 @@
+"""Exports a label table: who writes which shard, what stands in DEST and when. How a format looks is its own file's."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from models.errors import UsageError
+from pipeline import run, stores
+from pipeline.dataset.walk import Walk
+from pipeline.export.class_map import ClassMaps
+from pipeline.export.destination import RECORD, Destination
+from pipeline.export.formats import Context, Format, FormatName
+from pipeline.export.hf import HuggingFace
+from pipeline.export.instances import Instances
+from pipeline.export.panoptic import Panoptic
+from pipeline.export.plan import ShardPlan, done, plans
+from pipeline.export.pool import in_order
+from pipeline.export.source import Source
+from pipeline.export.tally import Tally
+from pipeline.filters import SegmentFilter
+from pipeline.label_table import LabelTable
+from pipeline.output import Output
+from pipeline.scratch import shard_folder
+from pipeline.status import status
+from pipeline.stores import Stores
+from pipeline.urls import redact
+from pipeline.vocabulary_table import vocabulary_of_run
+
+SAMPLES_A_WORKER = 2000
+"""Samples that make a further process worth its start, by default."""
+
+TOLD_EVERY = 10.0
+"""Seconds between two lines on how far it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Export:
+    """What to export, and how."""
+
+    output: Output
+    """The label table."""
+
+    destination: Destination
+    """Where it goes."""
+
+    format: FormatName
+    """What other tools read."""
+
+    keep: SegmentFilter
+    """Which segments."""
+
+    images: bool
+    """Whether the images go with them."""
+
+    skip_empty: bool
+    """Whether samples are left out that no segment is left of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Setup:
+    """What each process makes its writer of."""
+
+    export: Export
+    context: Context
+    folder: Path
+    stores: Stores
+
+
+def export(
+    asked: Export, *, scratch: Path, workers: int | None = None, told: Callable[[str], None] = lambda _: None
+) -> Tally:
+    """Write a label table in another format.
+
+    Shards are written in order of their URLs, several at once; what they are written as doesn't depend on how many. The
+    same table, open or sealed, gives the same files every time.
+
+    Args:
+        asked: what, and where to.
+        scratch: an existing local folder, with room for the files that are put together from all shards (twice the
+            JSON), and with images for a few source shards.
+        workers: processes; a CPU each by default, fewer for small tables.
+        told: takes lines on how far it is.
+
+    Raises:
+        UsageError: no run there, nothing done, a filter or a format that doesn't fit it, DEST isn't empty, a label file
+            is damaged, a shard has changed since it was labeled.
+        EnvironmentFailure: a place can't be read or written, a process was killed.
+    """
+    identity = run.require(asked.output)
+    vocabulary = vocabulary_of_run(asked.output)
+    asked.keep.bound(vocabulary, identity["identity"]["inference"])
+    asked.destination.refuse_unless_empty(asked.output)
+    now = status(asked.output)
+    shards = done(now)
+    if not len(shards):
+        raise UsageError(f"{redact(asked.output.url)}: no shard is done. Label some first.")
+    context = Context(vocabulary=vocabulary, info=_info(asked, identity), shards=len(shards))
+    form = _format(asked, context)
+    processes = min(workers or _processes(now.labeled), len(shards))
+    total = Tally()
+    with shard_folder(scratch) as folder:
+        setup = _Setup(export=asked, context=context, folder=folder, stores=stores.used())
+        last = time.monotonic()
+        for plan, tally in in_order(_writer, setup, plans(shards), processes):
+            form.take(plan, folder)
+            total.add(tally)
+            if time.monotonic() - last >= TOLD_EVERY:
+                last = time.monotonic()
+                told(f"{plan.number + 1:,} of {len(shards):,} shards, {total.images:,} images")
+        form.finish(asked.destination, folder)
+        # Others' files are whole once this one stands there.
+        asked.destination.publish_json({**context.info, "counts": asdict(total)}, RECORD)
+    return total
+
+
+def _writer(setup: _Setup) -> Callable[[ShardPlan], Tally]:
+    """What writes one shard, in this process."""
+    stores.use(setup.stores)
+    asked = setup.export
+    form = _format(asked, setup.context)
+    source = Source(
+        table=LabelTable(asked.output),
+        walk=Walk.of(asked.output, asked.keep, setup.folder),
+        classes=len(setup.context.vocabulary),
+        images=asked.images,
+        skip_empty=asked.skip_empty,
+    )
+
+    def write(plan: ShardPlan) -> Tally:
+        tally = Tally()
+        with asked.destination.sending() as sender:
+            try:
+                form.write(plan, source.samples(plan, tally), folder=setup.folder, sender=sender, tally=tally)
+            except ValueError as error:
+                raise UsageError(
+                    f"{plan.shard.url}: a damaged mask among its labels: {error}. "
+                    "`maskmill verify OUT --deep` says more."
+                ) from error
+        return tally
+
+    return write
+
+
+def _format(asked: Export, context: Context) -> Format:
+    match asked.format:
+        case "coco":
+            return Instances(context=context)
+        case "coco-panoptic":
+            return Panoptic(context=context)
+        case "png":
+            return ClassMaps(context=context)
+        case "hf":
+            return HuggingFace(context=context, images=asked.images)
+
+
+def _info(asked: Export, recorded: dict[str, Any]) -> dict[str, Any]:
+    """What an export says of itself; no time, so that a repeat is the same to the byte."""
+    from importlib.metadata import version
+
+    default = asdict(SegmentFilter())
+    return {
+        "description": "segmentation pseudo-labels exported by maskmill",
+        "version": version("maskmill"),
+        "format": asked.format,
+        "run": recorded["fingerprint"],
+        "model": recorded["identity"]["model"],
+        "inference": recorded["identity"]["inference"],
+        "filter": {name: value for name, value in asdict(asked.keep).items() if value != default[name]},
+        "images": asked.images,
+        "skip_empty": asked.skip_empty,
+    }
+
+
+def _processes(samples: int) -> int:
+    return max(1, min(len(os.sched_getaffinity(0)), samples // SAMPLES_A_WORKER))

@@ -34,12 +34,12 @@ def evaluate(
     Args:
         shards: tar files whose samples have a seg.png (a class id a pixel; 255 means not labeled), as for `label`; or
             folders with images/ and annotations/, for models.
-        model: the segmenter to score: san-tiny, san-vit-b16 or san-vit-l14.
+        model: the segmenter to score: san-tiny, san-vit-b16, san-vit-l14, or with --weights a denseclip.
         weights: its checkpoint (.pth, .safetensors); the released one by default.
         labels: the --output of a `maskmill label` of these shards, to score its label table.
         vocab: label set that the ground truth's ids belong to. Default: the label table's, else the model's.
         truth_ids: what the ground truth's numbers are: ids of the vocabulary, or COCO-Stuff's own, as released.
-        templates: prompt template set by name, or a text file with one template a line. Default: vild14.
+        templates: prompt template set by name, or a text file with one template a line. Default: the model's.
         novel: a name that training left out; all such are scored as a group. Default for `scenes`: those left out.
         dense_clip: also score the dense features of the model's CLIP, without SAN: a baseline.
         device: where the model computes.
@@ -50,7 +50,7 @@ def evaluate(
     """
     from models.vocabulary import Vocabulary
     from models.vocabulary.scenes import NOVEL
-    from models.vocabulary.templates import DEFAULT_TEMPLATES, load_templates
+    from models.vocabulary.templates import load_templates
     from models.zoo import MODELS, load
     from pipeline.evaluation import scores
     from pipeline.evaluation.groups import groups_of
@@ -82,7 +82,7 @@ def evaluate(
     folder = scratch or Path(tempfile.gettempdir())
     found = []
     if model is not None:
-        prompts = load_templates(templates or DEFAULT_TEMPLATES)
+        prompts = load_templates(templates or MODELS[model].config.templates)
         segmenter = load(model, weights=weights, device=device, dtype=dtype)
         classes = segmenter.classes(known, prompts).to(segmenter.device)
         found += evaluate_model(

@@ -50,15 +50,13 @@ def label(
         replica: replicas and their resources.
         job: what to take and when to give up.
     """
-    from models.zoo import MODELS
     from pipeline.output import Output
     from pipeline.planning import dry_run, refuse_another_run, shards_of
 
     config = LabelConfig(
         model=model, vocabulary=vocabulary, inference=inference, limits=limits, replica=replica, job=job
     )
-    if model.model not in MODELS:
-        raise UsageError(f"--model {model.model!r}: no such model; models are {', '.join(MODELS)}.")
+    config.check_model()
     if not shards:
         raise UsageError("SHARDS: none given. Expected tar files, globs, brace ranges or @list.txt.")
     target = Output.of(output)

@@ -13,7 +13,7 @@ from models.inference.forms import Inference, default_inference
 from models.resize import ImageBatch, ResizeRule, batch_of, mask_size
 from models.segment import Segment
 from models.vocabulary import Vocabulary
-from models.vocabulary.templates import TEMPLATE_SETS
+from models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,10 +49,10 @@ class Segmenter(ABC):
     device: torch.device
     """Where the weights live and `segment` computes."""
 
-    forms: tuple[Form, ...]
+    forms: tuple[Form, ...] = ("general", "semantic", "queries")
     """Inference forms that this model offers; the first is what a user gets who names none."""
 
-    templates: str
+    templates: str = DEFAULT_TEMPLATES
     """Template set that names go into when the user names none."""
 
     @abstractmethod

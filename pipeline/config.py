@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from models.architecture import Form
 from models.errors import UsageError
-from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
-from models.vocabulary.templates import DEFAULT_TEMPLATES
+from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference, offered
+from models.zoo import MODELS
 from pipeline.reading.limits import ReadLimits
 from pipeline.tolerance import Tolerance
 
-Form = Literal["general", "semantic", "queries"]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16"]
 
@@ -32,7 +32,8 @@ class ModelConfig:
     """Which segmenter labels, with which weights, computing where."""
 
     model: str = "san-vit-b16"
-    """Segmenter: san-vit-b16, san-vit-l14, or san-tiny for the scenes of `synthesize`."""
+    """Segmenter: san-vit-b16, san-vit-l14, or san-tiny for the scenes of `synthesize`; with --weights also
+    denseclip-rn50, denseclip-rn101, denseclip-vit-b, denseclip-tiny."""
 
     weights: str | None = None
     """Checkpoint (.pth, .safetensors): a path, any fsspec URL, or hf://OWNER/REPO/FILE. Default: those released."""
@@ -51,16 +52,18 @@ class VocabularyConfig:
     vocab: str | None = None
     """Label set by name, or a file or URL: text with one name a line, YAML, JSON. Default: the model's label set."""
 
-    templates: str = DEFAULT_TEMPLATES
-    """Prompt template set by name, or a text file with one template a line, each with one {}."""
+    templates: str | None = None
+    """Prompt template set by name, or a text file with one template a line, each with one {}. Default: the model's,
+    vild14 for SAN; DenseCLIP takes no other than its own bare."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InferenceConfig:
     """How masks and class logits become segments."""
 
-    inference: Form = "general"
-    """general: segments don't overlap; semantic: one segment a class; queries: whole masks that may overlap."""
+    inference: Form | None = None
+    """general: segments don't overlap; semantic: one segment a class; queries: whole masks that may overlap. Default:
+    the model's, general for SAN; DenseCLIP offers semantic alone."""
 
     score_threshold: float = 0.5
     """Keep a query when its top class has at least this probability (general, queries)."""
@@ -86,11 +89,12 @@ class InferenceConfig:
             )
         self.form()
 
-    def form(self) -> Inference:
-        """The inference form with the thresholds it takes."""
-        if self.inference == "general":
+    def form(self, default: Form = "general") -> Inference:
+        """The inference form with the thresholds it takes; `default` is the model's own, for who named none."""
+        form = self.inference or default
+        if form == "general":
             return GeneralInference(score_threshold=self.score_threshold, overlap_threshold=self.overlap_threshold)
-        if self.inference == "queries":
+        if form == "queries":
             return QueriesInference(score_threshold=self.score_threshold)
         return SemanticInference()
 
@@ -183,6 +187,29 @@ class LabelConfig:
 
     job: JobConfig = field(default_factory=JobConfig)
     """What to take and when to give up."""
+
+    @property
+    def form(self) -> Form:
+        """The inference form: the one asked for, else the first that the model offers."""
+        return self.inference.inference or MODELS[self.model.model].config.forms[0]
+
+    @property
+    def templates(self) -> str:
+        """The prompt templates: those asked for, else the model's."""
+        return self.vocabulary.templates or MODELS[self.model.model].config.templates
+
+    def check_model(self) -> None:
+        """Refuse a model that doesn't exist, and what an existing one doesn't offer.
+
+        Raises:
+            UsageError: either.
+        """
+        spec = MODELS.get(self.model.model)
+        if spec is None:
+            raise UsageError(f"--model {self.model.model!r}: no such model; models are {', '.join(MODELS)}.")
+        offered(self.inference.form(self.form), spec.config.forms, spec.name)
+        if self.inference.soft_masks and self.form == "semantic":
+            raise UsageError(f"--soft-masks: {spec.name} has no queries, and no mask logits of theirs. Leave it out.")
 
 
 def machine_cpus() -> int:

@@ -49,7 +49,7 @@ def refuse_another_run(config: LabelConfig, output: Output) -> None:
     Raises:
         UsageError: they differ; OUT holds a sealed table; or the vocabulary or the templates are wrong.
     """
-    vocabulary, templates = vocabulary_of(config), load_templates(config.vocabulary.templates)
+    vocabulary, templates = vocabulary_of(config), load_templates(config.templates)
     recorded = run.read(output)
     if recorded is None:
         return
@@ -77,8 +77,7 @@ def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> lis
     lines = [
         f"would label {len(todo):,} of {len(shards):,} shards ({size / 1e6:,.1f} MB; "
         f"{len(shards) - len(todo):,} done already, {absent:,} not found)",
-        f"model {config.model.model}, {len(vocabulary):,} names, {config.inference.inference} inference, "
-        f"into {redact(output.url)}",
+        f"model {config.model.model}, {len(vocabulary):,} names, {config.form} inference, into {redact(output.url)}",
     ]
     lines += [
         f"  {shard.url}  " + ("not found" if shard.missing else f"{shard.size or 0:,} bytes") for shard in todo[:LISTED]

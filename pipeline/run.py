@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
+from models.zoo import MODELS
 from pipeline.config import LabelConfig
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
@@ -109,14 +110,14 @@ def identity(
     config: LabelConfig, *, rule: "ResizeRule", weights: str, vocabulary: str, templates: str, text_features: str
 ) -> Identity:
     """The identity of what `config` describes, given the hashes of what it names."""
-    form = config.inference.form()
+    form = config.inference.form(config.form)
     return Identity(
         model=config.model.model,
         weights=weights,
         vocabulary=vocabulary,
         templates=templates,
         text_features=text_features,
-        inference=config.inference.inference,
+        inference=config.form,
         score_threshold=getattr(form, "score_threshold", None),
         overlap_threshold=getattr(form, "overlap_threshold", None),
         top_k=config.inference.top_k,
@@ -125,7 +126,7 @@ def identity(
         resize=rule,
         limits=_limits(config.limits),
         decoder=DECODER,
-        windows=None,
+        windows=MODELS[config.model.model].config.sliding,
         dtype=config.model.dtype,
         label_version=LABEL_VERSION,
     )

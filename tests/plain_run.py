@@ -75,7 +75,7 @@ def label(
 ) -> Status:
     """Label shards into a whole run; with `only`, stop after so many, as a job that was interrupted."""
     vocabulary = Vocabulary.load("scenes")
-    templates = load_templates(config.vocabulary.templates)
+    templates = load_templates(config.templates)
     text = ensure_text_features(segmenter, vocabulary, templates, output.url, dtype=config.model.dtype)
     identity = run.identity(
         config,

@@ -66,7 +66,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
         KeyboardInterrupt: Ctrl-C; the ledger holds what had ended.
     """
     vocabulary = vocabulary_of(config)
-    templates = load_templates(config.vocabulary.templates)
+    templates = load_templates(config.templates)
     with ExitStack() as opened:
         opened.enter_context(session.session())
         placement = place(session.nodes(), config.replica, device=config.model.device, may_grow=session.joins())

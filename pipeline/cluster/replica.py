@@ -155,7 +155,9 @@ def _labeler(spec: ReplicaSpec, watchdog: Watchdog) -> Labeler:
     inference = spec.config.inference
     threads = spec.placement.cpus
     return Labeler(
-        model=ModelThread(segmenter, classes, inference.form(), top_k=inference.top_k, soft_masks=inference.soft_masks),
+        model=ModelThread(
+            segmenter, classes, inference.form(spec.config.form), top_k=inference.top_k, soft_masks=inference.soft_masks
+        ),
         decoders=ThreadPoolExecutor(threads, thread_name_prefix="decode"),
         threads=threads,
         batch_size=spec.placement.batch_size,

@@ -28,7 +28,7 @@ def test_the_bundled_weights_load_and_are_small():
     assert spec.default_vocabulary == "scenes"
     assert segmenter.name == "san-tiny"
     assert segmenter.device == torch.device("cpu")
-    assert segmenter.forms == {"general", "semantic", "queries"}
+    assert segmenter.forms == ("general", "semantic", "queries")
 
 
 def test_published_models_have_the_published_rule_and_weights():

@@ -60,6 +60,11 @@ def test_each_form_takes_the_thresholds_it_has():
 
 def test_the_defaults_are_the_contracts():
     config = LabelConfig()
-    assert (config.inference.inference, config.inference.mask_side, config.inference.top_k) == ("general", 1024, 5)
+    assert (config.form, config.templates, config.inference.mask_side, config.inference.top_k) == (
+        "general",
+        "vild14",
+        1024,
+        5,
+    )
     assert not config.inference.soft_masks
     assert config.job.max_failed_samples == 0.5

@@ -10,6 +10,7 @@ FACTS = {
     # name: count, first, last, things, stuff
     "coco-stuff-171": (171, "person", "wood", 80, 91),
     "ade-150": (150, "wall", "flag", 100, 50),
+    "ade-150-short": (150, "wall", "flag", 100, 50),
     "ade-847": (847, "wall", "adding machine, totalizer, totaliser", 0, 0),
     "pcontext-59": (59, "aeroplane", "wood", 0, 0),
     "pcontext-459": (459, "accordion", "wool", 0, 0),
@@ -20,6 +21,7 @@ FACTS = {
 HASHES = {
     "coco-stuff-171": "ff55cfab176b9573067b2287808b0e342d3d4f888f2656b5b08f8c69bcf05843",
     "ade-150": "f445bff16200bc69c007066ad0caf1328a661e46648d014b46547571e3bba9a4",
+    "ade-150-short": "98e22255405b9cbed6aa5847864ceb13927dba846a0d0cc1247fedebfe41c198",
     "ade-847": "592352a54f4052e82418230362af1ea08462eb6b3601151722360c565d960567",
     "pcontext-59": "946af4dbdcf8a4b41c7e00b5db8fdbef316acd992406332d4df4a239697a6a73",
     "pcontext-459": "4df52c30f886b9ac4d6424593194df95d7981f3289735a7e490da9750255ff6f",

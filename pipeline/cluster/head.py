@@ -1,4 +1,8 @@
-"""Ends the driver with one line when the cluster's head is gone: Ray would end it a little later without a word."""
+"""Ends the driver with one line when the cluster's head is gone: Ray would end it a little later without a word.
+
+Where the raylet of the driver's own machine dies alone, and the head's GCS lives on, Ray ends the driver within a
+second with its own pages and exit code 1, and asks nobody; the same command goes on from there all the same.
+"""
 
 import logging
 import os

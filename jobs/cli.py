@@ -19,6 +19,7 @@ _COMMANDS = {
     "retry": "Label failed shards again, and done ones with failed samples or a changed source.",
     "compact": "Write a label table anew, sealed: the same rows in few files of a stated size.",
     "query": "Ask the label table in SQL.",
+    "stats": "What a label table holds: counts, failures, classes, scores, bytes; reads no mask.",
     "report": "Make one page of a run: images with their masks, charts, classes, ledger.",
     "show": "Draw one sample: image, masks, names and scores; the ground truth beside it.",
     "export": "Write a label table as COCO, COCO panoptic, class-id PNGs or Hugging Face datasets.",

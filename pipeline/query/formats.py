@@ -42,8 +42,8 @@ class Answer:
     rows: Iterator[tuple[Any, ...]]
     """Values in the order of the columns: Python's own types, lists, and dicts for structs."""
 
-    batches: pa.RecordBatchReader
-    """The same as Arrow has it; one of both is taken."""
+    batches: pa.RecordBatchReader | None = None
+    """The same as Arrow has it, where it came so; one of both is taken."""
 
     @classmethod
     def of(cls, batches: pa.RecordBatchReader) -> "Answer":
@@ -66,13 +66,13 @@ def table_lines(answer: Answer) -> Iterator[str]:
     heads = [(_cell(name)[0], True) for name in answer.columns]
     columns = list(zip(heads, *rows, strict=True))
     numeric = [all(number for _, number in column) for column in columns]
-    widths = _widths([max(_columns_of(text) for text, _ in column) for column in columns], numeric)
+    widths = _widths([max(width(text) for text, _ in column) for column in columns], numeric)
 
     def line(cells: list[tuple[str, bool]]) -> str:
         aligned = []
-        for (text, _), width, number in zip(cells, widths, numeric, strict=True):
-            cut = _cut(text, width)
-            space = " " * (width - _columns_of(cut))
+        for (text, _), wide, number in zip(cells, widths, numeric, strict=True):
+            cut = _cut(text, wide)
+            space = " " * (wide - width(cut))
             aligned.append(space + cut if number else cut + space)
         return "  ".join(aligned).rstrip()
 
@@ -108,6 +108,7 @@ def write_parquet(answer: Answer, path: Path) -> None:
     Raises:
         UsageError: a column of a type that Parquet doesn't have.
     """
+    assert answer.batches is not None, "an answer of DuckDB's comes in batches"
     schema = pa.schema([field.with_name(name) for field, name in zip(answer.batches.schema, answer.names, strict=True)])
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -116,6 +117,23 @@ def write_parquet(answer: Answer, path: Path) -> None:
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         told = " ".join(str(error).split())[:200]
         raise UsageError(f"--format parquet: {told}. CAST the column to a type that Parquet has.") from None
+
+
+def clean(text: str) -> str:
+    """A text as a cell: cut to `CELL_WIDTH`, without what a terminal would act on."""
+    return _cut(
+        "".join(character if character.isprintable() else " " for character in text[: CELL_WIDTH + 1]), CELL_WIDTH
+    )
+
+
+def width(text: str) -> int:
+    """Columns that a text takes in a terminal: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
 
 
 def _rows(reader: "pa.RecordBatchReader") -> Iterator[tuple[Any, ...]]:
@@ -132,34 +150,23 @@ def _cell(value: Any) -> tuple[str, bool]:
     if isinstance(value, int | decimal.Decimal) and not isinstance(value, bool):
         return str(value), True
     text = value if isinstance(value, str) else _shown(value)
-    clean = "".join(character if character.isprintable() else " " for character in text[: CELL_WIDTH + 1])
-    return _cut(clean, CELL_WIDTH), False
+    return clean(text), False
 
 
 def _widths(widths: list[int], numeric: list[bool]) -> list[int]:
     """Widths of columns, those of text made narrower, the widest first, until a line fits."""
     for most in range(CELL_WIDTH, LEAST_WIDTH - 1, -1):
-        cut = [width if number else min(width, most) for width, number in zip(widths, numeric, strict=True)]
+        cut = [wide if number else min(wide, most) for wide, number in zip(widths, numeric, strict=True)]
         if sum(cut) + 2 * (len(cut) - 1) <= LINE_WIDTH:
             break
     return cut
 
 
-def _columns_of(text: str) -> int:
-    """Columns that a text takes in a terminal: wide characters take two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )
-
-
-def _cut(text: str, width: int) -> str:
+def _cut(text: str, most: int) -> str:
     """A text that takes no more columns than that; a cut one ends in an ellipsis."""
-    if _columns_of(text) <= width:
+    if width(text) <= most:
         return text
-    while _columns_of(text) > width - 1:
+    while width(text) > most - 1:
         text = text[:-1]
     return text + "…"
 

@@ -32,6 +32,7 @@ def compact(
 
     from pipeline.compaction import compact as seal
     from pipeline.output import Output
+    from pipeline.summary import counted
     from pipeline.urls import redact
 
     size = _bytes(file_size)
@@ -50,7 +51,9 @@ def compact(
     kept = f", {found.kept:,} of them from before" if found.kept else ""
     left_out = f"; {found.left_out:,} failed or missing left out" if found.left_out else ""
     print(f"shards    {found.shards:,} done{left_out}")
-    print(f"sealed    {found.rows:,} rows in {found.files:,} files{kept}, {found.bytes / 1e6:,.1f} MB")
+    print(
+        f"sealed    {counted(found.rows, 'row')} in {counted(found.files, 'file')}{kept}, {found.bytes / 1e6:,.1f} MB"
+    )
     print("verified  every row, in order, against the label files it was copied from")
     print(f"table     {redact(target.url)}")
     return 0

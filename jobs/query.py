@@ -1,27 +1,106 @@
 """The command `maskmill query`: asks a label table a question in SQL. The answering is done in `pipeline.query`."""
 
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from models.errors import UsageError
+from pipeline.filters import SegmentFilter
+
+if TYPE_CHECKING:
+    from pipeline.query import Answer
+
+Format = Literal["table", "json", "csv", "parquet"]
 
 
-def query(out: str, sql: str, /, *, json: bool = False) -> int:
+def query(
+    out: str,
+    sql: str,
+    /,
+    *,
+    format: Format | None = None,
+    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    json: bool = False,
+    keep: Annotated[SegmentFilter, Parameter(name="*")] = SegmentFilter(),
+) -> int:
     """Ask a label table a question in SQL (DuckDB's dialect); reads only.
 
-    Views: `labels`, one row a sample; `vocabulary`, one row a class; `ledger`, one row a shard, once a run has ended.
+    Views: `samples`, a row a sample; `segments`, a row a segment; `classes`, a row a class; `failures`, a row a failed
+    sample or shard. Beneath them `labels` (the table itself, with masks), `vocabulary`, and `ledger`, a row a shard,
+    once a run has ended. "DESCRIBE segments" tells a view's columns. The options that filter hold for `segments` and
+    `classes`; with --classes, or where the statement says class = 'NAME', only label files that hold one are opened.
 
     Args:
         out: The run: what `label` was given as --output.
-        sql: One SELECT statement, e.g. "SELECT status, count(*) FROM labels GROUP BY ALL".
-        json: Print a JSON array of objects instead of a table.
+        sql: One SELECT statement, e.g. "SELECT class, count(*) FROM segments GROUP BY ALL".
+        format: How to write the answer: table (aligned, 1,000 rows at most), json (an array of objects), csv, parquet.
+            Default: by the ending of --output, else a table.
+        output: File or URL for the answer. Default: it is printed.
+        json: The same as --format json.
+        keep: Which segments count.
 
     Returns:
         Exit code 0.
     """
-    from pipeline.query import ask, json_lines, table_lines
+    from pipeline.query import ask
 
-    with ask(out, sql) as answer:
-        for line in json_lines(answer) if json else table_lines(answer):
-            print(line)
+    how = _format(format, output, json=json)
+    if output is not None:
+        _refuse_inside(output, out)
+    with ask(out, sql, keep) as answer:
+        if output is None:
+            for line in _lines(answer, how):
+                print(line)
+        else:
+            _write(answer, how, output)
     return 0
+
+
+def _format(format: Format | None, output: str | None, *, json: bool) -> Format:
+    if json and format not in (None, "json"):
+        raise UsageError(f"--json and --format {format}: give one of them.")
+    if json:
+        return "json"
+    endings: dict[str, Format] = {"json": "json", "csv": "csv", "parquet": "parquet"}
+    found = format or endings.get((output or "").rpartition(".")[2].lower(), "table")
+    if found == "parquet" and output is None:
+        raise UsageError("--format parquet: not for a terminal. Name a file: -o ANSWER.parquet")
+    return found
+
+
+def _refuse_inside(output: str, out: str) -> None:
+    from pipeline.urls import canonical, redact
+
+    if (canonical(output) + "/").startswith(canonical(out).rstrip("/") + "/"):
+        raise UsageError(
+            f"--output {redact(output)!r}: inside the label table, which is only read. Name another place."
+        )
+
+
+def _lines(answer: "Answer", how: Format) -> Iterator[str]:
+    from pipeline.query import csv_lines, json_lines, table_lines
+
+    return {"table": table_lines, "json": json_lines, "csv": csv_lines}[how](answer)
+
+
+def _write(answer: "Answer", how: Format, output: str) -> None:
+    """The answer appears at its place all at once, or not at all."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from pipeline.publish import publish
+    from pipeline.query import write_parquet
+
+    with TemporaryDirectory(prefix="maskmill-") as scratch:
+        local = Path(scratch) / "answer"
+        if how == "parquet":
+            write_parquet(answer, local)
+        else:
+            with local.open("w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in _lines(answer, how))
+        publish(local, output)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 def status(out: str, /, *, json: bool = False) -> int:
     """Where a run stands: shards done, failed, missing; samples by reason; what has gone stale; speed and time left.
 
-    It asks nobody but OUT, so it may run anywhere, also while a job is running.
+    It asks nobody but OUT, so it may run anywhere, also while a job is running. Exit code 1 unless every shard is done.
 
     Args:
         out: the --output of a `maskmill label`.

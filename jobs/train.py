@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from models.errors import UsageError
 from models.training.recipe import Recipe
+from pipeline.filters import SegmentFilter
 from pipeline.training.config import DataConfig, StartConfig, TrainConfig, TrainJobConfig
 
 _Flat = Parameter(name="*")
@@ -16,13 +17,16 @@ _Flat = Parameter(name="*")
 def train(
     *shards: str,
     output: Annotated[str, Parameter(name=["--output", "-o"])],
+    labels: str | None = None,
+    more_shards: Annotated[list[str] | None, Parameter(name="--shards", consume_multiple=True)] = None,
     validation: list[str] | None = None,
     start: Annotated[StartConfig, _Flat] = StartConfig(),
     data: Annotated[DataConfig, _Flat] = DataConfig(),
+    keep: Annotated[SegmentFilter, _Flat] = SegmentFilter(),
     recipe: Annotated[Recipe, _Flat] = Recipe(),
     job: Annotated[TrainJobConfig, _Flat] = TrainJobConfig(),
 ) -> int:
-    """Train a SAN on images with ground truth: side adapter, background, CLIP's position embedding; the rest is frozen.
+    """Train a SAN on ground truth or labels: side adapter, background, CLIP's position embedding; the rest is frozen.
 
     The same command resumes from the last checkpoint. The defaults are the published recipe, for COCO-Stuff. What comes
     out, OUTPUT/model.safetensors, is what `label --weights` and `evaluate --weights` take; OUTPUT/events is for
@@ -30,11 +34,15 @@ def train(
 
     Args:
         shards: tar files whose samples have a seg.png (a class id a pixel; 255 means not labeled); or folders with
-            images/ and annotations/*.png of the same names.
+            images/ and annotations/*.png of the same names. With --labels, shards that were labeled; all by default.
         output: folder of the training; all workers must see it.
+        labels: learn from the labels of this run, --output of a `label`, instead of from ground truth. Segments that
+            the filter drops (--min-score and its like) teach nothing: no loss looks at their pixels.
+        more_shards: the same as SHARDS.
         validation: images with ground truth that are scored while it trains: shards or folders, once each.
         start: the model and its start.
         data: classes and crops.
+        keep: which labels count.
         recipe: steps, rates, seed.
         job: workers and intervals.
     """
@@ -44,10 +52,18 @@ def train(
 
     if start.model not in MODELS:
         raise UsageError(f"--model {start.model!r}: no such model; models are {', '.join(MODELS)}.")
-    if not shards:
+    shards = (*shards, *(more_shards or ()))
+    if not shards and labels is None:
         raise UsageError("SHARDS: none given. Expected tar files, globs, or a folder with images/ and annotations/.")
     config = TrainConfig(
-        shards=shards, validation=tuple(validation or ()), start=start, data=data, recipe=recipe, job=job
+        shards=shards,
+        labels=labels,
+        keep=keep,
+        validation=tuple(validation or ()),
+        start=start,
+        data=data,
+        recipe=recipe,
+        job=job,
     )
     target = TrainOutput.of(output)
     with Following(target.log, recipe.steps):

@@ -4,19 +4,22 @@ import sys
 
 
 def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
-    """Check every label file of a run: columns, footer, fingerprint, order of rows, counts against the ledger.
+    """Check every label file: that it was asked for, its columns, footer, fingerprint, order of rows, counts.
+
+    Exit code 1 if something is wrong or not every shard is done.
 
     Args:
-        out: the --output of a `maskmill label`.
-        deep: also decode every mask and compare its area and box with what the segment says.
+        out: the --output of a `maskmill label`, or a sealed table that `maskmill compact` made.
+        deep: also read every column, decode every mask, and compare its area and box with what the segment says.
         json: print JSON.
     """
     from pipeline import summary
     from pipeline.json_stream import chunks
     from pipeline.output import Output
+    from pipeline.summary import counted
     from pipeline.verify import verify as check
 
-    result = check(Output.of(out), deep=deep)
+    result = check(Output.of(out), deep=deep, told=lambda line: print(line, file=sys.stderr, flush=True))
     if json:
         found = [{"file": problem.file, "text": problem.text} for problem in result.problems]
         checked = {"files": result.files, "rows": result.rows, "masks": result.masks}
@@ -27,9 +30,8 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
         for problem in result.problems:
             print(f"problem   {problem.file}: {problem.text}")
         decoded = f", {result.masks:,} masks decoded" if deep else ""
-        print(
-            f"checked   {result.files:,} label files, {result.rows:,} rows{decoded}: {len(result.problems):,} problems"
-        )
+        files, problems = counted(result.files, "label file"), counted(len(result.problems), "problem")
+        print(f"checked   {files}, {counted(result.rows, 'row')}{decoded}: {problems}")
         print("\n".join(summary.lines(result.status)))
     return 1 if result.problems or not result.status.all_done else 0
 

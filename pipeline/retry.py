@@ -28,6 +28,7 @@ from pipeline.publish import publish
 from pipeline.reading.limits import ReadLimits
 from pipeline.shard import Shard, describe_many
 from pipeline.status import Status, settle, status
+from pipeline.summary import counted
 from pipeline.urls import redact
 
 _Group = TypeVar("_Group", ModelConfig, VocabularyConfig, InferenceConfig, ReadLimits)
@@ -165,7 +166,10 @@ def lines(chosen: Chosen, output: Output) -> list[str]:
         "stale": chosen.stale,
     }
     told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
-    found = [f"retry     {len(chosen.shards):,} shards of {redact(output.url)}{f': {told}' if told else ''}"]
+    what = (
+        f"{counted(len(chosen.shards), 'shard')} of {redact(output.url)}: {told}" if told else "nothing to label again"
+    )
+    found = [f"retry     {what}"]
     if chosen.gone:
         found.append(f"kept      {chosen.gone:,} done shards whose source is no longer there")
     return found

@@ -45,14 +45,19 @@ def speed_lines(speed: RunSpeed, now: Status, *, at: datetime | None = None) -> 
         recent = "" if speed.recent is None else f"{speed.recent:,.1f} images/s lately, "
         text.append(f"speed     {recent}{speed.overall:,.1f} images/s over {duration(speed.worked)} of work")
     if speed.left is not None and missing:
-        text.append(f"left      about {duration(speed.left)} for {missing:,} shards")
+        text.append(f"left      about {duration(speed.left)} for {counted(missing, 'shard')}")
     if speed.reported is not None:
         ago = duration(max(((at or datetime.now(UTC)) - speed.reported).total_seconds(), 0.0))
         stopped = "" if speed.running else "; the job has stopped, the same `label` goes on with it"
         text.append(f"report    the job's last was {ago} ago{stopped}")
     elif missing:
         text.append("report    none yet: a job has just begun, or none is running and the same `label` goes on with it")
-    return text + [f"slowest   {row.url}  {_spent(row)}" for row in speed.slowest]
+    return text + [f"slowest   {_spent(row)}  {row.url}" for row in speed.slowest]
+
+
+def counted(number: int, noun: str) -> str:
+    """1 file, 2 files."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def to_json(now: Status) -> dict[str, Any]:
@@ -98,8 +103,10 @@ def _took(row: LedgerRow) -> float:
 
 
 def _spent(row: LedgerRow) -> str:
-    phases = ", ".join(f"{phase} {seconds:,.1f}" for phase, seconds in (row.seconds or {}).items())
-    return f"{_took(row):,.1f} s ({phases})  on {row.replica}"
+    """How long a shard took, where, and in which phases most of it."""
+    phases = sorted((row.seconds or {}).items(), key=lambda entry: -entry[1])
+    told = "".join(f", {phase} {seconds:,.1f}" for phase, seconds in phases if seconds >= _took(row) / 10)
+    return f"{_took(row):,.1f} s{told}  on {row.replica}"
 
 
 def _listed(word: str, count: int, entries: Iterator[str]) -> list[str]:

@@ -1,26 +1,34 @@
-"""Holds a label table against its ledger: every claim of footers and counts, checked on the files themselves."""
+"""Holds a label table against its manifest and ledger, file by file. What is checked of a file is label_check.py's."""
 
-from collections import Counter
-from collections.abc import Iterator
+import os
+import posixpath
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import groupby
+from multiprocessing import get_context
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from models.masks import rle
-from pipeline import ledger, manifest
-from pipeline.counts import ClassCount
+from pipeline import ledger, run, stores
+from pipeline.label_check import FileCheck, LabelFile, check
 from pipeline.ledger import LedgerRow
-from pipeline.merging import merged
+from pipeline.merging import Merged, merged
 from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.run import require
+from pipeline.shard import Shard
 from pipeline.status import Status
-from pipeline.table.footer import Footer, FooterError, check_file
-from pipeline.table.schema import STATUS_FAILED, STATUS_OK
-from pipeline.urls import filesystem
 
-_SCALARS = ["shard", "sample_index", "status", "error", "width", "height", "mask_width", "mask_height", "segments"]
+FILES = 16
+"""Label files read at a time; of masks are as many decoded at a time as there are processors, or so many."""
+
+PROCESSES_FROM = 64
+"""Masks of so many files are decoded in processes of their own; for fewer these would take longer to start."""
+
+TOLD_SECONDS = 30.0
+"""Time between lines on how far it is."""
+
+_ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,127 +62,94 @@ class Verification:
     """All that isn't right; failed and missing shards are states, not problems."""
 
 
-def verify(output: Output, *, deep: bool = False) -> Verification:
-    """Check every label file of a run: schema, footer, fingerprint, order, counts against the ledger.
+def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = lambda line: None) -> Verification:
+    """Check every label file of a run or of a sealed table: that the manifest asks for it, its columns, footer and
+    fingerprint, the order of its rows, and its counts against the ledger.
+
+    Memory is that of a status and of a few label files' row groups.
 
     Args:
-        output: a run.
+        output: a run, which may be under way, or a sealed table.
         deep: also read every column, decode every mask and compare its area and box with what the segment says.
+        told: takes a line now and then.
 
     Raises:
-        UsageError: OUT holds no run.
+        UsageError: OUT holds no run, or its manifest or ledger is damaged.
+        EnvironmentFailure: a store doesn't answer, or the ledger was replaced meanwhile.
     """
-    fingerprint = require(output)["fingerprint"]
-    with merged(output) as found:
-        now = Status(table=found.table)
-        asked = dict(zip(*(manifest.read(output)[name].to_pylist() for name in ("url", "label_file")), strict=True))
-        rows_by_name = {
-            asked[row.url].removesuffix(LABEL_SUFFIX): row
-            for block in found.blocks()
-            for row in ledger.from_table(block)
-        }
+    recorded = run.require(output)
+    # Before the rest is read: what a job publishes from here on has no row, and isn't looked at.
+    standing = output.label_files()
+    sealed = run.is_sealed(recorded)
     problems: list[Problem] = []
     files = rows = masks = 0
-    for name in sorted(output.done()):
-        file = f"labels/{name}.parquet"
-        row = rows_by_name.get(name)
-        if row is None:
-            problems.append(Problem(file=file, text="no shard in the manifest has this label file"))
-            continue
-        fs, path = filesystem(output.label(name))
-        files += 1
-        with fs.open(path, "rb") as source:
-            try:
-                footer = check_file(source)
-            except FooterError as error:
-                problems.append(Problem(file=file, text=f"{error}. Remove it and run the same `label` again"))
-                continue
-            checked = _Checker(footer, deep=deep)
-            try:
-                with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
-                    for batch in parquet.iter_batches(256, columns=None if deep else _SCALARS):
-                        checked.add(batch.to_pylist())
-            except (pa.ArrowException, OSError, ValueError) as error:
-                said = " ".join(str(error).split())[:200]
-                problems.append(Problem(file=file, text=f"damaged: {said}. Remove it and run the same `label` again"))
-                continue
-        rows += checked.rows
-        masks += checked.masks
-        told = [*checked.problems(), *_against_ledger(footer, row, fingerprint)]
-        problems += [Problem(file=file, text=text) for text in told]
+    last = time.monotonic()
+    with merged(output) as found, _pool(len(standing) if deep else 0) as pool:
+        asked = (
+            LabelFile(
+                url=output.label(name.removesuffix(LABEL_SUFFIX)),
+                rows=rows_of,
+                fingerprint=recorded["fingerprint"],
+                sealed=sealed,
+                size=standing.get(name),
+            )
+            for name, rows_of in _shards_by_file(found, sealed=sealed)
+            # One of an open table that isn't in the listing was published after it.
+            if name in standing or sealed
+        )
+        for file, result in _in_order(asked, partial(check, deep=deep), pool):
+            name = posixpath.basename(file.url)
+            standing.pop(name, None)
+            files, rows, masks = files + 1, rows + result.rows, masks + result.masks
+            problems += [Problem(file=f"labels/{name}", text=text) for text in result.problems]
+            if time.monotonic() - last >= TOLD_SECONDS:
+                last = time.monotonic()
+                told(f"checked {files:,} label files, {rows:,} rows; {len(standing):,} to go")
+        now = Status(table=found.table)
+    unknown = "no shard in the ledger has this label file" if sealed else "no shard in the manifest has this label file"
+    problems += [Problem(file=f"labels/{name}", text=unknown) for name in sorted(standing)]
     return Verification(status=now, files=files, rows=rows, masks=masks, problems=tuple(problems))
 
 
-def _against_ledger(footer: Footer, row: LedgerRow, fingerprint: str) -> Iterator[str]:
-    if footer.fingerprint != fingerprint:
-        yield f"made by run {footer.fingerprint[:16]}, this is {fingerprint[:16]}"
-    if footer.shard != row.url:
-        yield f"holds {footer.shard}, the ledger says {row.url}"
-    if footer.counts != row.counts:
-        yield f"its counts {footer.counts} aren't the ledger's {row.counts}"
-    if (footer.size, footer.etag) != (row.size, row.etag):
-        yield f"read at size {footer.size}, etag {footer.etag}; the ledger says {row.size}, {row.etag}"
+def _shards_by_file(found: Merged, *, sealed: bool) -> Iterator[tuple[str, tuple[LedgerRow, ...]]]:
+    """Names of label files that should or may stand there, each with the rows of its shards."""
+    rows = (
+        row
+        for block in found.blocks()
+        for start in range(0, block.num_rows, _ROWS_AT_ONCE)
+        for row in ledger.from_table(block.slice(start, _ROWS_AT_ONCE))
+        # Where a shard is not done, its label file may yet stand there, damaged.
+        if row.state == "done" or not sealed
+    )
+    for name, group in groupby(rows, _label_file):
+        yield name, tuple(group)
 
 
-class _Checker:
-    """Counts one file's rows anew and holds them against its footer."""
+def _label_file(row: LedgerRow) -> str:
+    return row.label_file or Shard(url=row.url, source=row.url).label_name + LABEL_SUFFIX
 
-    def __init__(self, footer: Footer, *, deep: bool) -> None:
-        self.rows = 0
-        self.masks = 0
-        self._footer = footer
-        self._deep = deep
-        self._failed: Counter[str] = Counter()
-        self._segments: Counter[int] = Counter()
-        self._images: Counter[int] = Counter()
-        self._wrong: list[str] = []
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        """Take the next rows of the file."""
-        for row in rows:
-            if row["sample_index"] != self.rows:
-                self._wrong.append(f"row {self.rows} has sample_index {row['sample_index']}")
-            if row["shard"] != self._footer.shard:
-                self._wrong.append(f"row {self.rows} is of shard {row['shard']}")
-            if row["status"] == STATUS_FAILED:
-                self._failed[(row["error"] or "").partition(":")[0]] += 1
-            elif row["status"] == STATUS_OK and row["segments"] is not None:
-                found = [segment["vocab_id"] for segment in row["segments"]]
-                self._segments.update(found)
-                self._images.update(set(found))
-                if self._deep:
-                    self._decode(row)
-            else:
-                self._wrong.append(f"row {self.rows} has status {row['status']!r} and segments {row['segments']}")
-            self.rows += 1
+def _pool(decoded: int) -> Executor:
+    """Where files are checked: most of reading is waiting, most of decoding is Python."""
+    workers = min(os.cpu_count() or 1, FILES)
+    if decoded >= PROCESSES_FROM and workers > 1:
+        return ProcessPoolExecutor(workers, get_context("spawn"), initializer=stores.use, initargs=(stores.used(),))
+    return ThreadPoolExecutor(workers if decoded else FILES)
 
-    def problems(self) -> list[str]:
-        """What is wrong with the file, once all rows were taken; at most a few lines."""
-        counts = self._footer.counts
-        classes = tuple(
-            ClassCount(vocab_id=vocab_id, segments=n, images=self._images[vocab_id])
-            for vocab_id, n in sorted(self._segments.items())
-        )
-        if (dict(sorted(self._failed.items())), classes) != (counts.failed, counts.classes):
-            self._wrong.append("its rows don't add up to the counts in its footer")
-        more = [f"and {len(self._wrong) - 5} more"] if len(self._wrong) > 5 else []
-        return self._wrong[:5] + more
 
-    def _decode(self, row: dict[str, Any]) -> None:
-        size = (row["mask_height"], row["mask_width"])
-        if len(row["masks"] or ()) != len(row["segments"]) or None in size:
-            masks = len(row["masks"] or ())
-            self._wrong.append(f"row {self.rows} has {len(row['segments'])} segments and {masks} masks of size {size}")
-            return
-        for position, (segment, encoded) in enumerate(zip(row["segments"], row["masks"] or (), strict=True)):
-            self.masks += 1
-            try:
-                area, box = rle.area_and_bbox(encoded, size)
-            except ValueError as error:
-                self._wrong.append(f"row {self.rows}, mask {position}: {error}")
-                continue
-            if (area, list(box)) != (segment["area"], segment["bbox"]):
-                self._wrong.append(
-                    f"row {self.rows}, mask {position}: area {area} and box {list(box)}, "
-                    f"the segment says {segment['area']} and {segment['bbox']}"
-                )
+def _in_order(
+    files: Iterable[LabelFile], work: Callable[[LabelFile], FileCheck], pool: Executor
+) -> Iterator[tuple[LabelFile, FileCheck]]:
+    """What was found in each file, a bounded number of them under way."""
+    waiting: deque[tuple[LabelFile, Future[FileCheck]]] = deque()
+    try:
+        for file in files:
+            waiting.append((file, pool.submit(work, file)))
+            if len(waiting) > 2 * FILES:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()

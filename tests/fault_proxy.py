@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Condition, Lock, Thread
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
@@ -103,19 +103,27 @@ class FaultProxy:
 
     _used: Counter[tuple[int, str]] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
+    _under_way: int = 0
+    _quiet: Condition = field(default_factory=Condition)
     _stalled: set[socket.socket] = field(default_factory=set)
+
+    def exchanges(self) -> list[Exchange]:
+        """All requests up to now: a client may have its answer before the answer stands in the log."""
+        with self._quiet:
+            self._quiet.wait_for(lambda: self._under_way == 0, timeout=TIMEOUT)
+        return list(self.log)
 
     def requests(self) -> Counter[str]:
         """How many requests of which kind."""
-        return Counter(exchange.kind for exchange in self.log)
+        return Counter(exchange.kind for exchange in self.exchanges())
 
     def failed(self) -> Counter[Kind]:
         """How many requests failed, by fault."""
-        return Counter(exchange.fault for exchange in self.log if exchange.fault)
+        return Counter(exchange.fault for exchange in self.exchanges() if exchange.fault)
 
     def of(self, key: str, method: str | None = None) -> list[Exchange]:
         """The requests for a key or a pattern of keys."""
-        return [entry for entry in self.log if fnmatchcase(entry.key, key) and method in (None, entry.method)]
+        return [entry for entry in self.exchanges() if fnmatchcase(entry.key, key) and method in (None, entry.method)]
 
     def choose(self, method: str, key: str) -> Fault | None:
         """The fault that happens to this request."""
@@ -137,11 +145,24 @@ class FaultProxy:
         with self._lock:
             self.log.append(exchange)
 
+    @contextmanager
+    def answering(self, step: int = 1) -> Iterator[None]:
+        """A request is being answered meanwhile; or, with -1, it only stands still."""
+        with self._quiet:
+            self._under_way += step
+            self._quiet.notify_all()
+        try:
+            yield
+        finally:
+            with self._quiet:
+                self._under_way -= step
+                self._quiet.notify_all()
+
     def hold(self, connection: socket.socket) -> None:
         """Wait until the client or the proxy gives up."""
         with self._lock:
             self._stalled.add(connection)
-        with suppress(OSError):
+        with self.answering(-1), suppress(OSError):
             while connection.recv(2**16):
                 pass
 
@@ -172,16 +193,17 @@ class _Handler(BaseHTTPRequestHandler):
             # The client was killed in the middle of its upload: no store takes a part of an object.
             self.close_connection = True
             return
-        key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
-        fault = self.proxy.choose(self.command, key)
-        kind = fault.kind if fault else None
-        try:
-            status, size = self.played(fault, asked)
-        except OSError:
-            # The client is gone, or the server is.
-            status, size = None, 0
-            self.close_connection = True
-        self.proxy.told(Exchange(method=self.command, key=key, status=status, fault=kind, size=size))
+        with self.proxy.answering():
+            key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
+            fault = self.proxy.choose(self.command, key)
+            kind = fault.kind if fault else None
+            try:
+                status, size = self.played(fault, asked)
+            except OSError:
+                # The client is gone, or the server is.
+                status, size = None, 0
+                self.close_connection = True
+            self.proxy.told(Exchange(method=self.command, key=key, status=status, fault=kind, size=size))
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 

@@ -179,9 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
         """ListObjectsV2: a page of names, those after the one that the continuation token gives."""
         prefix, delimiter, after = (query.get(name, [""])[0] for name in ("prefix", "delimiter", "continuation-token"))
         keys = sorted(self.store.objects)
-        start = bisect_left(keys, prefix)
-        below = itertools.takewhile(lambda key: key.startswith(prefix), itertools.islice(keys, start, None))
-        names = dict.fromkeys(_folded(key, prefix, delimiter) for key in below) if delimiter else dict.fromkeys(below)
+        rest = itertools.islice(keys, bisect_left(keys, max(prefix, after)), None)
+        below = itertools.takewhile(lambda key: key.startswith(prefix), rest)
+        names = (name for name, _ in itertools.groupby(_folded(key, prefix, delimiter) for key in below))
         page = list(itertools.islice((name for name in names if name > after), PAGE + 1))
         more = len(page) > PAGE
         entries = []
@@ -204,6 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _folded(key: str, prefix: str, delimiter: str) -> str:
     """The key, or the folder directly below the prefix that it lies in."""
+    if not delimiter:
+        return key
     head, cut, _ = key[len(prefix) :].partition(delimiter)
     return prefix + head + cut
 

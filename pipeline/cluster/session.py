@@ -11,6 +11,7 @@ import ray
 import torch
 
 from models.errors import EnvironmentFailure
+from pipeline.cluster import head
 from pipeline.config import machine_cpus
 from pipeline.placement import Node
 
@@ -51,7 +52,8 @@ def session() -> Iterator[None]:
         where = "the cluster that RAY_ADDRESS names can't be joined" if joins() else "Ray can't start"
         raise EnvironmentFailure(f"{where}: {' '.join(str(error).split())[:300]}") from error
     try:
-        yield
+        with head.watched(ray.get_runtime_context().gcs_address):
+            yield
     finally:
         ray.shutdown()
 

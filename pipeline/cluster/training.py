@@ -10,8 +10,11 @@ from torch import Tensor
 from models.errors import EnvironmentFailure, UsageError
 from models.training.loop import StepReport
 from models.training.ranks import Ranks
+from pipeline import stores
 from pipeline.cluster import session
+from pipeline.output import Output
 from pipeline.publish import publish_bytes
+from pipeline.stores import Stores
 from pipeline.training.config import TrainConfig
 from pipeline.training.output import TrainOutput
 from pipeline.training.run import train
@@ -36,6 +39,9 @@ class TrainSpec:
 
     gpu: bool
     """Whether a worker has a GPU."""
+
+    stores: Stores
+    """How stores are asked."""
 
 
 def train_on_ray(config: TrainConfig, output: TrainOutput) -> None:
@@ -96,6 +102,7 @@ def absolute(config: TrainConfig) -> TrainConfig:
     return replace(
         config,
         shards=named(config.shards),
+        labels=None if config.labels is None else Output.of(config.labels).url,
         validation=named(config.validation),
         start=replace(start, init=file(start.init)),
         data=replace(data, vocab=file(data.vocab), templates=file(data.templates) or data.templates),
@@ -114,7 +121,7 @@ def _placed(config: TrainConfig, output: TrainOutput) -> TrainSpec:
     each = config.job.cpus_per_worker or max(1, cpus // workers)
     if each * workers > cpus:
         raise UsageError(f"--workers {workers} of {each} CPUs: the cluster has {cpus}. Take fewer of either.")
-    return TrainSpec(config=config, output=output, cpus=each, gpu=gpu)
+    return TrainSpec(config=config, output=output, cpus=each, gpu=gpu, stores=stores.used())
 
 
 def _worker(given: dict[str, Any]) -> None:
@@ -124,6 +131,7 @@ def _worker(given: dict[str, Any]) -> None:
     from torch import distributed
 
     spec: TrainSpec = given["spec"]
+    stores.use(spec.stores)
     context = ray.train.get_context()
     # A worker sees all GPUs of its machine; Ray says which is its own.
     device = ray.train.torch.get_device() if spec.gpu else torch.device("cpu")

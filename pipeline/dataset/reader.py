@@ -181,6 +181,9 @@ def done_shards(output: Output, named: Sequence[str] | None) -> tuple[list[Shard
     found = [row for row in status(output).rows("done") if sources is None or row.url in sources]
     if not found:
         raise UsageError(f"{output.url}: none of these shards is labeled there. Label them first.")
+    if sources is not None and len(found) < len(sources):
+        _log.warning("%s: %d of the %d shards named are not labeled there; they are left out",
+                     output.url, len(sources) - len(found), len(sources))  # fmt: skip
     shards = [
         Shard(url=row.url, source=row.url if sources is None else sources[row.url], size=row.size, etag=row.etag)
         for row in found

@@ -1,10 +1,11 @@
 """One shard beside its labels: samples and rows in step, checked to belong together. In which order is the reader's."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from models.errors import EnvironmentFailure, UsageError
 from pipeline import run
@@ -31,6 +32,8 @@ COLUMNS = [
 
 ROWS = 64
 """Rows of a label file in memory at once."""
+
+_Body = TypeVar("_Body")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,28 +88,15 @@ class Walk:
             UsageError: the shard isn't the one that was labeled, or its label file is damaged.
             EnvironmentFailure: it can't be fetched.
         """
-        try:
-            rows = table.rows_of(shard.url)
-            if rows is None:
-                raise FooterError("its label file is gone")
-            with shard_folder(self.scratch) as folder, open_shard(shard, folder, self.limits) as opened:
-                labels = (row for batch in table.batches(rows, list(columns), ROWS) for row in batch.to_pylist())
-                for sample, row in zip_longest(opened.samples, labels):
-                    mine = None if sample is None else (sample.index, sample.key)
-                    labeled = None if row is None else (row["sample_index"], row["key"])
-                    if mine != labeled:
-                        raise ShardError("changed", f"the shard has {_shown(mine)}, the table {_shown(labeled)}")
-                    if row["status"] == STATUS_OK:
-                        yield Raw(sample, row)
-        except ShardError as error:
-            kind = EnvironmentFailure if error.reason in ("read", "disk", "checksum") else UsageError
-            raise kind(
-                f"{shard.url}: can't be read beside its labels: {error}. If it has changed since, label it again."
-            ) from error
-        except (FooterError, ValueError) as error:
-            raise UsageError(
-                f"{shard.url}: its labels can't be read: {error}. `maskmill verify OUT` says more."
-            ) from error
+        with (
+            told(shard),
+            shard_folder(self.scratch) as folder,
+            open_shard(shard, folder, self.limits) as opened,
+        ):
+            samples = ((sample.index, sample.key, sample) for sample in opened.samples)
+            for sample, row in in_step(samples, rows_of(table, shard, columns)):
+                if row["status"] == STATUS_OK:
+                    yield Raw(sample, row)
 
     def decoded(self, raw: Raw) -> LabeledImage:
         """A sample as tensors.
@@ -121,6 +111,59 @@ class Walk:
                 f"{raw.row['shard']}: sample {raw.sample.index} was labeled and can't be decoded now: {error}. "
                 "Label the shard again."
             ) from error
+
+
+def rows_of(table: LabelTable, shard: Shard, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """All rows of a shard, in order.
+
+    Raises:
+        UsageError: there are none, or its label file is damaged.
+    """
+    try:
+        rows = table.rows_of(shard.url)
+        if rows is None:
+            raise FooterError("its label file is gone")
+        for batch in table.batches(rows, list(columns), ROWS):
+            yield from batch.to_pylist()
+    except (FooterError, FileNotFoundError, ValueError) as error:
+        raise UsageError(f"{shard.url}: its labels can't be read: {error}. `maskmill verify OUT` says more.") from error
+
+
+def in_step(
+    samples: Iterable[tuple[int, str, _Body]], rows: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[_Body, Mapping[str, Any]]]:
+    """Each sample of a shard with its row.
+
+    Args:
+        samples: position, key and body of each, in order.
+        rows: all rows of the shard, in order.
+
+    Raises:
+        ShardError: changed, where position or key differ, or one of the two ends before the other.
+    """
+    for sample, row in zip_longest(samples, rows):
+        mine = None if sample is None else sample[:2]
+        labeled = None if row is None else (row["sample_index"], row["key"])
+        if mine != labeled:
+            raise ShardError("changed", f"the shard has {_shown(mine)}, the table {_shown(labeled)}")
+        yield sample[2], row
+
+
+@contextmanager
+def told(shard: Shard) -> Iterator[None]:
+    """Tells what is wrong with a shard in a user's words.
+
+    Raises:
+        UsageError: it isn't the one that was labeled.
+        EnvironmentFailure: it can't be fetched.
+    """
+    try:
+        yield
+    except ShardError as error:
+        kind = EnvironmentFailure if error.reason in ("read", "disk", "checksum") else UsageError
+        raise kind(
+            f"{shard.url}: can't be read beside its labels: {error}. If it has changed since, label it again."
+        ) from error
 
 
 def _shown(place: tuple[int, str] | None) -> str:

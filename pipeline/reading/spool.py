@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from models.errors import EnvironmentFailure, UsageError
@@ -38,7 +39,7 @@ def spooled(
     scratch: Path,
     *,
     alive: Callable[[], None] = nothing,
-    wait: Callable[[float], None] = time.sleep,
+    wait: Callable[[float], None] | None = None,
 ) -> Iterator[Path]:
     """A shard as a local file, for as long as the context lasts.
 
@@ -52,7 +53,8 @@ def spooled(
         shard: as `pipeline.shard.describe` gives it.
         scratch: an existing directory on a local disk.
         alive: called, from another thread, whenever bytes have arrived.
-        wait: sleeps so many seconds between attempts.
+        wait: sleeps so many seconds between attempts; by default with a sign of life each second, since a wait of our
+            own is no stall.
 
     Raises:
         ShardError: missing, read, size_mismatch, checksum, changed; disk if the scratch disk is full.
@@ -68,12 +70,24 @@ def spooled(
     with shard_folder(scratch) as folder:
         copy = folder / f"{shard.label_name}.tar"
         try:
-            patiently(lambda: _fetch(shard, copy, alive), judge=_judge, renew=lambda: _forget_client(shard), wait=wait)
+            patiently(
+                lambda: _fetch(shard, copy, alive),
+                judge=_judge,
+                renew=lambda: _forget_client(shard),
+                wait=wait or partial(_asleep, alive),
+            )
         except (ShardError, UsageError):
             raise
         except Exception as error:
             raise _told(shard, copy, error) from error
         yield copy
+
+
+def _asleep(alive: Callable[[], None], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        alive()
+        time.sleep(min(left, 1.0))
 
 
 def _fetch(shard: Shard, copy: Path, alive: Callable[[], None]) -> None:

@@ -1,7 +1,7 @@
 """What `maskmill train` can be told: frozen, validated groups of options. The recipe's numbers are the recipe's."""
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from models.errors import UsageError
 from models.training.recipe import Augmentation, Recipe
 from models.vocabulary.templates import DEFAULT_TEMPLATES
 from pipeline.config import Device, at_least
+from pipeline.filters import SegmentFilter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,7 @@ class DataConfig:
     """What is learnt from, and how crops of it are drawn."""
 
     vocab: str | None = None
-    """Label set that the class ids of the ground truth belong to. Default: the model's."""
+    """Label set that the class ids of the ground truth belong to. Default: the model's; with --labels, their own."""
 
     truth_ids: Literal["vocabulary", "coco-stuff"] = "vocabulary"
     """What the ground truth's numbers are: ids of the vocabulary, or COCO-Stuff's own, as its PNGs are released."""
@@ -44,7 +45,8 @@ class DataConfig:
     """Prompt template set by name, or a text file with one template a line."""
 
     leave_out: tuple[str, ...] = ()
-    """Names that training never sees: their pixels count as not labeled, and they are no class."""
+    """Names that training never sees: their pixels count as not labeled (with --labels: teach nothing), and they are no
+    class."""
 
     crop: int | None = None
     """Side of the square crops in pixels. Default: the short side of the model's input (640; 128 for san-tiny)."""
@@ -111,7 +113,13 @@ class TrainConfig:
     """Everything about one `train` but its output."""
 
     shards: tuple[str, ...]
-    """Arguments that name the training images, as given."""
+    """Arguments that name the training images, as given; with `labels` none means all done shards."""
+
+    labels: str | None = None
+    """--output of a `label` to learn from instead of ground truth."""
+
+    keep: SegmentFilter = field(default_factory=SegmentFilter)
+    """Which of its segments count; pixels of the others teach nothing."""
 
     validation: tuple[str, ...] = ()
     """Arguments that name the validation images, as given."""
@@ -129,6 +137,12 @@ class TrainConfig:
     """Workers and intervals."""
 
     def __post_init__(self) -> None:
+        if self.labels is None and self.keep != SegmentFilter():
+            options = [one.name for one in fields(self.keep) if getattr(self.keep, one.name) != one.default]
+            raise UsageError(
+                f"--{options[0].replace('_', '-')}: chooses among labels, and ground truth has none to drop. "
+                "Name a label table with --labels."
+            )
         if self.recipe.batch_size % self.job.workers:
             raise UsageError(
                 f"--batch-size {self.recipe.batch_size}: expected a multiple of --workers {self.job.workers}, "

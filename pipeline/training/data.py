@@ -1,4 +1,4 @@
-"""Training batches out of images with ground truth: order, decoding and augmentation, all functions of seed and sample.
+"""Training batches out of images and their classes: order, decoding and augmentation, all functions of seed and sample.
 
 No worker, thread or resumed job changes what sample n of a training is or how it is cropped: a batch is known by its
 number alone.
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.errors import UsageError
-from models.training.augmentation import augment
+from models.training.augmentation import UNKNOWN, augment
 from models.training.batch import TrainingBatch
 from models.training.ranks import Ranks
 from models.training.recipe import Augmentation, Recipe
@@ -26,6 +26,7 @@ from pipeline.evaluation.model import check_sizes, truth_of
 from pipeline.reading.errors import SampleError
 from pipeline.reading.images import decode
 from pipeline.reading.limits import ReadLimits
+from pipeline.truth.labels import LabeledPair
 from pipeline.truth.pairs import Pair
 
 AHEAD = 3
@@ -43,7 +44,7 @@ _Crop = tuple[NDArray[np.uint8], NDArray[np.int16], int]
 class TrainingData:
     """The images of a training, in the order of its seed."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[Pair | LabeledPair]
     """All of them; every worker has the same."""
 
     ids: NDArray[np.int32]
@@ -67,7 +68,8 @@ class TrainingData:
         """Sample `number` of the training: its crop, its class map, and the seed of its points.
 
         Raises:
-            UsageError: ground truth that is no class map of the vocabulary, or image after image that can't be decoded.
+            UsageError: ground truth that is no class map of the vocabulary, labels that don't fit their image, or image
+                after image that can't be decoded.
         """
         epoch, position = self.place(number)
         for turn in range(min(TRIES, len(self.pairs))):
@@ -77,9 +79,13 @@ class TrainingData:
             except SampleError as error:
                 _log.warning("%s: %s: %s; another image takes its place", pair.source, pair.key, error)
                 continue
-            truth = truth_of(pair, len(self.ids), self.limits)
-            check_sizes(pair, truth, image)
-            rows = np.where(truth >= 0, self.ids[truth], -1).astype(np.int32)
+            truth: NDArray[np.integer]
+            if isinstance(pair, LabeledPair):
+                image, truth = pair.taught(image)
+            else:
+                truth = truth_of(pair, len(self.ids), self.limits)
+                check_sizes(pair, truth, image)
+            rows = np.where(truth >= 0, self.ids[truth], truth).astype(np.int32)
             seed = sample_seed(self.recipe.seed, epoch, pair)
             pixels, class_map = augment(image, rows, self.augmentation, seed)
             return pixels, class_map, seed
@@ -123,10 +129,11 @@ def to_batch(crops: Sequence[_Crop]) -> TrainingBatch:
         class_maps=torch.from_numpy(class_maps),
         classes=tuple(tuple(int(row) for row in rows if row >= 0) for rows in present),
         seeds=tuple(seed for _, _, seed in crops),
+        unknown=any(UNKNOWN in rows for rows in present),
     )
 
 
-def sample_seed(seed: int, epoch: int, pair: Pair) -> int:
+def sample_seed(seed: int, epoch: int, pair: Pair | LabeledPair) -> int:
     """What a sample's augmentation and points follow from in an epoch: its name, not its place."""
     stated = f"{seed}/{epoch}/{pair.source}/{pair.index}"
     return int.from_bytes(hashlib.sha256(stated.encode()).digest()[:8], "little")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
@@ -21,17 +21,16 @@ from models.segmenter import ClassFeatures
 from models.training.batch import TrainingBatch
 from models.training.loop import StepReport, Training
 from models.training.ranks import ALONE, Ranks
-from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates, templates_hash
 from pipeline.config import machine_cpus
 from pipeline.evaluation.groups import Groups, groups_of
-from pipeline.reading.limits import ReadLimits
 from pipeline.training.config import Identity, TrainConfig
 from pipeline.training.data import TrainingData
 from pipeline.training.events import EventFile
+from pipeline.training.examples import Examples, examples_of
 from pipeline.training.output import TrainLog, TrainOutput
 from pipeline.training.validation import validate
-from pipeline.truth.pairs import Pair, open_pairs, sources_of
+from pipeline.truth.pairs import sources_of
 
 CLIP_WEIGHTS = {
     "san-vit-b16": "hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors",
@@ -60,7 +59,8 @@ def train(
     """
     _arithmetic(config)
     with ExitStack() as opened:
-        work = _prepared(config, _pairs(config, opened), device)
+        vocabulary = zoo.MODELS[config.start.model].default_vocabulary
+        work = _prepared(config, examples_of(config, vocabulary, opened), device)
         held_out = sources_of(config.validation) if config.validation else []
         training = Training(
             work.segmenter.model,
@@ -151,18 +151,7 @@ def _arithmetic(config: TrainConfig) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _pairs(config: TrainConfig, opened: ExitStack) -> tuple[Pair, ...]:
-    """All images with ground truth; downloaded shards stay until `opened` closes."""
-    found: list[Pair] = []
-    for source in sources_of(config.shards):
-        pairs = open_pairs(source, config.job.scratch, ReadLimits(), ids=config.data.truth_ids)
-        found.extend(opened.enter_context(pairs).pairs)
-    if not found:
-        raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members, or annotations/*.png.")
-    return tuple(found)
-
-
-def _prepared(config: TrainConfig, pairs: tuple[Pair, ...], device: torch.device) -> _Work:
+def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> _Work:
     start, data = config.start, config.data
     spec = zoo.MODELS[start.model]
     if not isinstance(spec.config, SanConfig):
@@ -174,7 +163,7 @@ def _prepared(config: TrainConfig, pairs: tuple[Pair, ...], device: torch.device
     segmenter = zoo.build(
         spec.config, state, name=start.model, rule=spec.rule, device=device, dtype=start.dtype, source=source
     )
-    vocabulary = Vocabulary.load(data.vocab or spec.default_vocabulary)
+    vocabulary = examples.vocabulary
     templates = load_templates(data.templates)
     groups = groups_of(vocabulary, data.leave_out)
     kept = np.array([entry.vocab_id for entry in vocabulary if entry.name not in data.leave_out])
@@ -196,28 +185,21 @@ def _prepared(config: TrainConfig, pairs: tuple[Pair, ...], device: torch.device
         "leave_out": sorted(data.leave_out),
         "templates": templates_hash(templates),
         "augmentation": asdict(augmentation),
-        "images": len(pairs),
-        "images_sha256": _hash(pairs),
+        **examples.identity,
     }
     # Through JSON, so that it equals what train.json gives back.
     stated = json.dumps(identity, sort_keys=True)
     identity = {**json.loads(stated), "fingerprint": hashlib.sha256(stated.encode()).hexdigest()}
     return _Work(
         segmenter=segmenter,
-        data=TrainingData(pairs=pairs, ids=ids, augmentation=augmentation, recipe=config.recipe),
+        data=TrainingData(
+            pairs=examples.pairs, ids=ids, augmentation=augmentation, recipe=config.recipe, limits=examples.limits
+        ),
         classes=classes,
         kept=kept,
         groups=groups,
         identity=identity,
     )
-
-
-def _hash(pairs: Sequence[Pair]) -> str:
-    """sha256 over the names and sizes of all images, in order."""
-    digest = hashlib.sha256()
-    for pair in pairs:
-        digest.update(f"{pair.source}\n{pair.index}\n{pair.key}\n{pair.image.size}\n{pair.truth.size}\n".encode())
-    return digest.hexdigest()
 
 
 class _Writer:

@@ -77,6 +77,11 @@ class Pair:
     ids: TruthIds = "vocabulary"
     """What its numbers are."""
 
+    @property
+    def stated(self) -> str:
+        """What tells it from another, in one line."""
+        return f"{self.source}\n{self.index}\n{self.key}\n{self.image.size}\n{self.truth.size}\n"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:

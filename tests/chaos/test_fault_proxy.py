@@ -118,7 +118,7 @@ def test_a_reset_asks_the_server_nothing_and_a_lost_answer_comes_after_the_deed(
         with pytest.raises(ConnectionResetError):
             raw(proxy, key, "PUT")
     assert [key in store.objects() for key in ("reset", "lost")] == [False, True]
-    assert [exchange.status for exchange in proxy.log] == [None, None]
+    assert [exchange.status for exchange in proxy.exchanges()] == [None, None]
 
 
 def test_a_stall_sends_a_part_and_then_nothing(proxy: FaultProxy) -> None:

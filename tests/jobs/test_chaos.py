@@ -28,7 +28,7 @@ SHARDS, SAMPLES = 200, 4
 BAD = {12: "crashed", 45: "stalled", 99: "truncated", 140: "checksum", 199: "missing"}
 """Shard -> the reason that its failure must have. The last one is deleted when the job has listed it."""
 
-STALL_SECONDS = "10"
+STALL_SECONDS = "6"
 
 REPLICA = "MapBatches(Replica)"
 """In the title of a replica's process."""
@@ -227,6 +227,8 @@ def report(place: Place, told: Ended, seconds: float, first: int) -> None:
     print(f"failed requests {dict(place.proxy.failed())}")
     refused = Counter(entry.key for entry in place.proxy.of("out/labels/*", "PUT") if entry.status == 412)
     print(f"label files put again and refused: {sum(refused.values())}")
+    rows = pq.read_table(io.BytesIO(place.store.objects("out/ledger.parquet")["out/ledger.parquet"]))
+    print(f"shards by attempts {dict(sorted(Counter(rows['attempts'].to_pylist()).items()))}")
     for shard, record in sorted(failures(place, "out").items()):
         print(f"{shard}: {record['error']} (attempts {record['attempts']})")
     print(told.out)

@@ -17,6 +17,7 @@ COMMANDS = (
     "retry",
     "compact",
     "query",
+    "stats",
     "show",
     "export",
     "train",

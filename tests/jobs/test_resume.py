@@ -1,5 +1,8 @@
 """A job that ends early loses nothing: killed or interrupted, the same command gives the table of one run."""
 
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -56,6 +59,22 @@ def test_a_job_killed_half_way_is_finished_by_the_same_command(whole: Workplace)
     assert again.code == 0, again.err
     assert {path: path.stat().st_mtime_ns for path in done} == done, "done shards are labeled once"
     same(whole, "killed")
+
+
+@pytest.mark.slow
+def test_a_head_that_dies_ends_the_job_with_one_line_and_the_same_command_goes_on(whole: Workplace) -> None:
+    place = replace(whole, environment={**whole.environment, "RAY_gcs_rpc_server_reconnect_timeout_s": "20"})
+    running = start(place, "headless")
+    running.until(lambda: len(labels(whole, "headless")) >= 3)
+    (head,) = (pid for pid in running.processes() if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(head, signal.SIGKILL)
+    ended = running.wait()
+    assert ended.code == 3, ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert "the head of the Ray cluster has not answered" in ended.err
+    running.kill()  # what the head left behind
+    assert start(whole, "headless").wait().code == 0
+    same(whole, "headless")
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ import pytest
 from jobs.query import query
 from models.errors import UsageError
 from pipeline import ledger
-from pipeline.query import TABLE_ROWS, ask, json_lines, table_lines
+from pipeline.query import ask, json_lines, table_lines
+from pipeline.query.formats import TABLE_ROWS
 from pipeline.table.schema import LABELS
 from pipeline.vocabulary_table import VOCABULARY
 
@@ -106,7 +107,7 @@ def test_json_has_no_nan_and_an_empty_answer_is_an_empty_array(out):
 
 def test_a_long_answer_says_where_the_table_stops(out):
     lines = table(out, f"SELECT * FROM range({TABLE_ROWS + 1})")
-    assert lines[-1] == "(the first 1,000 rows; --json prints all)"
+    assert lines[-1] == "(the first 1,000 rows; --format json or csv gives all)"
     assert len(lines) == TABLE_ROWS + 3
     assert len(table(out, f"SELECT * FROM range({TABLE_ROWS})")) == TABLE_ROWS + 2
     assert len(records(out, f"SELECT * FROM range({TABLE_ROWS + 1})")) == TABLE_ROWS + 1
@@ -153,7 +154,7 @@ def test_what_is_not_one_readable_select_is_wrong_usage_in_one_line(out, sql, mo
 
 def test_other_files_of_the_run_are_not_open_either(out):
     with fsspec.open(f"{out}/run.json", "wt") as file:
-        file.write("{}")
+        file.write('{"identity": {}, "fingerprint": "f"}')
     with pytest.raises(UsageError, match="file system operations are disabled"):
         table(out, "SELECT * FROM read_text('" + f"{out}/run.json".replace("'", "''") + "')")
 

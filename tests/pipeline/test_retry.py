@@ -292,7 +292,7 @@ def test_a_run_with_nothing_to_retry_is_summed_up(tiny, scenes, tmp_path, capsys
     change(output, "config", "vocabulary", "vocab", to="scenes")
     assert cli.run(["retry", output.url]) == 0
     out, _ = capsys.readouterr()
-    assert out.startswith(f"retry     0 shards of {output.url}\nshards    2 done, 0 failed, 0 missing")
+    assert out.startswith("retry     nothing to label again\nshards    2 done, 0 failed, 0 missing")
 
 
 def test_no_run_is_wrong_usage(tmp_path, capsys):

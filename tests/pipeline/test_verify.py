@@ -11,6 +11,7 @@ import pytest
 from models.errors import UsageError
 from models.masks import rle
 from pipeline import ledger, manifest
+from pipeline.compaction import compact
 from pipeline.output import Output
 from pipeline.publish import publish_bytes
 from pipeline.status import status
@@ -218,3 +219,112 @@ def test_a_long_list_of_wrong_rows_is_cut(output):
 def test_leftovers_of_a_killed_process_are_no_label_files(output):
     publish_bytes(b"half a file", f"{output.labels}/.0123.tmp")
     assert verify(output, deep=True).problems == ()
+
+
+def test_many_files_are_decoded_in_processes_with_the_same_findings(output, monkeypatch):
+    table = pq.read_table(first(output))
+    row = table.to_pylist()[0]
+    rewrite(first(output), changed(table, 0, masks=[b"\xff", *row["masks"][1:]]))
+    here = verify(output, deep=True)
+    monkeypatch.setattr("pipeline.verify.PROCESSES_FROM", 1)
+    assert verify(output, deep=True) == here
+    assert len(here.problems) == 1
+
+
+def test_a_run_that_goes_on_meanwhile_is_checked_as_it_was(tiny, scenes, tmp_path, monkeypatch):
+    """A label file that is published after the listing is neither checked nor unknown."""
+    output = Output.of(str(tmp_path / "out"))
+    label(tiny, scenes, output, only=1)
+    listed = output.label_files()
+    label(tiny, scenes, output)
+    lists = iter([listed, output.label_files()])
+    monkeypatch.setattr(Output, "label_files", lambda _: next(lists))
+    found = verify(output)
+    assert (found.files, found.problems) == (1, ())
+
+
+# --- sealed tables ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, scenes, tmp_path_factory) -> Output:
+    """A sealed table: two shards that are done and one that isn't, in one file."""
+    folder = tmp_path_factory.mktemp("whole")
+    run = Output.of(str(folder / "out"))
+    label(tiny, [scenes[0], folder / "never.tar", scenes[1]], run)
+    target = Output.of(str(folder / "table"))
+    compact(run, target, scratch=folder, partial=True)
+    return target
+
+
+@pytest.fixture
+def table(whole, tmp_path) -> Output:
+    shutil.copytree(whole.url, tmp_path / "table")
+    return Output.of(str(tmp_path / "table"))
+
+
+def sealed_file(table: Output) -> Path:
+    return Path(table.labels) / "part-000000.parquet"
+
+
+def test_a_sound_sealed_table_has_no_problems(table):
+    found = verify(table, deep=True)
+    assert found.problems == ()
+    assert (found.files, found.rows, found.masks) == (1, 20, status(table).segments)
+    assert verify(table).rows == 20
+
+
+def test_a_sealed_row_that_changed_is_found_deep_even_where_all_counts_agree(table):
+    rows = pq.read_table(sealed_file(table))
+    rewrite(sealed_file(table), changed(rows, 12, caption="another"))
+    assert verify(table).problems == ()
+    assert "its rows aren't those that were sealed" in told(table)
+
+
+def test_a_sealed_row_in_another_place_is_found(table):
+    rows = pq.read_table(sealed_file(table))
+    rewrite(sealed_file(table), rows.take([*range(9), 10, 9, *range(11, 20)]))
+    text = told(table, deep=False)
+    assert "row 9 is of shard" in text
+    assert "row 10 is of shard" in text
+
+
+def test_a_sealed_segment_that_is_gone_is_found(table):
+    rows = pq.read_table(sealed_file(table))
+    row = rows.to_pylist()[15]
+    rewrite(sealed_file(table), changed(rows, 15, segments=row["segments"][1:], masks=row["masks"][1:]))
+    assert "don't add up to the counts of" in told(table, deep=False)
+
+
+def test_a_sealed_file_that_is_gone_cut_or_too_many_is_found(table):
+    shutil.copy(sealed_file(table), Path(table.labels) / "part-000001.parquet")
+    assert "no shard in the ledger has this label file" in told(table, deep=False)
+    sealed_file(table).write_bytes(sealed_file(table).read_bytes()[:-100])
+    assert "not a whole Parquet file" in told(table, deep=False)
+    sealed_file(table).unlink()
+    assert "isn't there, though the ledger says so" in told(table, deep=False)
+
+
+def test_a_ledger_with_other_places_than_the_sealed_file_is_found(table):
+    from dataclasses import replace
+
+    rows = ledger.read(table.ledger)
+    ledger.write([*rows[:2], replace(rows[2], first_row=9)], table.ledger)
+    assert "or their places, aren't the ledger's" in told(table, deep=False)
+
+
+@pytest.mark.slow
+def test_a_run_on_s3_is_verified_there(sound):
+    from tests.s3_server import led_to, moto_server
+
+    files = {path.relative_to(sound.url): path for path in Path(sound.url).rglob("*") if path.is_file()}
+    with moto_server() as server, led_to(server):
+        server.put_all({f"run/{name}": path.read_bytes() for name, path in files.items()})
+        output = Output.of(server.url("run"))
+        found = verify(output, deep=True)
+        assert (found.files, found.rows, found.masks, found.problems) == (2, 13, status(sound).segments, ())
+        name = next(str(name) for name in files if name.parent.name == "labels")
+        server.put_all({f"run/{name}": files[Path(name)].read_bytes()[:-9]})
+        (problem,) = verify(output).problems
+        assert problem.file == name
+        assert "not a whole Parquet file" in problem.text

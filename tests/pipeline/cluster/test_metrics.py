@@ -1,5 +1,6 @@
 """A local Ray's agent, scraped as Prometheus does it, shows each metric of the table by name, with true values."""
 
+import json
 import math
 import os
 import shutil
@@ -7,7 +8,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +16,10 @@ import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.vocabulary import Vocabulary
+from models.vocabulary.templates import load_templates
+from pipeline import ledger, stores
+from pipeline.cluster.labeling import to_tasks
 from pipeline.cluster.metrics import (
     IMAGES,
     OTHER,
@@ -26,9 +31,15 @@ from pipeline.cluster.metrics import (
     ReplicaMetrics,
     ShardMetrics,
 )
+from pipeline.cluster.replica import Replica, ReplicaSpec, prepare
+from pipeline.config import ReplicaConfig
 from pipeline.counts import Counts
 from pipeline.ledger import PHASES, LedgerRow
+from pipeline.output import Output
+from pipeline.placement import Placement
 from pipeline.reading.errors import SAMPLE_REASONS, SHARD_REASONS
+from pipeline.shard import describe
+from tests.plain_run import PLAIN
 
 PATIENCE = 90.0
 
@@ -222,3 +233,53 @@ def test_a_killed_replica_is_neither_busy_nor_idle_and_a_living_one_stays_shown(
     assert scrape.values_of(busy, state="busy") == [0]
     assert scrape.values_of(busy, state="idle") == [1]
     assert scrape.total("ray_maskmill_shards_total", state="done", reason="") == 2, "what it counted stays"
+
+
+@pytest.mark.slow
+def test_a_replica_that_labels_shards_is_counted_and_logged(agent, scenes, tmp_path):
+    ids = {worker for values in agent.until(lambda now: True).values.values() for worker in values}
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(scenes[1].read_bytes()[:20_000])
+    shards = [describe(str(source)) for source in (scenes[0], cut)]
+    config = replace(PLAIN, replica=ReplicaConfig(scratch=tmp_path), model=replace(PLAIN.model, device="cpu"))
+    placement = Placement(least=1, most=1, cpus=1, gpus=0, batch_size=4)
+    output, vocabulary = Output.of(str(tmp_path / "out")), Vocabulary.load("scenes")
+    text = prepare(config, placement, output, vocabulary, load_templates(config.vocabulary.templates))
+    spec = ReplicaSpec(
+        config=config,
+        placement=placement,
+        output=output,
+        vocabulary=vocabulary,
+        text=text,
+        fingerprint="f" * 64,
+        stores=stores.used(),
+    )
+    replica = ray.remote(num_cpus=1)(Replica).remote(spec)
+    done, failed = (ledger.from_table(ray.get(replica.__call__.remote(to_tasks([shard], {}))))[0] for shard in shards)
+    assert (done.state, failed.reason) == ("done", "truncated")
+
+    def mine(now: Scrape, name: str, **tags: str) -> float:
+        values = now.values.get((name, frozenset(tags.items())), {})
+        return sum(value for worker, value in values.items() if worker not in ids)
+
+    now = agent.until(
+        lambda now: mine(now, "ray_maskmill_shards_total", state="failed", reason="truncated") == 1,
+        lambda now: mine(now, "ray_maskmill_replicas", state="idle") == 1,
+    )
+    assert mine(now, "ray_maskmill_shards_total", state="done", reason="") == 1
+    assert mine(now, "ray_maskmill_images_total", state="labeled", reason="") == done.counts.labeled == 10
+    assert mine(now, "ray_maskmill_segments_total") == done.counts.segments
+    assert mine(now, "ray_maskmill_read_bytes_total") == done.size == scenes[0].stat().st_size
+    assert mine(now, "ray_maskmill_written_bytes_total") == done.bytes
+    assert mine(now, "ray_maskmill_phase_seconds_total", phase="model") == pytest.approx(done.seconds["model"])
+    assert mine(now, "ray_maskmill_shards_in_flight") == 0
+
+    folder = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "logs"
+    text_lines = [line for file in folder.glob("worker-*.err") for line in file.read_text().splitlines()]
+    logged = [json.loads(line) for line in text_lines if line.startswith("{")]
+    by_shard = {
+        shard.url: [(line["level"], line["message"], line["attempt"]) for line in logged if line["shard"] == shard.url]
+        for shard in shards
+    }
+    assert by_shard[shards[0].url] == [("INFO", "labeling begins", 1), ("INFO", "done", 1)]
+    assert by_shard[shards[1].url] == [("INFO", "labeling begins", 1), ("WARNING", f"failed: {failed.error}", 1)]

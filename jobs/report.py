@@ -1,0 +1,55 @@
+"""`maskmill report`: a run on one page. The page is made in `pipeline.report`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pipeline.filters import SegmentFilter
+from pipeline.report.config import ReportConfig
+
+_Flat = Parameter(name="*")
+_EVERYTHING = SegmentFilter()
+_USUAL = ReportConfig()
+
+
+def report(
+    out: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=("--output", "-o"))],
+    config: Annotated[ReportConfig, _Flat] = _USUAL,
+    keep: Annotated[SegmentFilter, _Flat] = _EVERYTHING,
+) -> int:
+    """Make one page of a run, for a browser: images with their masks, charts, classes, ledger, identity.
+
+    The page is one file below 10 MB that asks the network for nothing. The ledger and the class counts are exact;
+    everything else is drawn with a seed: at most 20,000 samples of 64 shards, whatever the size of the run.
+
+    Args:
+        out: The run: what `label` was given as --output.
+        output: The page, HTML; an existing file is replaced.
+        config: how much is shown.
+        keep: which segments count; without bounds all do.
+
+    Returns:
+        Exit code 0.
+    """
+    from pipeline.report.report import report as make
+    from pipeline.showing.write import write
+
+    made = make(out, keep, config)
+    write(output, made.html)
+    print(f"{output}: {len(made.html) / 1e6:,.1f} MB, nothing of it from the network")
+    print(f"charts    {made.drawn:,} of {made.samples:,} samples, from {made.shards:,} shards, seed {config.seed}")
+    print(f"images    {made.shown:,}, chosen from {made.chosen_from:,}")
+    for note in made.notes:
+        print(f"note      {note}")
+    return 0
+
+
+if __name__ == "__main__":
+    from jobs.cli import run
+
+    raise SystemExit(run(["report", *sys.argv[1:]]))

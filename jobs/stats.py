@@ -1,0 +1,31 @@
+"""`maskmill stats`: what a label table holds, on one page."""
+
+import sys
+
+
+def stats(out: str, /, *, json: bool = False) -> int:
+    """What a label table holds: counts, failures by reason, classes, scores, segments an image, bytes; no mask is read.
+
+    Args:
+        out: the --output of a `maskmill label`, or a sealed table.
+        json: print JSON, with every class.
+    """
+    from json import dumps
+
+    from pipeline.output import Output
+    from pipeline.stats import lines, to_json
+    from pipeline.stats import stats as add_up
+
+    found = add_up(Output.of(out))
+    if json:
+        print(dumps(to_json(found), indent=2, ensure_ascii=False))
+    else:
+        for line in lines(found):
+            print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    from jobs.cli import run
+
+    raise SystemExit(run(["stats", *sys.argv[1:]]))

@@ -1,0 +1,243 @@
+"""One statement over one run: a locked DuckDB connection, the views it may read, and errors of one line."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.errors import EnvironmentFailure, UsageError
+from models.vocabulary import Vocabulary
+from pipeline import class_ledger, run, vocabulary_table
+from pipeline.filters import BoundFilter, SegmentFilter
+from pipeline.label_table import LabelTable
+from pipeline.output import Output
+from pipeline.publish import is_local
+from pipeline.query import views
+from pipeline.query.figures import Figures
+from pipeline.query.formats import Answer
+from pipeline.query.plan import Plan, plan_of, shut
+from pipeline.query.store import PROTOCOL, StoreFiles
+from pipeline.status import Status
+from pipeline.status import status as read_status
+from pipeline.urls import filesystem, redact
+from pipeline.vocabulary_table import vocabulary_of_run
+
+if TYPE_CHECKING:
+    import duckdb
+
+STORE_THREADS = 16
+"""Threads of DuckDB over a store, where they mostly wait for bytes."""
+
+_FAILED = "maskmill.failed_shards"
+
+
+@contextmanager
+def ask(url: str, sql: str, keep: SegmentFilter = SegmentFilter()) -> Iterator[Answer]:
+    """Run one SQL statement over a run. Its views are those of `pipeline.query.views`.
+
+    The connection lives in memory, runs no statement but SELECT (and what DuckDB counts as one: WITH, FROM, VALUES,
+    DESCRIBE, SUMMARIZE, SHOW), opens no file but these views', loads no extension. Where every reading of `segments`
+    is bounded to some classes, by `keep` or by the statement (class = 'zebra', class IN (...)), only the label files
+    that hold one of them are opened; `failures` opens those that hold a failed sample. The ledger tells which.
+
+    Args:
+        url: OUT of the run.
+        sql: one statement in DuckDB's dialect.
+        keep: which segments `segments` and `classes` show.
+
+    Yields:
+        The answer, good inside the `with`.
+
+    Raises:
+        UsageError: OUT has no label files, the filter doesn't fit, or the statement is not one, not allowed or not
+            right; also while rows are taken.
+        OutputError: a file can't be read.
+    """
+    import duckdb
+
+    session = _Session(Output.of(url), keep)
+    with tempfile.TemporaryDirectory(prefix="maskmill-") as scratch, session.one_line_errors():
+        connection = duckdb.connect(":memory:", config={"autoload_known_extensions": False})
+        try:
+            session.lock(connection, scratch)
+            _check(connection, sql)
+            session.open_views(connection, plan_of(sql))
+            relation = connection.sql(sql)
+            assert relation is not None, "a SELECT has a result"
+            yield Answer.of(relation.to_arrow_reader(1024))
+        finally:
+            connection.close()
+
+
+class _Session:
+    def __init__(self, output: Output, keep: SegmentFilter) -> None:
+        self.table = LabelTable(output)
+        self.names = {url: self._name(url) for url in self.table.files}
+        self.vocabulary: Vocabulary = vocabulary_of_run(output)
+        self.keep = keep
+        self.bound: BoundFilter = keep.bound(self.vocabulary, self._inference())
+        self.failures: list[Exception] = []
+
+    @property
+    def output(self) -> Output:
+        return self.table.output
+
+    def _inference(self) -> str:
+        # Labels without their run can be asked all but what depends on how they were made.
+        if self.keep == SegmentFilter():
+            return ""
+        return str(run.require(self.output)["identity"].get("inference"))
+
+    def _name(self, url: str) -> str:
+        """What DuckDB calls a file."""
+        if is_local(self.output.url):
+            return filesystem(url)[1]
+        return f"{PROTOCOL}://{url.removeprefix(self.output.url + '/')}"
+
+    # --- the connection
+
+    def lock(self, connection: "duckdb.DuckDBPyConnection", scratch: str) -> None:
+        """Shuts every door: no other path, no extension, no setting changes after this."""
+        allowed = [*self.names.values(), self._name(self.output.ledger)]
+        settings = {
+            "temp_directory": _quoted(scratch),
+            "allowed_paths": _list(allowed),
+            "allowed_directories": _list([scratch + "/"]),
+            "enable_progress_bar": "false",
+            "preserve_insertion_order": "true",
+            "enable_external_file_cache": "false",  # it reads in blocks, and would fetch masks beside scalars
+        }
+        if not is_local(self.output.url):
+            urls = {self._name(url).removeprefix(f"{PROTOCOL}://"): url for url in [*self.names, self.output.ledger]}
+            listed = {f"labels/{name}": size for name, size in self.output.label_files().items() if size is not None}
+            connection.register_filesystem(StoreFiles(urls, listed, self.failures))
+            settings["threads"] = str(STORE_THREADS)
+        shut(connection, settings)
+
+    def open_views(self, connection: "duckdb.DuckDBPyConnection", asked: Plan | None) -> None:
+        """Makes the views that a statement names; all of them where it names none (SHOW TABLES) or can't be planned."""
+        wanted = asked.views if asked and asked.views else None
+        if wanted is not None and self.keep != SegmentFilter() and not wanted & {views.SEGMENTS, views.CLASSES}:
+            raise UsageError(
+                "a filter and a statement that reads neither `segments` nor `classes`: it would change nothing. "
+                "Ask one of these, or leave the filter out."
+            )
+        connection.register("given", vocabulary_table.to_table(self.vocabulary))
+        connection.execute(f"CREATE TABLE {views.VOCABULARY} AS FROM given")
+        connection.unregister("given")
+        # What a statement that names no view is not shown needs not be right.
+        told = asked is None or views.FAILURES in asked.views
+        status = read_status(self.output) if told else Status.from_rows([])
+        connection.register("given", status.table.filter(pc.field("state") == "failed").select(["url", "error"]))
+        connection.execute("CREATE SCHEMA maskmill")
+        connection.execute(f"CREATE TABLE {_FAILED} AS FROM given")
+        connection.unregister("given")
+        if wanted is None or views.CLASSES in wanted:
+            self._figures(connection)
+        files = list(self.names)
+        made: dict[str, Callable[[], str]] = {
+            views.LABELS: lambda: f"FROM {self._rows(files)}",
+            views.SAMPLES: lambda: views.samples(self._rows(files)),
+            views.SEGMENTS: lambda: views.segments(self._rows(self._holding(asked)), self.bound.sql("s")),
+            views.CLASSES: lambda: views.classes(self._classes(), figures=True),
+            views.FAILURES: lambda: views.failures(self._rows(self._failing(status)), _FAILED),
+            views.LEDGER: lambda: f"FROM {self._rows([self.output.ledger])}",
+        }
+        for name, select in made.items():
+            if (wanted is None or name in wanted) and (name != views.LEDGER or self._has_ledger()):
+                connection.execute(f"CREATE VIEW {name} AS {select()}")
+
+    # --- which files
+
+    def _rows(self, urls: Sequence[str]) -> str:
+        return f"read_parquet({_list([self._name(url) for url in urls])})"
+
+    def _holding(self, asked: Plan | None) -> Sequence[str]:
+        """Files that hold a segment which the statement can see."""
+        ids = self.bound.ids
+        named = asked.classes if asked and views.SEGMENTS in asked.views else None
+        if named is not None:
+            ids &= {entry.vocab_id for entry in self.vocabulary if entry.name in named}
+        if self.bound.every_class and named is None:
+            return list(self.names)
+        # A view has at least one file, to know its columns by.
+        return class_ledger.read(self.table, len(self.vocabulary), ids).holding or list(self.names)[:1]
+
+    def _failing(self, status: Status) -> Sequence[str]:
+        """Files that hold a failed sample, as far as the ledger tells."""
+        done = status.table.filter(pc.field("state") == "done")
+        told = set(pc.unique(done["label_file"]).to_pylist())
+        failing = set(pc.unique(done.filter(pc.field("failed") > 0)["label_file"]).to_pylist())
+        kept = [url for url in self.names if (name := url.rsplit("/", 1)[-1]) in failing or name not in told]
+        return kept or list(self.names)[:1]
+
+    def _has_ledger(self) -> bool:
+        fs, path = filesystem(self.output.ledger)
+        return bool(fs.exists(path))
+
+    # --- classes
+
+    def _classes(self) -> str:
+        if self.bound.every_class:
+            return "true"
+        return f"vocab_id IN ({', '.join(map(str, sorted(self.bound.ids))) or 'NULL'})"
+
+    def _figures(self, connection: "duckdb.DuckDBPyConnection") -> None:
+        figures = Figures(self.table, self.vocabulary, self.bound)
+
+        def function(name: str) -> Callable[[pa.ChunkedArray], pa.Array]:
+            def values(ids: pa.ChunkedArray) -> pa.Array:
+                try:
+                    return figures.column(name, np.asarray(ids))
+                except (UsageError, EnvironmentFailure) as error:
+                    self.failures.append(error)
+                    raise
+
+            return values
+
+        # Its annotations want an enumeration that the package doesn't export.
+        create: Any = connection.create_function
+        for name, kind in views.FIGURES.items():
+            create(views.figure(name), function(name), ["INTEGER"], kind, type="arrow")
+
+    # --- errors
+
+    @contextmanager
+    def one_line_errors(self) -> Iterator[None]:
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:
+            if self.failures:
+                raise self.failures[0] from None
+            # DuckDB repeats the statement with a caret below the message; a command's error is one line.
+            message = " ".join(str(error).split("\n\nLINE ")[0].split())
+            message = message.replace(f"{PROTOCOL}://", f"{self.output.url}/")
+            raise UsageError(f"SQL: {redact(message)}"[:500]) from None
+
+
+def _check(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
+    import duckdb
+
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise UsageError(f"SQL: {len(statements)} statements; expected one, a SELECT. Ask one question at a time.")
+    # EXPLAIN is none: EXPLAIN ANALYZE runs what it explains, and a COPY could then overwrite a label file.
+    if statements[0].type is not duckdb.StatementType.SELECT:
+        raise UsageError(
+            f"SQL: a {statements[0].type.name} statement; expected a SELECT: the table is only read. "
+            "To write the answer to a file, give -o FILE."
+        )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _list(texts: Sequence[str]) -> str:
+    return "[" + ", ".join(map(_quoted, texts)) + "]"

@@ -1,0 +1,228 @@
+"""Makes the pictures of a report: an image as a small JPEG, its masks at the same size. Which ones is choice.py's."""
+
+import base64
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+
+from models.errors import EnvironmentFailure, UsageError
+from models.masks import rle
+from models.vocabulary import Vocabulary
+from pipeline.filters import BoundFilter
+from pipeline.label_table import LabelTable, ShardRows
+from pipeline.reading.errors import ShardError
+from pipeline.reading.limits import ReadLimits
+from pipeline.report.choice import Choice
+from pipeline.report.page import embedded, short
+from pipeline.report.sample import Span
+from pipeline.shard import describe
+from pipeline.showing.palette import colours
+from pipeline.showing.source import Original, originals
+from pipeline.table.footer import FooterError
+from pipeline.urls import redact
+
+SIDES = (640, 512, 384, 256, 160)
+"""Long sides of a picture in pixels; the first at which it keeps to its bytes is taken."""
+
+SEGMENTS = 60
+"""Segments of a picture, the largest ones."""
+
+CAPTION, KEY, NAME = 400, 160, 100
+"""Characters of a caption, a key and a class name that a page shows."""
+
+_QUALITY = 82
+_SHARDS_AT_ONCE = 2  # each may hold a decoded image of hundreds of megabytes
+_ROWS_AT_ONCE = 32
+_COLUMNS = [
+    "key", "shard", "sample_index", "sha256", "width", "height", "mask_width", "mask_height", "caption", "segments",
+    "masks",
+]  # fmt: skip
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """The pictures of a report."""
+
+    pictures: tuple[dict[str, Any], ...]
+    """As page.js reads them, in the order of the choices."""
+
+    gone: Mapping[str, str]
+    """Shard -> why its images can't be read any more: its samples are shown as masks alone, or not at all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawer:
+    """Makes pictures of a run's samples."""
+
+    table: LabelTable
+    """The label files."""
+
+    keep: BoundFilter
+    """Which segments are shown."""
+
+    vocabulary: Vocabulary
+    """Names them."""
+
+    limits: ReadLimits
+    """What the run was labeled with."""
+
+    scratch: Path
+    """An existing local folder, for shards that have to be fetched."""
+
+    most_bytes: int
+    """Of one picture as it stands in the page."""
+
+    def draw(self, spans: Sequence[Span], choices: Sequence[Choice]) -> Pictures:
+        """The pictures of some samples; each source shard is opened once.
+
+        Args:
+            spans: what the choices' spans are.
+            choices: which samples.
+
+        Raises:
+            OutputError: the store of the label table doesn't answer.
+        """
+        by_shard: dict[str, dict[int, Choice]] = {}
+        for choice in choices:
+            by_shard.setdefault(spans[choice.span].shard, {})[choice.row] = choice
+        made: dict[int, dict[str, Any]] = {}
+        gone: dict[str, str] = {}
+
+        def one(url: str) -> None:
+            wanted = by_shard[url]
+            try:
+                rows = {row["sample_index"]: row for row in _rows(self.table, url, sorted(wanted))}
+            except (FooterError, FileNotFoundError, ValueError, pa.ArrowException):
+                gone[redact(url)] = "its label file is damaged; `maskmill verify` says more"
+                return
+            try:
+                for original in originals(describe(url), self.scratch, self.limits, rows, truth=False):
+                    index = original.sample_index
+                    made[wanted[index].place] = self._picture(rows[index], original, wanted[index])
+            except (ShardError, UsageError, EnvironmentFailure) as error:
+                gone[redact(url)] = short(redact(str(error)), 300)
+            for index, row in rows.items():
+                if wanted[index].place not in made:
+                    made[wanted[index].place] = self._picture(row, None, wanted[index])
+
+        with ThreadPoolExecutor(_SHARDS_AT_ONCE) as threads:
+            list(threads.map(one, by_shard))
+        ordered = (made[choice.place] for choice in choices if choice.place in made)
+        return Pictures(pictures=tuple(ordered), gone=gone)
+
+    def _picture(self, row: Row, original: Original | None, choice: Choice) -> dict[str, Any]:
+        """A picture as the page has it, no longer than `most_bytes` there."""
+        image = original.image if original is not None and original.same else None
+        places = [place for place, segment in enumerate(row["segments"]) if self.keep.keeps(segment)]
+        places.sort(key=lambda place: -row["segments"][place]["area"])
+        notes = [] if original is None else [short(note, 300) for note in original.notes]
+        try:
+            masks = {place: rle.decode(row["masks"][place], _mask_size(row)) for place in places[:SEGMENTS]}
+        except (ValueError, IndexError, TypeError):
+            masks, places = {}, []
+            notes.append("Its masks are damaged; `maskmill verify --deep` says more.")
+        shown = places[:SEGMENTS]
+        while True:
+            for side in SIDES:
+                size = _fitting(row["width"], row["height"], side)
+                made = {
+                    "key": short(row["key"], KEY),
+                    "shard": short(redact(row["shard"]), 300),
+                    "index": row["sample_index"],
+                    "caption": None if row["caption"] is None else short(row["caption"], CAPTION),
+                    "width": row["width"],
+                    "height": row["height"],
+                    "shownWidth": size[0],
+                    "shownHeight": size[1],
+                    "groups": choice.groups,
+                    "confidence": choice.confidence,
+                    "jpeg": None if image is None else _jpeg(image, size),
+                    "notes": notes,
+                    "segments": _segments(row, shown, masks, size, self.vocabulary),
+                    "left": len(places) - len(shown),
+                    "dropped": len(row["segments"]) - len(places),
+                }
+                if len(embedded(made)) <= self.most_bytes:
+                    return made
+            if not shown:
+                # Only where a page has hundreds of pictures of noise with captions in far scripts.
+                return made | {"jpeg": None, "caption": None, "notes": ["Left out: there was no room for it."]}
+            # Masks of a thousand islands are larger than the image.
+            shown = shown[: len(shown) // 2]
+
+
+def _rows(table: LabelTable, shard: str, wanted: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Rows of a shard, masks included; of its row groups only those with wanted rows are read."""
+    rows = table.rows_of(shard)
+    if rows is None:
+        raise FooterError("its label file is gone")
+    first, left = wanted[0], set(wanted)
+    place = ShardRows(url=rows.url, first=rows.first + first, count=wanted[-1] - first + 1)
+    for batch in table.batches(place, _COLUMNS, _ROWS_AT_ONCE):
+        for offset in range(batch.num_rows):
+            if first + offset in left:
+                yield batch.slice(offset, 1).to_pylist()[0]
+        first += batch.num_rows
+
+
+def _segments(
+    row: Row, shown: Sequence[int], masks: Mapping[int, Any], size: tuple[int, int], vocabulary: Vocabulary
+) -> list[dict[str, Any]]:
+    if not shown:
+        return []
+    pixels = row["mask_width"] * row["mask_height"]
+    scaled = np.stack(
+        [np.asarray(Image.fromarray(masks[place]).resize(size, Image.Resampling.NEAREST)) for place in shown]
+    )
+    palette = colours(row["segments"][place]["vocab_id"] for place in shown)
+    return [
+        {
+            "id": segment["vocab_id"],
+            "name": _name(vocabulary, segment["vocab_id"]),
+            "score": _rounded(segment["score"]),
+            "margin": _rounded(segment["margin"]),
+            "stability": _rounded(segment["stability"]),
+            "kept": _rounded(segment["kept"]),
+            "share": round(segment["area"] / pixels, 5),
+            "colour": "#{:02x}{:02x}{:02x}".format(*palette[segment["vocab_id"]]),
+            "rle": run_lengths.decode("ascii"),
+        }
+        for segment, run_lengths in zip(
+            (row["segments"][place] for place in shown), rle.encode(torch.from_numpy(scaled)), strict=True
+        )
+    ]
+
+
+def _name(vocabulary: Vocabulary, vocab_id: int) -> str:
+    known = 0 <= vocab_id < len(vocabulary)
+    return short(vocabulary[vocab_id].name, NAME) if known else f"id {vocab_id}"
+
+
+def _jpeg(image: Image.Image, size: tuple[int, int]) -> str:
+    data = BytesIO()
+    image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0).save(data, "JPEG", quality=_QUALITY, optimize=True)
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def _fitting(width: int, height: int, side: int) -> tuple[int, int]:
+    scale = min(1.0, side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _mask_size(row: Row) -> tuple[int, int]:
+    return row["mask_height"], row["mask_width"]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 4)

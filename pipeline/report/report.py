@@ -1,0 +1,179 @@
+"""Makes a report of a run: ledger, drawn samples, pictures, one page. What the page looks like is page.html's."""
+
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.errors import UsageError
+from models.vocabulary import Vocabulary
+from pipeline import run
+from pipeline.filters import SegmentFilter
+from pipeline.label_table import LabelTable
+from pipeline.output import Output
+from pipeline.reading.limits import ReadLimits
+from pipeline.report import figures, sample
+from pipeline.report.choice import choose
+from pipeline.report.config import PAGE_BYTES, ReportConfig
+from pipeline.report.facts import LISTED, Ledger, ledger_facts, ledger_of, run_facts
+from pipeline.report.page import embedded, page, short
+from pipeline.report.picture import Drawer
+from pipeline.report.sample import Sampled
+from pipeline.urls import redact
+from pipeline.vocabulary_table import vocabulary_of_run
+
+CLASSES = 2_000
+"""Classes that the page lists at most, the most frequent ones."""
+
+NAME = 100
+"""Characters of a class name."""
+
+_WORDS_BYTES = 100_000
+"""Left for the page's own HTML, style and script."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """A report, and what it was made from."""
+
+    html: bytes
+    """The page."""
+
+    drawn: int
+    """Samples whose scalars were read."""
+
+    samples: int
+    """Samples of the run."""
+
+    shards: int
+    """Shards that the drawn ones are of."""
+
+    chosen_from: int
+    """Samples that the shown ones were chosen from."""
+
+    shown: int
+    """Samples that the page shows."""
+
+    notes: tuple[str, ...]
+    """What the page lacks, and why."""
+
+
+def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
+    """A run on one page that asks for nothing else, below `PAGE_BYTES` however large the run is.
+
+    The ledger is added up whole; all else is drawn with a seed (see `sample`).
+
+    Args:
+        url: OUT of the run, sealed or not.
+        keep: which segments count and are shown.
+        config: how much is shown, and with which seed.
+
+    Raises:
+        UsageError: no run or nothing done there, a damaged file of it, a filter that doesn't fit it.
+        OutputError: its store doesn't answer.
+    """
+    output = Output.of(url)
+    recorded = run.require(output)
+    vocabulary = vocabulary_of_run(output)
+    bound = keep.bound(vocabulary, recorded["identity"].get("inference", "general"))
+    table = LabelTable(output)
+    ledger = ledger_of(output, len(vocabulary))
+    done = ledger.done
+    if not len(done):
+        raise UsageError(f"{redact(output.url)}: no shard is done yet. Label into it first.")
+
+    random = np.random.default_rng(config.seed)
+    spans = sample.draw(done["url"].to_pylist(), done["read"].to_numpy(), random)
+    sampled = sample.read(table, spans, bound)
+    choices, chosen_from = choose(
+        sampled, config.images, random, shards=config.image_shards, everything=keep == SegmentFilter()
+    )
+    data = {
+        "run": run_facts(recorded, output),
+        "ledger": ledger_facts(ledger),
+        "filter": _words(keep),
+        "drawn": {
+            "seed": config.seed,
+            "samples": len(sampled.ok),
+            "shards": len(spans) - len(sampled.unread),
+            "segments": len(sampled.image),
+            "found": int(sampled.found.sum()),
+            "cut": sampled.cut,
+            "unread": [short(redact(url), 300) for url in sampled.unread],
+            "chosenFrom": chosen_from,
+            "imageShards": len({choice.span for choice in choices}),
+        },
+        "figures": figures.figures(sampled),
+        "classes": _classes(ledger, sampled, vocabulary),
+        "size": len(vocabulary),
+        "everFound": int(np.count_nonzero(ledger.images)),
+    }
+    room = PAGE_BYTES - _WORDS_BYTES - len(embedded(data))
+    with tempfile.TemporaryDirectory(prefix="maskmill-", dir=config.scratch) as scratch:
+        drawn = Drawer(
+            table=table,
+            keep=bound,
+            vocabulary=vocabulary,
+            limits=_limits(recorded),
+            scratch=Path(scratch),
+            most_bytes=room // max(1, len(choices)),
+        ).draw(sampled.spans, choices)
+    data |= {"pictures": drawn.pictures, "gone": list(drawn.gone.items())[:LISTED]}
+    html = page(data)
+    assert len(html) <= PAGE_BYTES, "pictures keep to the room they are given"
+    return Report(
+        html=html,
+        drawn=len(sampled.ok),
+        samples=ledger.status.read,
+        shards=len(spans),
+        chosen_from=chosen_from,
+        shown=len(drawn.pictures),
+        notes=(
+            *(f"{redact(url)}: its label file can't be read; `maskmill verify` says more" for url in sampled.unread),
+            *(f"{shard}: shown as masks alone: {why}" for shard, why in drawn.gone.items()),
+        ),
+    )
+
+
+def _limits(recorded: dict[str, Any]) -> ReadLimits:
+    """Those that the run was labeled with, so that what it labeled can be shown."""
+    known = {field.name for field in fields(ReadLimits)}
+    limits = {name: value for name, value in recorded["identity"].get("limits", {}).items() if name in known}
+    return ReadLimits(**{**limits, "keep_truncated": True})
+
+
+def _classes(ledger: Ledger, sampled: Sampled, vocabulary: Vocabulary) -> list[list[Any]]:
+    """Rows of the class table: id, name, kind; images and segments of the ledger; then of the drawn samples."""
+    mine = figures.classes(sampled, len(vocabulary))
+    order = np.argsort(-ledger.segments, kind="stable")[:CLASSES]
+    return [
+        [
+            vocab_id,
+            short(vocabulary[vocab_id].name, NAME),
+            vocabulary[vocab_id].kind,
+            int(ledger.images[vocab_id]),
+            int(ledger.segments[vocab_id]),
+            int(mine["segments"][vocab_id]),
+            _number(mine["pixels"][vocab_id]),
+            _number(mine["score"][vocab_id]),
+            _number(mine["stability"][vocab_id]),
+        ]
+        for vocab_id in order.tolist()
+    ]
+
+
+def _words(keep: SegmentFilter) -> list[str]:
+    """The filter as a command line has it."""
+    plain = SegmentFilter()
+    words = []
+    for field in fields(SegmentFilter):
+        value, option = getattr(keep, field.name), f"--{field.name.replace('_', '-')}"
+        if value != getattr(plain, field.name):
+            words += [f"{option} {short(str(one), NAME)}" for one in (value if isinstance(value, tuple) else (value,))]
+    return words
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 5) if np.isfinite(value) else None

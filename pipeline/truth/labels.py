@@ -1,0 +1,148 @@
+"""A label table as something to learn from: images of done shards, each with the masks that a filter lets through.
+
+What a class map from a seg.png is to `pairs.py`, the segments of a row are here. Decodes nothing until it is asked to.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.errors import UsageError
+from models.masks import rle
+from models.training.augmentation import UNKNOWN, UNLABELED
+from pipeline.dataset.walk import in_step, rows_of, told
+from pipeline.filters import BoundFilter
+from pipeline.label_table import LabelTable
+from pipeline.reading.archive import check_archive
+from pipeline.reading.limits import ReadLimits
+from pipeline.reading.samples import IMAGE_EXTENSIONS, group
+from pipeline.reading.spool import spooled
+from pipeline.shard import Shard
+from pipeline.table.schema import STATUS_OK
+from pipeline.truth.pairs import Span
+
+COLUMNS = ["key", "sample_index", "status", "width", "height", "mask_width", "mask_height", "segments", "masks"]
+"""What of the label table is read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabeledPair:
+    """One image and its labels: the image bytes on disk, the masks as run lengths in memory (1 or 2 KB an image)."""
+
+    source: str
+    """Canonical URL of its shard."""
+
+    index: int
+    """Position in the shard."""
+
+    key: str
+    """webdataset's `__key__`."""
+
+    image: Span
+    """The image file."""
+
+    size: tuple[int, int]
+    """Width, height of the image that was labeled."""
+
+    mask_size: tuple[int, int]
+    """Height, width of the masks."""
+
+    masks: tuple[bytes, ...]
+    """Run lengths in the order in which they are painted: dropped segments first, then kept ones, best score last."""
+
+    ids: tuple[int, ...]
+    """Of each mask: vocabulary id, or `UNKNOWN` where the filter dropped it."""
+
+    @property
+    def stated(self) -> str:
+        """What tells it from another, its labels included, in one line."""
+        return f"{self.source}\n{self.index}\n{self.key}\n{self.image.size}\n{self.ids}\n{self.masks}\n"
+
+    def taught(self, image: Image.Image) -> tuple[Image.Image, NDArray[np.int32]]:
+        """The image at the masks' size, and the class of each of its pixels.
+
+        Segments of one class are one region, as ground truth has it; where segments overlap, the best score has the
+        pixel. int32 [height, width]: `UNLABELED` in no segment, `UNKNOWN` in a dropped one.
+
+        Raises:
+            UsageError: the image hasn't the size that was labeled, or a mask is damaged.
+        """
+        height, width = self.mask_size
+        if image.size != self.size or not (1 <= height <= image.height and 1 <= width <= image.width):
+            raise self._wrong(f"{self.size[0]}x{self.size[1]} was labeled, the image is {image.width}x{image.height}")
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        # Painted column-major, as masks are stored.
+        found = np.full((width, height), UNLABELED, np.int32)
+        try:
+            for mask, vocab_id in zip(self.masks, self.ids, strict=True):
+                found[rle.decode(mask, self.mask_size).T] = vocab_id
+        except ValueError as error:
+            raise self._wrong(str(error)) from error
+        return image, np.ascontiguousarray(found.T)
+
+    def _wrong(self, what: str) -> UsageError:
+        return UsageError(
+            f"{self.source}: sample {self.index} ({self.key[:80]!r}): {what}. "
+            "Check the table with `maskmill verify OUT --deep`, and label the shard again."
+        )
+
+
+@contextmanager
+def open_labels(
+    shard: Shard, table: LabelTable, keep: BoundFilter, scratch: Path, limits: ReadLimits
+) -> Iterator[tuple[LabeledPair, ...]]:
+    """The labeled images of a shard, readable for as long as the context lasts.
+
+    Args:
+        shard: a done one, with size and etag as they were when it was labeled.
+        table: the run's label files.
+        keep: which segments count.
+        scratch: an existing local folder, for a shard that has to be downloaded.
+        limits: those that the run was labeled with, so that samples are the same.
+
+    Raises:
+        UsageError: the shard isn't the one that was labeled, or its label file is damaged.
+        EnvironmentFailure: it can't be fetched.
+    """
+    with told(shard), spooled(shard, scratch) as path:
+        report = check_archive(path, limits)
+        groups = group(report.entries)
+        if report.partial:
+            del groups[-1:]
+        samples = ((index, one.key, one.members) for index, one in enumerate(groups))
+        found = []
+        for members, row in in_step(samples, rows_of(table, shard, COLUMNS)):
+            name = next((name for name in IMAGE_EXTENSIONS if name in members), None)
+            if row["status"] == STATUS_OK and name is not None:
+                image = Span(str(path), members[name].offset, members[name].size)
+                found.append(_pair(shard.url, image, row, keep))
+        yield tuple(found)
+
+
+def _pair(source: str, image: Span, row: Mapping[str, Any], keep: BoundFilter) -> LabeledPair:
+    segments: Sequence[Any] = row["segments"]
+    if len(segments) != len(row["masks"]):
+        raise UsageError(
+            f"{source}: sample {row['sample_index']}: {len(row['masks'])} masks for {len(segments)} segments. "
+            "Label the shard again."
+        )
+    kept = [keep.keeps(segment) for segment in segments]
+    # Equal scores keep the table's order, the first of them painted last; as in `pipeline.dataset.semantic_map`.
+    order = sorted(range(len(segments)), key=lambda place: (kept[place], segments[place]["score"], -place))
+    return LabeledPair(
+        source=source,
+        index=row["sample_index"],
+        key=row["key"],
+        image=image,
+        size=(row["width"], row["height"]),
+        mask_size=(row["mask_height"], row["mask_width"]),
+        masks=tuple(row["masks"][place] for place in order),
+        ids=tuple(segments[place]["vocab_id"] if kept[place] else UNKNOWN for place in order),
+    )

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from models.errors import UsageError
 from models.training.recipe import Recipe
 from pipeline.filters import SegmentFilter
-from pipeline.training.config import DataConfig, StartConfig, TrainConfig, TrainJobConfig
+from pipeline.training.config import DataConfig, StartConfig, StudentConfig, TrainConfig, TrainJobConfig
 
 _Flat = Parameter(name="*")
 
@@ -23,10 +23,12 @@ def train(
     start: Annotated[StartConfig, _Flat] = StartConfig(),
     data: Annotated[DataConfig, _Flat] = DataConfig(),
     keep: Annotated[SegmentFilter, _Flat] = SegmentFilter(),
+    student: Annotated[StudentConfig, _Flat] = StudentConfig(),
     recipe: Annotated[Recipe, _Flat] = Recipe(),
     job: Annotated[TrainJobConfig, _Flat] = TrainJobConfig(),
 ) -> int:
     """Train a SAN on ground truth or labels: side adapter, background, CLIP's position embedding; the rest is frozen.
+    With --student, a DenseCLIP: all but its text encoder.
 
     The same command resumes from the last checkpoint. The defaults are the published recipe, for COCO-Stuff. What comes
     out, OUTPUT/model.safetensors, is what `label --weights` and `evaluate --weights` take; OUTPUT/events is for
@@ -43,6 +45,7 @@ def train(
         start: the model and its start.
         data: classes and crops.
         keep: which labels count.
+        student: a DenseCLIP to train, and how labels teach it.
         recipe: steps, rates, seed.
         job: workers and intervals.
     """
@@ -62,6 +65,7 @@ def train(
         validation=tuple(validation or ()),
         start=start,
         data=data,
+        student=student,
         recipe=recipe,
         job=job,
     )

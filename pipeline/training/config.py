@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.architecture import Precision
+from models.denseclip.config import DenseClipConfig
 from models.errors import UsageError
 from models.training.recipe import Augmentation, Recipe
 from models.vocabulary.templates import DEFAULT_TEMPLATES
+from models.zoo import MODELS
 from pipeline.config import Device, at_least
 from pipeline.filters import SegmentFilter
+
+STUDENTS = tuple(name for name, spec in MODELS.items() if isinstance(spec.config, DenseClipConfig))
+"""Models that `--student` may name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +34,42 @@ class StartConfig:
 
     dtype: Precision = "float32"
     """Arithmetic: float32; bfloat16 (autocast, what a GPU is fast at); float64 for checks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudentConfig:
+    """A DenseCLIP to train instead of a SAN, and how labels teach it."""
+
+    student: str | None = None
+    """Train a DenseCLIP: denseclip-rn50, denseclip-rn101, denseclip-vit-b, denseclip-tiny; denseclip is the first of
+    them. Its classes are the labels' vocabulary, or --vocab. Its recipe doesn't clip gradients (--clip-norm has no
+    part in it) and was published with --steps 80000."""
+
+    soft_targets: bool = False
+    """Teach each segment's distribution over the classes that its row lists (softmax of the stored logits), not its
+    top class alone. Needs --labels."""
+
+    weigh_by_score: bool = False
+    """A pixel counts as much as the score of its segment, not 1. Needs --labels."""
+
+    warmup: int | None = None
+    """Updates in which the learning rate rises from next to nothing. Default: 1500, or a tenth of --steps if fewer."""
+
+    def __post_init__(self) -> None:
+        at_least("--warmup", self.warmup, 0)
+        if self.student is None and (self.soft_targets or self.weigh_by_score or self.warmup is not None):
+            raise UsageError("--soft-targets, --weigh-by-score, --warmup: are a student's. Name one with --student.")
+        if self.student is not None and self.model not in STUDENTS:
+            raise UsageError(f"--student {self.student!r}: no such student; students are {', '.join(STUDENTS)}.")
+
+    @property
+    def model(self) -> str | None:
+        """The student's name among models; None where a SAN trains."""
+        return STUDENTS[0] if self.student == DenseClipConfig.family else self.student
+
+    def rise(self, steps: int) -> int:
+        """Updates of the warm-up in a training of so many."""
+        return min(1500, steps // 10) if self.warmup is None else self.warmup
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +171,9 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     """Classes and crops."""
 
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """Whether a DenseCLIP trains, and how."""
+
     recipe: Recipe = field(default_factory=Recipe)
     """Steps, rates, sizes, seed."""
 
@@ -143,11 +187,20 @@ class TrainConfig:
                 f"--{options[0].replace('_', '-')}: chooses among labels, and ground truth has none to drop. "
                 "Name a label table with --labels."
             )
+        if self.labels is None and (self.student.soft_targets or self.student.weigh_by_score):
+            raise UsageError(
+                "--soft-targets, --weigh-by-score: ground truth has no scores. Name a table with --labels."
+            )
         if self.recipe.batch_size % self.job.workers:
             raise UsageError(
                 f"--batch-size {self.recipe.batch_size}: expected a multiple of --workers {self.job.workers}, "
                 "so that they share it evenly."
             )
+
+    @property
+    def model(self) -> str:
+        """The model that trains."""
+        return self.student.model or self.start.model
 
 
 Identity = dict[str, Any]

@@ -7,15 +7,17 @@ number alone.
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.errors import UsageError
 from models.training.augmentation import UNKNOWN, augment
@@ -36,6 +38,8 @@ TRIES = 20
 """An image that can't be decoded gives its place to the next one; after so many in a row the training ends."""
 
 _log = logging.getLogger(__name__)
+
+_Made = TypeVar("_Made")
 
 _Crop = tuple[NDArray[np.uint8], NDArray[np.int16], int]
 
@@ -71,6 +75,23 @@ class TrainingData:
             UsageError: ground truth that is no class map of the vocabulary, labels that don't fit their image, or image
                 after image that can't be decoded.
         """
+        pair, image, seed = self.image(number)
+        truth: NDArray[np.integer]
+        if isinstance(pair, LabeledPair):
+            image, truth = pair.taught(image)
+        else:
+            truth = truth_of(pair, len(self.ids), self.limits)
+            check_sizes(pair, truth, image)
+        rows = np.where(truth >= 0, self.ids[truth], truth).astype(np.int32)
+        pixels, class_map = augment(image, rows, self.augmentation, seed)
+        return pixels, class_map, seed
+
+    def image(self, number: int) -> tuple[Pair | LabeledPair, Image.Image, int]:
+        """Sample `number` of the training before it is cropped, and what its crop follows from.
+
+        Raises:
+            UsageError: image after image can't be decoded.
+        """
         epoch, position = self.place(number)
         for turn in range(min(TRIES, len(self.pairs))):
             pair = self.pairs[(position + turn) % len(self.pairs)]
@@ -79,44 +100,52 @@ class TrainingData:
             except SampleError as error:
                 _log.warning("%s: %s: %s; another image takes its place", pair.source, pair.key, error)
                 continue
-            truth: NDArray[np.integer]
-            if isinstance(pair, LabeledPair):
-                image, truth = pair.taught(image)
-            else:
-                truth = truth_of(pair, len(self.ids), self.limits)
-                check_sizes(pair, truth, image)
-            rows = np.where(truth >= 0, self.ids[truth], truth).astype(np.int32)
-            seed = sample_seed(self.recipe.seed, epoch, pair)
-            pixels, class_map = augment(image, rows, self.augmentation, seed)
-            return pixels, class_map, seed
+            return pair, image, sample_seed(self.recipe.seed, epoch, pair)
         raise UsageError(f"{pair.source}: {TRIES} images in a row can't be decoded. Check the files.")
 
     @contextmanager
     def batches(self, ranks: Ranks, *, first: int, threads: int) -> Iterator[Iterator[TrainingBatch]]:
         """This worker's share of batch `first` and of all that follow, without end, decoded ahead on threads."""
-        share = self.recipe.batch_size // ranks.size
-        start = ranks.rank * share
-        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-            ahead: deque[list[Future[_Crop]]] = deque()
+        with shares(self.sample, self.recipe.batch_size, ranks, first=first, threads=threads) as crops:
+            yield (to_batch(share) for share in crops)
 
-            def ask(batch: int) -> None:
-                numbers = range(batch * self.recipe.batch_size + start, batch * self.recipe.batch_size + start + share)
-                ahead.append([pool.submit(self.sample, number) for number in numbers])
 
-            def taken() -> Iterator[TrainingBatch]:
-                for batch in range(first, first + AHEAD):
-                    ask(batch)
-                while True:
-                    crops = [future.result() for future in ahead.popleft()]
-                    batch += 1
-                    ask(batch)
-                    yield to_batch(crops)
+@contextmanager
+def shares(
+    sample: Callable[[int], _Made], batch_size: int, ranks: Ranks, *, first: int, threads: int
+) -> Iterator[Iterator[list[_Made]]]:
+    """A worker's samples of batch `first` and of all that follow, without end, made ahead on threads.
 
-            try:
-                yield taken()
-            finally:
-                for future in [future for futures in ahead for future in futures]:
-                    future.cancel()
+    Args:
+        sample: makes sample `number` of the training; called on threads.
+        batch_size: samples of a batch, over all workers.
+        ranks: the worker.
+        first: batch to begin with, from 0.
+        threads: how many make samples.
+    """
+    share = batch_size // ranks.size
+    start = ranks.rank * share
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        ahead: deque[list[Future[_Made]]] = deque()
+
+        def ask(batch: int) -> None:
+            numbers = range(batch * batch_size + start, batch * batch_size + start + share)
+            ahead.append([pool.submit(sample, number) for number in numbers])
+
+        def taken() -> Iterator[list[_Made]]:
+            for batch in range(first, first + AHEAD):
+                ask(batch)
+            while True:
+                made = [future.result() for future in ahead.popleft()]
+                batch += 1
+                ask(batch)
+                yield made
+
+        try:
+            yield taken()
+        finally:
+            for future in [future for futures in ahead for future in futures]:
+                future.cancel()
 
 
 def to_batch(crops: Sequence[_Crop]) -> TrainingBatch:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from models import checkpoint
 from models.errors import EnvironmentFailure, UsageError
-from models.san.model import San
 from pipeline.publish import is_local
 from pipeline.training.config import Identity
 from pipeline.urls import canonical
@@ -142,11 +142,15 @@ class TrainOutput:
             ) from error
         return state
 
-    def save_model(self, model: San) -> None:
-        """Write all of the model's tensors in float32, all at once."""
+    def save_model(self, model: nn.Module) -> None:
+        """Write all of the model's tensors, in float32 but for those that count, all at once."""
         waiting = self.model.with_name(f".model.{os.getpid()}.tmp.safetensors")
         try:
-            checkpoint.save_safetensors({name: tensor.float() for name, tensor in model.state_dict().items()}, waiting)
+            tensors = {
+                name: tensor.float() if tensor.is_floating_point() else tensor
+                for name, tensor in model.state_dict().items()
+            }
+            checkpoint.save_safetensors(tensors, waiting)
             waiting.replace(self.model)
         finally:
             waiting.unlink(missing_ok=True)

@@ -1,35 +1,32 @@
 """One worker's part of a `train`: data in; updates, logs, checkpoints and trained weights out. With or without Ray."""
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models import checkpoint, zoo
 from models.errors import UsageError
 from models.san.config import SanConfig
 from models.san.initial import initial
-from models.san.segmenter import SanSegmenter
-from models.segmenter import ClassFeatures
-from models.training.batch import TrainingBatch
 from models.training.loop import StepReport, Training
 from models.training.ranks import ALONE, Ranks
 from models.vocabulary.templates import load_templates, templates_hash
 from pipeline.config import machine_cpus
-from pipeline.evaluation.groups import Groups, groups_of
+from pipeline.evaluation.groups import groups_of
 from pipeline.training.config import Identity, TrainConfig
 from pipeline.training.data import TrainingData
 from pipeline.training.events import EventFile
 from pipeline.training.examples import Examples, examples_of
 from pipeline.training.output import TrainLog, TrainOutput
+from pipeline.training.student import prepared_student
 from pipeline.training.validation import validate
+from pipeline.training.work import Trains, Work, with_fingerprint
 from pipeline.truth.pairs import sources_of
 
 CLIP_WEIGHTS = {
@@ -59,20 +56,15 @@ def train(
     """
     _arithmetic(config)
     with ExitStack() as opened:
-        vocabulary = zoo.MODELS[config.start.model].default_vocabulary
-        work = _prepared(config, examples_of(config, vocabulary, opened), device)
+        vocabulary = zoo.MODELS[config.model].default_vocabulary
+        examples = examples_of(config, vocabulary, opened)
+        work = (prepared_student if config.student.model else _prepared)(config, examples, device)
         held_out = sources_of(config.validation) if config.validation else []
-        training = Training(
-            work.segmenter.model,
-            work.classes.features[torch.from_numpy(work.kept)],
-            config.recipe,
-            dtype=config.start.dtype,
-            ranks=ranks,
-        )
+        training = work.training(ranks)
         output.record(work.identity, write=ranks.rank == 0)
         _resume(training, output, work.identity)
         writer = opened.enter_context(_Writer(output, config, work.identity, training.step, writes=ranks.rank == 0))
-        batches = opened.enter_context(work.data.batches(ranks, first=training.step, threads=threads))
+        batches = opened.enter_context(work.batches(ranks, first=training.step, threads=threads))
         while training.step < config.recipe.steps:
             report = _advanced(training, next(batches), config)
             if writer.updated(report) and tell is not None:
@@ -82,7 +74,7 @@ def train(
                 scores = validate(
                     held_out,
                     work.segmenter,
-                    work.classes,
+                    work.classes(),
                     work.groups,
                     ranks=ranks,
                     truth_ids=config.data.truth_ids,
@@ -93,33 +85,10 @@ def train(
             # After the validation, so that a resumed training doesn't owe one.
             writer.kept(training)
         if ranks.rank == 0:
-            output.save_model(work.segmenter.model)
+            output.save_model(training.model)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """What a worker holds beside the training itself."""
-
-    segmenter: SanSegmenter
-    """The model, as it labels; the training changes it in place."""
-
-    data: TrainingData
-    """The images."""
-
-    classes: ClassFeatures
-    """The whole vocabulary, for validation."""
-
-    kept: NDArray[np.int64]
-    """Vocabulary ids that training sees, ascending."""
-
-    groups: Groups
-    """What validation tells of."""
-
-    identity: Identity
-    """What the result follows from."""
-
-
-def _advanced(training: Training, batch: TrainingBatch, config: TrainConfig) -> StepReport:
+def _advanced(training: Trains, batch: Any, config: TrainConfig) -> StepReport:
     try:
         return training.advance(batch)
     except FloatingPointError as error:
@@ -129,7 +98,7 @@ def _advanced(training: Training, batch: TrainingBatch, config: TrainConfig) -> 
         ) from error
 
 
-def _resume(training: Training, output: TrainOutput, identity: Identity) -> None:
+def _resume(training: Trains, output: TrainOutput, identity: Identity) -> None:
     """Go on from OUT's checkpoint, if there is one."""
     state = output.load()
     if state is None:
@@ -151,11 +120,11 @@ def _arithmetic(config: TrainConfig) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> _Work:
+def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> Work:
     start, data = config.start, config.data
     spec = zoo.MODELS[start.model]
     if not isinstance(spec.config, SanConfig):
-        raise UsageError(f"--model {start.model!r}: not a SAN. Models that are trained here are SANs; name one.")
+        raise UsageError(f"--model {start.model!r}: not a SAN. A DenseCLIP is named with --student.")
     source = start.init or CLIP_WEIGHTS.get(start.model)
     if source is None:
         raise UsageError(f"--init: {start.model} has no published CLIP to start from. Name a CLIP or a SAN checkpoint.")
@@ -175,6 +144,10 @@ def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> 
     augmentation = data.augmentation(spec.short_side)
     if augmentation.crop % spec.config.size_divisibility:
         raise UsageError(f"--crop {augmentation.crop}: expected a multiple of {spec.config.size_divisibility}.")
+    seen = classes.features[torch.from_numpy(kept)]
+    found = TrainingData(
+        pairs=examples.pairs, ids=ids, augmentation=augmentation, recipe=config.recipe, limits=examples.limits
+    )
     identity: Identity = {
         "model": start.model,
         "start": segmenter.weights,
@@ -187,18 +160,13 @@ def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> 
         "augmentation": asdict(augmentation),
         **examples.identity,
     }
-    # Through JSON, so that it equals what train.json gives back.
-    stated = json.dumps(identity, sort_keys=True)
-    identity = {**json.loads(stated), "fingerprint": hashlib.sha256(stated.encode()).hexdigest()}
-    return _Work(
+    return Work(
         segmenter=segmenter,
-        data=TrainingData(
-            pairs=examples.pairs, ids=ids, augmentation=augmentation, recipe=config.recipe, limits=examples.limits
-        ),
-        classes=classes,
-        kept=kept,
+        training=lambda ranks: Training(segmenter.model, seen, config.recipe, dtype=start.dtype, ranks=ranks),
+        batches=found.batches,
+        classes=lambda: classes,
         groups=groups,
-        identity=identity,
+        identity=with_fingerprint(identity),
     )
 
 
@@ -253,7 +221,7 @@ class _Writer:
             self._log.add({"step": step, "mean_iou": known})
             self._events.scalars(step, {f"validation/mean_iou/{name}": value for name, value in known.items()})
 
-    def kept(self, training: Training) -> None:
+    def kept(self, training: Trains) -> None:
         """Write a checkpoint, if one is due."""
         due = training.step % self._config.job.checkpoint_every == 0 or training.step == self._config.recipe.steps
         if self._writes and due:

@@ -59,6 +59,12 @@ class LabeledPair:
     ids: tuple[int, ...]
     """Of each mask: vocabulary id, or `UNKNOWN` where the filter dropped it."""
 
+    scores: tuple[float, ...]
+    """Of each mask: probability of its class."""
+
+    listed: tuple[tuple[tuple[int, ...], tuple[float, ...]], ...]
+    """Of each mask: the vocabulary ids that its row lists, and their logits."""
+
     @property
     def stated(self) -> str:
         """What tells it from another, its labels included, in one line."""
@@ -73,16 +79,28 @@ class LabeledPair:
         Raises:
             UsageError: the image hasn't the size that was labeled, or a mask is damaged.
         """
+        image, places = self.painted(image)
+        # Place -1 is the last one: no segment.
+        return image, np.array([*self.ids, UNLABELED], np.int32)[places]
+
+    def painted(self, image: Image.Image) -> tuple[Image.Image, NDArray[np.int32]]:
+        """The image at the masks' size, and which of `masks` each pixel belongs to, from 0; -1 in none.
+
+        Where segments overlap, the best score has the pixel.
+
+        Raises:
+            UsageError: the image hasn't the size that was labeled, or a mask is damaged.
+        """
         height, width = self.mask_size
         if image.size != self.size or not (1 <= height <= image.height and 1 <= width <= image.width):
             raise self._wrong(f"{self.size[0]}x{self.size[1]} was labeled, the image is {image.width}x{image.height}")
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         # Painted column-major, as masks are stored.
-        found = np.full((width, height), UNLABELED, np.int32)
+        found = np.full((width, height), -1, np.int32)
         try:
-            for mask, vocab_id in zip(self.masks, self.ids, strict=True):
-                found[rle.decode(mask, self.mask_size).T] = vocab_id
+            for place, mask in enumerate(self.masks):
+                found[rle.decode(mask, self.mask_size).T] = place
         except ValueError as error:
             raise self._wrong(str(error)) from error
         return image, np.ascontiguousarray(found.T)
@@ -145,4 +163,6 @@ def _pair(source: str, image: Span, row: Mapping[str, Any], keep: BoundFilter) -
         mask_size=(row["mask_height"], row["mask_width"]),
         masks=tuple(row["masks"][place] for place in order),
         ids=tuple(segments[place]["vocab_id"] if kept[place] else UNKNOWN for place in order),
+        scores=tuple(segments[place]["score"] for place in order),
+        listed=tuple((tuple(segments[place]["top_ids"]), tuple(segments[place]["top_logits"])) for place in order),
     )

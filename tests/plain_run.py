@@ -46,7 +46,7 @@ def labeler(
     model = ModelThread(
         segmenter,
         segmenter.classes(Vocabulary.load("scenes")),
-        form.form(),
+        form.form(config.form),
         top_k=form.top_k,
         soft_masks=form.soft_masks,
     )

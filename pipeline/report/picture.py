@@ -102,7 +102,7 @@ class Drawer:
         def one(url: str) -> None:
             wanted = by_shard[url]
             try:
-                rows = {row["sample_index"]: row for row in _rows(self.table, url, sorted(wanted))}
+                rows = {row["sample_index"]: row for row in _rows(self.table, url, sorted(wanted), self.limits)}
             except (FooterError, FileNotFoundError, ValueError, pa.ArrowException):
                 gone[redact(url)] = "its label file is damaged; `maskmill verify` says more"
                 return
@@ -162,8 +162,13 @@ class Drawer:
             shown = shown[: len(shown) // 2]
 
 
-def _rows(table: LabelTable, shard: str, wanted: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Rows of a shard, masks included; of its row groups only those with wanted rows are read."""
+def _rows(table: LabelTable, shard: str, wanted: Sequence[int], limits: ReadLimits) -> Iterator[dict[str, Any]]:
+    """Rows of a shard, masks included; of its row groups only those with wanted rows are read.
+
+    Raises:
+        ValueError: a row isn't that of a labeled sample at its place.
+        FooterError, FileNotFoundError, OutputError: as `LabelTable.batches`.
+    """
     rows = table.rows_of(shard)
     if rows is None:
         raise FooterError("its label file is gone")
@@ -172,8 +177,22 @@ def _rows(table: LabelTable, shard: str, wanted: Sequence[int]) -> Iterator[dict
     for batch in table.batches(place, _COLUMNS, _ROWS_AT_ONCE):
         for offset in range(batch.num_rows):
             if first + offset in left:
-                yield batch.slice(offset, 1).to_pylist()[0]
+                row = batch.slice(offset, 1).to_pylist()[0]
+                if row["sample_index"] != first + offset or not _sound(row, limits):
+                    raise ValueError(f"row {first + offset} isn't that of a labeled sample")
+                yield row
         first += batch.num_rows
+
+
+def _sound(row: Row, limits: ReadLimits) -> bool:
+    """Whether sizes and segments are there, and of sizes that an image of the run can have had."""
+    sides = [row[name] for name in ("width", "height", "mask_width", "mask_height")]
+    return (
+        all(side is not None and side > 0 for side in sides)
+        and max(sides[0] * sides[1], sides[2] * sides[3]) <= limits.max_pixels
+        and row["segments"] is not None
+        and None not in row["segments"]
+    )
 
 
 def _segments(

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.masks import rle
 from pipeline.counts import ClassCount, Counts
 from pipeline.ledger import LedgerRow
 from pipeline.ranged import open_ranged
@@ -265,6 +264,8 @@ class _ShardRows:
 
 def _measured(masks: list[bytes | None], size: tuple[int, int]) -> list[tuple[int, list[int]] | str]:
     """Area and box of each mask, or what is wrong with it."""
+    from models.masks import rle  # imports torch, which counting rows needs not
+
     try:
         areas, boxes = rle.areas_and_bboxes([mask or b"" for mask in masks], size)
         return list(zip(areas.tolist(), boxes.tolist(), strict=True))

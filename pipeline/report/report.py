@@ -139,7 +139,7 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
 
 
 def _drawn_from(ledger: ClassLedger, *, every_class: bool) -> pa.Table:
-    """`url` and `read` of the done shards that samples are drawn from: with a filter of classes, those that hold one."""
+    """`url` and `read` of the done shards that samples are drawn from: with a filter of classes, those holding one."""
     done = ledger.status.table.filter(pc.field("state") == "done")
     if not every_class:
         holding = pa.array([url.rsplit("/", 1)[-1] for url in ledger.holding], pa.string())

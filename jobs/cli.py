@@ -19,7 +19,7 @@ _COMMANDS = {
     "verify": "Check a label table: files, footers and counts against the ledger; masks with --deep.",
     "retry": "Label failed shards again, and done ones with failed samples or a changed source.",
     "compact": "Write a label table anew, sealed: the same rows in few files of a stated size.",
-    "query": "Ask the label table in SQL.",
+    "query": "Ask the label table in SQL: views samples, segments, classes, failures; reads only.",
     "stats": "What a label table holds: counts, failures, classes, scores, bytes; reads no mask.",
     "report": "Make one page of a run: images with their masks, charts, classes, ledger.",
     "show": "Draw samples: image, masks, names and scores; the ground truth beside them.",

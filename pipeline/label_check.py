@@ -97,6 +97,7 @@ def check(file: LabelFile, *, deep: bool) -> FileCheck:
                         shard.count(batch)
                         if deep:
                             masks += shard.decode(batch)
+                        if deep and digest is not None:
                             read.add(batch)
                     rows += claim.counts.read
                     wrong += shard.problems()

@@ -76,7 +76,7 @@ def test_a_training_on_labels_resumes_and_knows_its_labels(labeled, scenes, clip
     assert run([*words, *KEEP]) == 0
     assert (out / "log.jsonl").read_bytes() == before
     assert run([*words, "--min-score", "0.3"]) == 2
-    assert "holds another training; they differ in fingerprint, labels" in capsys.readouterr().err
+    assert "holds another training; they differ in fingerprint, images_sha256, labels" in capsys.readouterr().err
 
 
 def test_a_sealed_table_teaches_what_the_open_one_does(labeled, clip, tmp_path):

@@ -52,7 +52,10 @@ class Page:
         """URLs that were asked for, without the bytes of data: URLs."""
 
     def open(self, path: Path, *, size: tuple[int, int] = (1280, 900), dark: bool = False) -> None:
-        """Load a file and wait until its script has run."""
+        """Load a file in a fresh tab and wait until its script has run; what earlier ones said is forgotten."""
+        self._session = None
+        self.errors.clear()
+        self.requests.clear()
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):

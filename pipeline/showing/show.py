@@ -26,7 +26,7 @@ LIMIT = 6
 MOST_ON_A_SHEET = 24
 """More would be a picture of hundreds of megabytes."""
 
-_SMALL = (256, 400)
+_SMALL = (300, 480)
 """Smallest and largest side of an image on a sheet, see `drawing.picture`."""
 
 _GAP, _GROUND = 2, (214, 214, 210)

@@ -1,5 +1,6 @@
 """The command line: which commands there are, and how their errors leave the process. What they do stands beside."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ import cyclopts
 from jobs import config_file, store_option
 from models.errors import EnvironmentFailure, UsageError
 
-USAGE, ENVIRONMENT, INTERRUPTED = 2, 3, 130
+USAGE, ENVIRONMENT, INTERRUPTED, UNREAD = 2, 3, 130, 141
 """Exit codes beyond 0 (done) and 1 (shards failed or are missing)."""
 
 # Commands are named, not imported: `maskmill --help` must not wait for torch.
@@ -18,10 +19,10 @@ _COMMANDS = {
     "verify": "Check a label table: files, footers and counts against the ledger; masks with --deep.",
     "retry": "Label failed shards again, and done ones with failed samples or a changed source.",
     "compact": "Write a label table anew, sealed: the same rows in few files of a stated size.",
-    "query": "Ask the label table in SQL.",
+    "query": "Ask the label table in SQL: views samples, segments, classes, failures; reads only.",
     "stats": "What a label table holds: counts, failures, classes, scores, bytes; reads no mask.",
     "report": "Make one page of a run: images with their masks, charts, classes, ledger.",
-    "show": "Draw one sample: image, masks, names and scores; the ground truth beside it.",
+    "show": "Draw samples: image, masks, names and scores; the ground truth beside them.",
     "export": "Write a label table as COCO, COCO panoptic, class-id PNGs or Hugging Face datasets.",
     "train": "Train a SAN on ground truth, or on a label table; also resumes.",
     "evaluate": "Score a model or a label table on shards with ground truth: mIoU, accuracy.",
@@ -60,6 +61,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         arguments, config = config_file.take(arguments)
         arguments = store_option.use(arguments, config)
         result = app(config)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except cyclopts.CycloptsError as error:
         return _say(f"{' '.join(str(error).split())} {_help(arguments)}", USAGE)
     except UsageError as error:
@@ -68,6 +70,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         return _say(str(error), ENVIRONMENT)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader, `head` for instance, has enough. What is still buffered must not fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     return result if isinstance(result, int) else 0
 
 

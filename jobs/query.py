@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -27,14 +28,15 @@ def query(
 ) -> int:
     """Ask a label table a question in SQL (DuckDB's dialect); reads only.
 
-    Views: `samples`, a row a sample; `segments`, a row a segment; `classes`, a row a class; `failures`, a row a failed
-    sample or shard. Beneath them `labels` (the table itself, with masks), `vocabulary`, and `ledger`, a row a shard,
-    once a run has ended. "DESCRIBE segments" tells a view's columns. The options that filter hold for `segments` and
+    A row of `samples` is a sample, of `segments` a segment with its class, of `classes` a class, of `failures` a failed
+    sample or shard, of `ledger` (once a run has ended) a shard. The options that filter hold for `segments` and
     `classes`; with --classes, or where the statement says class = 'NAME', only label files that hold one are opened.
 
     Args:
         out: The run: what `label` was given as --output.
-        sql: One SELECT statement, e.g. "SELECT class, count(*) FROM segments GROUP BY ALL".
+        sql: One SELECT statement, e.g. "SELECT class, count(*) FROM segments GROUP BY ALL". Views: samples, segments,
+            classes, failures; beneath them labels (the table itself, with masks), vocabulary, ledger. "DESCRIBE
+            segments" tells a view's columns.
         format: How to write the answer: table (aligned, 1,000 rows at most), json (an array of objects), csv, parquet.
             Default: by the ending of --output, else a table.
         output: File or URL for the answer. Default: it is printed.
@@ -87,20 +89,26 @@ def _lines(answer: "Answer", how: Format) -> Iterator[str]:
 
 def _write(answer: "Answer", how: Format, output: str) -> None:
     """The answer appears at its place all at once, or not at all."""
+    from dataclasses import replace
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
     from pipeline.publish import publish
     from pipeline.query import write_parquet
+    from pipeline.urls import redact
 
     with TemporaryDirectory(prefix="maskmill-") as scratch:
         local = Path(scratch) / "answer"
         if how == "parquet":
-            write_parquet(answer, local)
+            written = write_parquet(answer, local)
         else:
+            numbered = count()
+            counted = replace(answer, rows=(row for row, _ in zip(answer.rows, numbered, strict=False)))
             with local.open("w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in _lines(answer, how))
+                file.writelines(f"{line}\n" for line in _lines(counted, how))
+            written = next(numbered)
         publish(local, output)
+    print(f"{redact(output)}: {written:,} rows")
 
 
 if __name__ == "__main__":

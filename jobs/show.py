@@ -1,4 +1,4 @@
-"""The command `maskmill show`: draws one sample of a run. The drawing is done in `pipeline.showing`."""
+"""The command `maskmill show`: draws samples of a run. The drawing is done in `pipeline.showing`."""
 
 import sys
 from pathlib import Path
@@ -6,36 +6,54 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from pipeline.filters import SegmentFilter
+
+_EVERYTHING = SegmentFilter()
+
 
 def show(
     out: str,
-    key: str,
     /,
-    *,
+    *keys: str,
     output: Annotated[Path, Parameter(name=("--output", "-o"))],
     sample_index: int | None = None,
     shard: str | None = None,
+    each: bool = False,
+    limit: int | None = None,
+    keep: Annotated[SegmentFilter, Parameter(name="*")] = _EVERYTHING,
 ) -> int:
-    """Draw one sample: image, masks with names and scores, and beside them the ground truth where the shard has one.
+    """Draw samples: image, masks with names and scores, and beside them the ground truth where the shard has one.
+
+    Samples are named by their keys; without keys the first ones of the table are drawn that have a segment which passes
+    the filter. Several samples come side by side on one sheet, or with --each in a file each.
 
     Args:
         out: The run: what `label` was given as --output.
-        key: The sample's key: the name its members share in the shard.
-        output: The picture, PNG.
+        keys: Keys of samples: the name that a sample's members share in the shard.
+        output: The picture, PNG; with --each the folder of the pictures.
         sample_index: Position in the shard, where several samples have the key.
         shard: URL of the shard, where several shards have the key.
+        each: One picture a sample, named after its key.
+        limit: Most samples. Default: 6 where no keys are given.
+        keep: Which segments are drawn; without bounds all are.
 
     Returns:
         Exit code 0.
     """
-    from pipeline.showing.show import show as draw
+    from pipeline.output import Output
+    from pipeline.showing.show import places, show_all, show_each
 
-    found = draw(out, key, output, sample_index=sample_index, shard=shard)
-    said = f"failed sample ({found.error})" if found.error is not None else f"{len(found.segments)} segments"
-    truth = ", ground truth beside them" if found.truth is not None else ""
-    print(f"{output}: {said}{truth}")
-    for note in found.notes:
-        print(note)
+    run = Output.of(out)
+    chosen, bound = places(run, keys, keep, limit=limit, sample_index=sample_index, shard=shard)
+    shown = show_each(run, chosen, output, bound) if each else show_all(run, chosen, output, bound)
+    for one in shown:
+        found = one.found
+        said = f"failed sample ({found.error})" if found.error is not None else f"{len(found.segments)} segments"
+        truth = ", ground truth beside them" if found.truth is not None else ""
+        name = f"{found.key[:80]!r}, " if len(chosen) > 1 else ""
+        print(f"{one.png}: {name}{said}{truth}")
+        for note in found.notes:
+            print(note)
     return 0
 
 

@@ -21,6 +21,7 @@ from pipeline.publish import is_local, names, publish, publish_bytes, read_bytes
 from pipeline.ranged import open_ranged
 from pipeline.scratch import shard_folder
 from pipeline.sealing import Part
+from pipeline.summary import counted
 from pipeline.table.footer import FooterError
 from pipeline.table.sealed import check_sealed
 from pipeline.urls import canonical, filesystem, redact
@@ -108,7 +109,7 @@ def compact(
             kept += size is not None
             sizes.append(_sealed(part, source, url, folder) if size is None else size)
             of = f"{number + 1:,} of {len(parts):,}"
-            told(f"{file_name(number)}  {len(part.shards):,} shards, {sizes[-1]:,} bytes; {of}")
+            told(f"{file_name(number)}  {counted(len(part.shards), 'shard')}, {sizes[-1]:,} bytes; {of}")
         _copy_manifest_and_vocabulary(source, target)
         _write_ledger(now, _places(len(now.table), done, parts, sizes), folder / "ledger.parquet")
         publish(folder / "ledger.parquet", target.ledger)

@@ -49,10 +49,6 @@ class Tolerance:
             return failed > self.count
         return failed >= FEW and failed > self.share * ended
 
-    def most(self, shards: int) -> int:
-        """The most that can ever be borne of so many shards."""
-        return self.count if self.count is not None else max(FEW, int(self.share * shards))
-
 
 class Failures:
     """Counts how the shards of one job end, and says when too many failed.
@@ -120,7 +116,3 @@ class Failures:
             f"({example}). Find the cause and run the same command again: it goes on from here. "
             f"--max-failed-shards, now {self._bound}, sets the bound."
         )
-
-    def most(self, shards: int) -> int:
-        """The most failed shards that can ever be borne of so many."""
-        return self._tolerance.most(shards)

@@ -22,7 +22,7 @@ from pipeline.status import Status
 FILES = 16
 """Label files read at a time; of masks are as many decoded at a time as there are processors, or so many."""
 
-PROCESSES_FROM = 64
+PROCESSES_FROM = 500
 """Masks of so many files are decoded in processes of their own; for fewer these would take longer to start."""
 
 TOLD_SECONDS = 30.0

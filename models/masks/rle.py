@@ -83,10 +83,20 @@ def area_and_bbox(rle: bytes, size: tuple[int, int]) -> tuple[int, tuple[int, in
     Raises:
         ValueError: as `decode`.
     """
-    lengths = _checked_runs(rle, size)
-    areas, boxes = _measures(lengths, np.array([len(lengths)]), size[0])
+    areas, boxes = areas_and_bboxes([rle], size)
     x, y, width, height = boxes[0].tolist()
     return int(areas[0]), (x, y, width, height)
+
+
+def areas_and_bboxes(rles: Sequence[bytes], size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`area_and_bbox` of several masks of one size, in a fraction of its time: int64 [N] and int64 [N, 4].
+
+    Raises:
+        ValueError: as `decode`, for the first mask that is wrong.
+    """
+    lengths = [_of_size(runs, size) for runs in _parsed(rles)]
+    counts = np.array([len(runs) for runs in lengths], np.int64)
+    return _measures(np.concatenate([*lengths, counts[:0]]), counts, size[0])
 
 
 def decode(rle: bytes, size: tuple[int, int]) -> NDArray[np.bool_]:

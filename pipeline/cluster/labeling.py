@@ -4,8 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, fields
 
 import pyarrow as pa
 import ray
@@ -16,10 +15,8 @@ from pipeline import ledger
 from pipeline.cluster.metrics import ShardMetrics
 from pipeline.cluster.replica import Replica, ReplicaSpec
 from pipeline.cluster.supervision import Supervision, supervised
-from pipeline.failure import PASSING, REQUESTS, attempts, record, recorded
+from pipeline.failure import PASSING, REQUESTS, attempts, record
 from pipeline.ledger import LedgerRow
-from pipeline.publish import OutputError
-from pipeline.reading.errors import ShardError
 from pipeline.shard import Shard
 from pipeline.tolerance import Failures, TooManyFailedError
 
@@ -42,8 +39,8 @@ TASKS = pa.schema(
         pa.field("attempts", pa.int32()),
     ]
 )
-"""A shard on its way to a replica, and how often it was tried before. It travels in Ray's memory only: `source` may
-hold what must not be stored."""
+"""A shard on its way to a replica, and how often it was given to one before. It travels in Ray's memory only: `source`
+may hold what must not be stored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +63,10 @@ FIRST = Pass(in_flight=SHARDS_IN_FLIGHT, queued=2 * SHARDS_IN_FLIGHT, retries=2)
 SWEEP = Pass(in_flight=1, queued=1, retries=1)
 """What the first pass lost, and what failed for a reason that may have passed: each alone on a replica."""
 
+SWEEPS = 3
+"""Sweeps at most. All but the first are for shards that weren't begun at each try: Ray gives some to machines that have
+left, until it notices."""
+
 
 @dataclass(kw_only=True, slots=True)
 class _Left:
@@ -75,10 +76,16 @@ class _Left:
     """Those that no row came back for, and those that are held, by canonical URL."""
 
     tried: dict[str, int]
-    """How often shards were tried before the pass that comes; those never tried are left out."""
+    """How often shards were given to a replica before the pass that comes; those that never were are left out."""
 
     held: dict[str, LedgerRow] = field(default_factory=dict)
     """Rows of shards that failed for a reason that may pass."""
+
+    def end(self, row: LedgerRow) -> LedgerRow:
+        """The row is its shard's last word."""
+        del self.shards[row.url]
+        self.held.pop(row.url, None)
+        return row
 
 
 def label_shards(
@@ -89,10 +96,10 @@ def label_shards(
     Args:
         shards: the shards.
         spec: what replicas are made from.
-        sweeping: called before the sweep with the number of its shards.
+        sweeping: called before a sweep with the number of its shards.
 
     Yields:
-        One ledger row for each shard, in the order in which they end.
+        One ledger row for each shard, in the order in which they end; none for a shard that no replica ever began.
 
     Raises:
         TooManyFailedError: more failed than `--max-failed-shards` bears. The rest has no row.
@@ -101,64 +108,49 @@ def label_shards(
     """
     left = _Left(shards={shard.url: shard for shard in shards}, tried=dict(attempts(spec.output, shards)))
     failures = Failures(spec.config.job.max_failed_shards, known=frozenset(left.tried))
+    tries = 1 + FIRST.retries
     try:
-        with supervised(failures):
+        with supervised(failures, lost_by_death=FIRST.queued / tries):
             for row in _pass(shards, spec, FIRST, left.tried, failures):
                 if row.state == "failed" and row.reason in PASSING:
                     left.held[row.url] = row
                 else:
-                    del left.shards[row.url]
-                    yield row
+                    yield left.end(row)
                 failures.add(row.url, row.error)
-        failures.died(len(left.shards) - len(left.held))
     except TooManyFailedError:
         yield from left.held.values()
         raise
-    if left.shards:
-        sweeping(len(left.shards))
-        yield from _sweep(spec, left)
-
-
-def _sweep(spec: ReplicaSpec, left: _Left) -> Iterator[LedgerRow]:
-    """Give each shard that is left a last try, alone on its replica, and say of the others that they failed."""
-    _leave(spec, left, FIRST)
-    rows = _pass(list(left.shards.values()), spec, SWEEP, left.tried, None)
-    for row in rows:
-        del left.shards[row.url]
-        yield row
-    _leave(spec, left, SWEEP)
-    counted = ShardMetrics()
     for url in left.shards:
-        # Replicas count what they end; whoever held these was ended.
-        counted.add(left.held[url])
-        yield left.held[url]
+        held = left.held.get(url)
+        left.tried[url] = left.tried.get(url, 0) + tries if held is None else held.attempts
+    for number in range(SWEEPS):
+        if left.shards:
+            sweeping(len(left.shards))
+            yield from _sweep(spec, left, last=number == SWEEPS - 1)
+    yield from left.held.values()
+    for url in left.shards.keys() - left.held.keys():
+        _log.warning("%s: no replica began it; the next job will", url)
 
 
-def _leave(spec: ReplicaSpec, left: _Left, ended: Pass) -> None:
-    """Make rows for the shards that a pass lost, of the replica's record where it could leave one, and count tries."""
-    tries = 1 + ended.retries
+def _sweep(spec: ReplicaSpec, left: _Left, *, last: bool) -> Iterator[LedgerRow]:
+    """Give each shard that is left a try, alone on its replica.
 
-    def lost(shard: Shard) -> LedgerRow:
-        before = left.tried.get(shard.url, 0)
-        there = record(spec.output, shard)
-        if there is None or there.attempts <= before or there.reason == "crashed":
-            alone = "; it held no other shard" if ended is SWEEP else ""
-            error = ShardError("crashed", f"the worker died {tries} times while it labeled this shard{alone}")
-            now = datetime.now(UTC)
-            there = LedgerRow(
-                url=shard.url, size=shard.size, etag=shard.etag, state="failed", error=str(error), ended=now
-            )
-        there = replace(there, attempts=before + tries)
-        try:
-            return recorded(there, shard, spec.output, attempt=there.attempts)
-        except OutputError:
-            _log.exception("shard %s: failed/ can't be brought up to date", shard.url)
-            return there
-
-    gone = [shard for url, shard in left.shards.items() if ended is SWEEP or url not in left.held]
+    One that was begun at each try and never ended has failed. One that wasn't lost its machine: it stays left, unless
+    this is the last sweep and it was begun at all.
+    """
+    for row in _pass(list(left.shards.values()), spec, SWEEP, left.tried, None):
+        yield left.end(row)
     with ThreadPoolExecutor(REQUESTS) as threads:
-        left.held.update({row.url: row for row in threads.map(lost, gone)})
-    left.tried.update({url: left.held[url].attempts for url in left.shards})
+        records = threads.map(lambda shard: record(spec.output, shard), left.shards.values())
+        begun = [row for row in records if row is not None and row.attempts > left.tried[row.url]]
+    counted = ShardMetrics()
+    for row in begun:
+        if last or row.attempts > left.tried[row.url] + SWEEP.retries:
+            # Replicas count what they end; whoever held this was ended.
+            counted.add(row)
+            yield left.end(row)
+        else:
+            left.tried[row.url] = row.attempts
 
 
 def _pass(
@@ -167,8 +159,8 @@ def _pass(
     """Ray Data over shards: the rows of those that ended. A shard whose worker died each time has none."""
     placement = spec.placement
     context = ray.data.DataContext.get_current()
-    # Ray's own bound is on what can ever be borne; `Supervision` ends a job as soon as its failures aren't isolated.
-    context.max_errored_blocks = len(shards) if failures is None else failures.most(len(shards))
+    # Not Ray's business: `Supervision` ends a job whose failures aren't isolated, and what has no row is swept up.
+    context.max_errored_blocks = len(shards)
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
     context.custom_execution_callback_classes = [Supervision]
     tasks = _one_a_task(to_tasks(shards, tried))
@@ -178,7 +170,7 @@ def _pass(
         warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
         rows = tasks.map_batches(
             Replica,
-            fn_constructor_args=(spec,),
+            fn_constructor_args=(spec, how is SWEEP),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=placement.cpus,

@@ -28,6 +28,7 @@ from pipeline.ledger import LedgerRow
 from pipeline.model_thread import DeviceLostError, ModelThread
 from pipeline.output import Output
 from pipeline.placement import Placement
+from pipeline.publish import OutputError
 from pipeline.reading.errors import ShardError
 from pipeline.shard import Shard
 from pipeline.stores import Stores
@@ -74,7 +75,14 @@ CLEAN_SECONDS = 30.0
 class Replica:
     """One model on one device; Ray calls it from as many threads as shards may overlap."""
 
-    def __init__(self, spec: ReplicaSpec) -> None:
+    def __init__(self, spec: ReplicaSpec, alone: bool = False) -> None:
+        """
+        Args:
+            spec: what it is made from.
+            alone: whether it holds one shard at a time, and puts on record that it began it: should the process die,
+                that shard was the cause.
+        """
+        self._alone = alone
         logs.configure()
         stores.use(spec.stores)
         self._metrics = ReplicaMetrics()
@@ -87,17 +95,27 @@ class Replica:
 
     def __call__(self, shards: pa.Table) -> pa.Table:
         """Label shards (a table of `cluster.labeling.TASKS`, one row each call) and return their rows of the ledger."""
-        retries = _retries()
-        rows = []
-        for task in shards.to_pylist():
-            attempt = 1 + task.pop("attempts") + retries
-            rows.append(self._label(Shard(**task), attempt))
-        return ledger.to_table(rows)
+        try:
+            retries = _retries()
+            rows = []
+            for task in shards.to_pylist():
+                attempt = 1 + task.pop("attempts") + retries
+                rows.append(self._label(Shard(**task), attempt))
+            return ledger.to_table(rows)
+        except Exception:
+            # `label_shard` has an answer to all that a shard may do: this is a mistake of ours. Ray Data would pass
+            # over it in silence; a death is counted.
+            _log.exception("a mistake outside of any shard")
+            end_process("a mistake outside of any shard")
 
     def _label(self, shard: Shard, attempt: int) -> LedgerRow:
         with self._watchdog.watching(shard, attempt), logs.about(shard.url, attempt):
             logs.began()
             self._metrics.began()
+            if self._alone:
+                self._record(
+                    shard, attempt, ShardError("crashed", "its labeling began, alone on a worker, and never ended")
+                )
             try:
                 row = label_shard(shard, self._labeler, attempt=attempt)
             except DeviceLostError:
@@ -117,17 +135,24 @@ class Replica:
         for entry in shards:
             with logs.about(entry.shard.url, entry.attempt):
                 _log.error("%s", error)
-            row = LedgerRow(
-                url=entry.shard.url,
-                size=entry.shard.size,
-                etag=entry.shard.etag,
-                state="failed",
-                error=str(error),
-                replica=self._labeler.replica,
-                ended=datetime.now(UTC),
-            )
-            bounded(partial(recorded, row, entry.shard, self._output, attempt=entry.attempt))
+            bounded(partial(self._record, entry.shard, entry.attempt, error))
         end_process(str(error))
+
+    def _record(self, shard: Shard, attempt: int | None, error: ShardError) -> None:
+        """Put on record that a shard failed, should this process not come to it later."""
+        row = LedgerRow(
+            url=shard.url,
+            size=shard.size,
+            etag=shard.etag,
+            state="failed",
+            error=str(error),
+            replica=self._labeler.replica,
+            ended=datetime.now(UTC),
+        )
+        try:
+            recorded(row, shard, self._output, attempt=attempt)
+        except (OutputError, UsageError):
+            _log.exception("failed/ can't be brought up to date")
 
     def _loaded(self, spec: ReplicaSpec) -> Labeler:
         """The model on its device.

@@ -20,6 +20,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from models.errors import UsageError
 from models.vocabulary import Vocabulary
+from pipeline import stores
 from pipeline.dataset.order import Consumer, Shuffle, Span, equal_share, spans
 from pipeline.dataset.sample import LabeledImage
 from pipeline.dataset.walk import Raw, Walk
@@ -52,7 +53,7 @@ class LabeledImages(IterableDataset[LabeledImage]):
         shuffle: samples of a reader's bounded shuffle; 0 keeps the table's order. From 1 on shards are shuffled too.
         seed: of the order.
         steps: exact gives each sample once; pad repeats and drop leaves out at most one sample a reader, so that all
-            readers yield as many, as DistributedDataParallel needs. How many is logged.
+            readers yield as many, as DistributedDataParallel needs. How many is told: a warning in the log.
         rank: this process among those that train together; torch.distributed's, else RANK's, else 0.
         world: how many train together; torch.distributed's, else WORLD_SIZE's, else 1.
         scratch: local folder for shards that lie in a store; the system's temporary folder if None.
@@ -82,6 +83,7 @@ class LabeledImages(IterableDataset[LabeledImage]):
         self._shuffle, self._seed, self._steps = shuffle, seed, steps
         self._rank, self._world = _place(rank, world)
         self._epoch = self._taken = self._resumed = 0
+        self._stores = stores.used()
 
     def __len__(self) -> int:
         """Labeled samples of an epoch, over all ranks."""
@@ -110,6 +112,7 @@ class LabeledImages(IterableDataset[LabeledImage]):
         self._taken = self._resumed
 
     def __iter__(self) -> Iterator[LabeledImage]:
+        stores.use(self._stores)  # a worker that was spawned has forgotten them
         self._taken, self._resumed = self._resumed, 0
         part, length = self._part()
         order = Shuffle(max(1, self._shuffle), (self._seed, self._epoch, self._consumer().index)).over(length)
@@ -134,7 +137,7 @@ class LabeledImages(IterableDataset[LabeledImage]):
             changed = abs(length * consumer.count - len(self))
             what = "repeats" if self._steps == "pad" else "leaves out"
             if consumer.index == 0:
-                _log.info("%s: %d samples for each of %d readers; %s %d of %d", self._output.url, length,
+                _log.warning("%s: %d samples for each of %d readers; %s %d of %d", self._output.url, length,
                           consumer.count, what, changed, len(self))  # fmt: skip
         shuffled = (self._seed, self._epoch) if self._shuffle else None
         part = spans(self._counts, consumer, shuffled=shuffled, length=length)

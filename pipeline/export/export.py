@@ -2,12 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.errors import UsageError
+from models.errors import EnvironmentFailure, UsageError
 from pipeline import run, stores
 from pipeline.dataset.walk import Walk
 from pipeline.export.class_map import ClassMaps
@@ -101,15 +102,17 @@ def export(
     form = _format(asked, context)
     processes = min(workers or _processes(now.labeled), len(shards))
     total = Tally()
-    with shard_folder(scratch) as folder:
+    with _scratch_errors(scratch), shard_folder(scratch) as folder:
         setup = _Setup(export=asked, context=context, folder=folder, stores=stores.used())
         last = time.monotonic()
-        for plan, tally in in_order(_writer, setup, plans(shards), processes):
-            form.take(plan, folder)
-            total.add(tally)
-            if time.monotonic() - last >= TOLD_EVERY:
-                last = time.monotonic()
-                told(f"{plan.number + 1:,} of {len(shards):,} shards, {total.images:,} images")
+        # Closed before the folder goes, so that no process is left that writes into it.
+        with closing(in_order(_writer, setup, plans(shards), processes)) as written:
+            for plan, tally in written:
+                form.take(plan, folder)
+                total.add(tally)
+                if time.monotonic() - last >= TOLD_EVERY:
+                    last = time.monotonic()
+                    told(f"{plan.number + 1:,} of {len(shards):,} shards, {total.images:,} images")
         form.finish(asked.destination, folder)
         # Others' files are whole once this one stands there.
         asked.destination.publish_json({**context.info, "counts": asdict(total)}, RECORD)
@@ -131,7 +134,7 @@ def _writer(setup: _Setup) -> Callable[[ShardPlan], Tally]:
 
     def write(plan: ShardPlan) -> Tally:
         tally = Tally()
-        with asked.destination.sending() as sender:
+        with _scratch_errors(setup.folder.parent), asked.destination.sending() as sender:
             try:
                 form.write(plan, source.samples(plan, tally), folder=setup.folder, sender=sender, tally=tally)
             except ValueError as error:
@@ -142,6 +145,17 @@ def _writer(setup: _Setup) -> Callable[[ShardPlan], Tally]:
         return tally
 
     return write
+
+
+@contextmanager
+def _scratch_errors(scratch: Path) -> Iterator[None]:
+    """Errors of other places leave as their own kinds; what is left of the system's is scratch's."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"--scratch {scratch}: {error.strerror or error}. Free space, or name another."
+        ) from error
 
 
 def _format(asked: Export, context: Context) -> Format:

@@ -6,7 +6,7 @@ A shard's work holds Python's lock for most of its time, so that threads would t
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ AHEAD = 2
 
 def in_order(
     make: Callable[[Setup], Callable[[Task], Result]], setup: Setup, tasks: Iterable[Task], processes: int
-) -> Iterator[tuple[Task, Result]]:
+) -> Generator[tuple[Task, Result], None, None]:
     """Each task with its result, in the order of the tasks; they are taken as needed.
 
     Args:

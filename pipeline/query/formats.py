@@ -102,8 +102,11 @@ def csv_lines(answer: Answer) -> Iterator[str]:
         yield _csv([_field(value) for value in row])
 
 
-def write_parquet(answer: Answer, path: Path) -> None:
+def write_parquet(answer: Answer, path: Path) -> int:
     """The answer as a Parquet file, a batch at a time.
+
+    Returns:
+        How many rows it has.
 
     Raises:
         UsageError: a column of a type that Parquet doesn't have.
@@ -112,8 +115,11 @@ def write_parquet(answer: Answer, path: Path) -> None:
     schema = pa.schema([field.with_name(name) for field, name in zip(answer.batches.schema, answer.names, strict=True)])
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            written = 0
             for batch in answer.batches:
+                written += batch.num_rows
                 writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+            return written
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         told = " ".join(str(error).split())[:200]
         raise UsageError(f"--format parquet: {told}. CAST the column to a type that Parquet has.") from None

@@ -218,6 +218,8 @@ class _Session:
             # DuckDB repeats the statement with a caret below the message; a command's error is one line.
             message = " ".join(str(error).split("\n\nLINE ")[0].split())
             message = message.replace(f"{PROTOCOL}://", f"{self.output.url}/")
+            if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and self.output.labels in message:
+                raise UsageError(f"{redact(message)[:400]}. Run `maskmill verify {redact(self.output.url)}`.") from None
             raise UsageError(f"SQL: {redact(message)}"[:500]) from None
 
 

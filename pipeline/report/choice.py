@@ -63,10 +63,10 @@ def choose(
             if place in groups or len(groups) < count:
                 groups.setdefault(place, []).append(group)
 
+    add("random", random.permutation(pool), part)
     add("best", ranked, part)
     add("worst", ranked[::-1], part)
     add("empty", random.permutation(empty), max(1, count // 12) if count else 0)
-    add("random", random.permutation(pool), part)
     for place in _of_new_classes(sampled, set(groups), full, random):
         if len(groups) >= count:
             break

@@ -1,15 +1,8 @@
-"""What a report says of the whole run: identity, ledger and classes, exact, from run.json and the ledger alone."""
+"""What a report says of the whole run: identity and ledger, exact, as page.js reads them."""
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-
-from pipeline.merging import Merged, merged
 from pipeline.output import Output
 from pipeline.report.page import short
 from pipeline.status import Status
@@ -17,50 +10,6 @@ from pipeline.urls import redact
 
 LISTED = 50
 """Failed, missing or stale shards that a page names at most."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Ledger:
-    """A run's ledger, added up."""
-
-    status: Status
-    """Shards and samples."""
-
-    segments: NDArray[np.int64]
-    """Segments by vocabulary id, over all done shards."""
-
-    images: NDArray[np.int64]
-    """Images with such a segment."""
-
-    @property
-    def done(self) -> pa.Table:
-        """`url` and `read` of the done shards."""
-        return self.status.table.filter(pc.field("state") == "done").select(["url", "read"])
-
-
-def ledger_of(output: Output, classes: int) -> Ledger:
-    """Add up the ledger; class counts pass through memory a block of shards at a time.
-
-    Raises:
-        UsageError: a file of it is damaged.
-        OutputError: one can't be read.
-    """
-    totals = np.zeros((2, classes), np.int64)
-    with merged(output) as now:
-        for ids, counts in _class_counts(now):
-            known = (ids >= 0) & (ids < classes)
-            for total, values in zip(totals, counts, strict=True):
-                np.add.at(total, ids[known], values[known])
-        return Ledger(status=Status(table=now.table), segments=totals[0], images=totals[1])
-
-
-def _class_counts(now: Merged) -> Any:
-    for block in now.blocks():
-        entries = pc.list_flatten(block["class_counts"]).combine_chunks()
-        yield (
-            pc.struct_field(entries, "vocab_id").to_numpy(zero_copy_only=False),
-            [pc.struct_field(entries, name).to_numpy(zero_copy_only=False) for name in ("segments", "images")],
-        )
 
 
 def run_facts(recorded: dict[str, Any], output: Output) -> dict[str, Any]:
@@ -76,9 +25,8 @@ def run_facts(recorded: dict[str, Any], output: Output) -> dict[str, Any]:
     }
 
 
-def ledger_facts(ledger: Ledger) -> dict[str, Any]:
+def ledger_facts(now: Status) -> dict[str, Any]:
     """The ledger as a page shows it."""
-    now = ledger.status
     failed = islice(now.rows("failed"), LISTED)
     return {
         "shards": {state: now.shards(state) for state in ("done", "failed", "missing", "stale")},

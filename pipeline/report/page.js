@@ -1,4 +1,3 @@
-"use strict";
 /* Draws a report from the JSON in #data. Text of the data set only ever becomes text nodes: no HTML is made of it. */
 
 const report = JSON.parse(document.getElementById("data").textContent);
@@ -168,7 +167,13 @@ function paint(canvas, picture, image, masks, { on, tint, hot = -1, side }) {
         const outline = !(inside(x - edge, y) && inside(x + edge, y) && inside(x, y - edge) && inside(x, y + edge));
         const most = outline && (hot === -1 || hot === number) ? 1 : share;
         const place = (y * canvas.width + x) * 4;
-        for (let channel = 0; channel < 3; channel++) data[place + channel] += (colour[channel] - data[place + channel]) * most;
+        // The tint goes over grey, so that its hue is the mask's.
+        const grey = 0.3 * data[place] + 0.59 * data[place + 1] + 0.11 * data[place + 2];
+        const washed = Math.min(1, most * 1.7);
+        for (let channel = 0; channel < 3; channel++) {
+          const base = data[place + channel] + (grey - data[place + channel]) * washed;
+          data[place + channel] = base + (colour[channel] - base) * most;
+        }
       }
     }
   });
@@ -216,7 +221,7 @@ function secondOf(picture) {
 
 function tabs() {
   const { drawn, ledger } = report;
-  const all = drawn.samples === ledger.read ? `all ${plural(drawn.samples, "sample")}` : `${whole(drawn.samples)} of ${plural(ledger.read, "sample")}`;
+  const all = drawn.samples === ledger.read ? `all ${plural(drawn.samples, "sample")}` : `${whole(drawn.samples)} of ${plural(drawn.of, "sample")}`;
   at("sheet-note").append(pictures.length
     ? `${plural(pictures.length, "image")} from ${plural(drawn.imageShards, "shard")}, chosen from ${whole(drawn.chosenFrom)}`
     : "None are shown.");
@@ -435,7 +440,8 @@ const large = {
 
 // --- charts ----------------------------------------------------------------------------------------------------------
 
-const W = 460, H = 250, LEFT = 42, BOTTOM = 34, TOP = 8;
+// Text has the size of the page's only where a chart isn't scaled down much.
+const W = window.innerWidth < 560 ? 330 : 460, H = 250, LEFT = 42, BOTTOM = 34, TOP = 8;
 const across = (share) => LEFT + share * (W - LEFT - 8);
 const up = (share) => H - BOTTOM - share * (H - BOTTOM - TOP);
 
@@ -540,7 +546,7 @@ function map() {
   words(svg, across(0.5), H - 4, "score", "middle", "strong");
   words(svg, across(0) + 6, up(1) + 12, against, "start", "strong");
   rows.sort((a, b) => b[3] - a[3]);
-  figure(`Score against ${against}`, `${said[0].toUpperCase()}${said.slice(1)}. Darker cells hold more segments.`, svg, ["Score", against, "Segments"], rows.slice(0, 40).map((row) => row.slice(0, 3)));
+  figure(`Score against ${against}`, `${said[0].toUpperCase()}${said.slice(1)}. The stronger a cell, the more segments.`, svg, ["Score", against, "Segments"], rows.slice(0, 40).map((row) => row.slice(0, 3)));
 }
 
 function areas() {
@@ -665,7 +671,10 @@ function ledger() {
 
 function identity() {
   const hashed = (text) => (/^[0-9a-f]{40,}$/.test(text) ? "hash" : "");
-  const rows = Object.entries(report.run.identity).map(([name, text]) => [name.replaceAll("_", " "), text, hashed(text)]);
+  const first = ["model", "weights", "inference", "score_threshold", "overlap_threshold", "vocabulary", "templates"];
+  const place = (name) => (first.includes(name) ? first.indexOf(name) : first.length);
+  const rows = Object.entries(report.run.identity).sort((a, b) => place(a[0]) - place(b[0]))
+    .map(([name, text]) => [name.replaceAll("_", " "), text, hashed(text)]);
   pairs(at("identity-list"), [["fingerprint", report.run.fingerprint, "hash"], ...rows,
     ["versions", Object.entries(report.run.versions).map(([name, version]) => `${name} ${version}`).join(", ")]]);
 }
@@ -673,7 +682,7 @@ function identity() {
 function foot() {
   const { drawn } = report;
   at("foot").append(make("p", {},
-    `Ledger and class counts are added up over the whole run. Charts and means are of ${plural(drawn.samples, "sample")} from ${plural(drawn.shards, "shard")}, drawn with seed ${drawn.seed}: `,
+    `Ledger and class counts are added up over the whole run. Charts and means are of ${plural(drawn.samples, "sample")} from ${plural(drawn.shards, "shard")}, drawn with seed ${drawn.seed}${drawn.holding ? " from the shards that hold the classes asked for" : ""}: `,
     "a shard is as likely as it is large, and consecutive samples are taken of each. ",
     "This page is one file and asks the network for nothing."));
 }

@@ -102,26 +102,26 @@ class Drawer:
         def one(url: str) -> None:
             wanted = by_shard[url]
             try:
-                rows = {row["sample_index"]: row for row in _rows(self.table, url, sorted(wanted))}
+                rows = {row["sample_index"]: row for row in _rows(self.table, url, sorted(wanted), self.limits)}
             except (FooterError, FileNotFoundError, ValueError, pa.ArrowException):
                 gone[redact(url)] = "its label file is damaged; `maskmill verify` says more"
                 return
             try:
                 for original in originals(describe(url), self.scratch, self.limits, rows, truth=False):
                     index = original.sample_index
-                    made[wanted[index].place] = self._picture(rows[index], original, wanted[index])
+                    made[wanted[index].place] = self.picture(rows[index], original, wanted[index])
             except (ShardError, UsageError, EnvironmentFailure) as error:
                 gone[redact(url)] = short(redact(str(error)), 300)
             for index, row in rows.items():
                 if wanted[index].place not in made:
-                    made[wanted[index].place] = self._picture(row, None, wanted[index])
+                    made[wanted[index].place] = self.picture(row, None, wanted[index])
 
         with ThreadPoolExecutor(_SHARDS_AT_ONCE) as threads:
             list(threads.map(one, by_shard))
         ordered = (made[choice.place] for choice in choices if choice.place in made)
         return Pictures(pictures=tuple(ordered), gone=gone)
 
-    def _picture(self, row: Row, original: Original | None, choice: Choice) -> dict[str, Any]:
+    def picture(self, row: Row, original: Original | None, choice: Choice) -> dict[str, Any]:
         """A picture as the page has it, no longer than `most_bytes` there."""
         image = original.image if original is not None and original.same else None
         places = [place for place, segment in enumerate(row["segments"]) if self.keep.keeps(segment)]
@@ -133,37 +133,44 @@ class Drawer:
             masks, places = {}, []
             notes.append("Its masks are damaged; `maskmill verify --deep` says more.")
         shown = places[:SEGMENTS]
-        while True:
-            for side in SIDES:
-                size = _fitting(row["width"], row["height"], side)
-                made = {
-                    "key": short(row["key"], KEY),
-                    "shard": short(redact(row["shard"]), 300),
-                    "index": row["sample_index"],
-                    "caption": None if row["caption"] is None else short(row["caption"], CAPTION),
-                    "width": row["width"],
-                    "height": row["height"],
-                    "shownWidth": size[0],
-                    "shownHeight": size[1],
-                    "groups": choice.groups,
-                    "confidence": choice.confidence,
-                    "jpeg": None if image is None else _jpeg(image, size),
-                    "notes": notes,
-                    "segments": _segments(row, shown, masks, size, self.vocabulary),
-                    "left": len(places) - len(shown),
-                    "dropped": len(row["segments"]) - len(places),
-                }
-                if len(embedded(made)) <= self.most_bytes:
-                    return made
-            if not shown:
-                # Only where a page has hundreds of pictures of noise with captions in far scripts.
-                return made | {"jpeg": None, "caption": None, "notes": ["Left out: there was no room for it."]}
-            # Masks of a thousand islands are larger than the image.
-            shown = shown[: len(shown) // 2]
+        sizes = dict.fromkeys(_fitting(row["width"], row["height"], side) for side in SIDES)
+        for size in sizes:
+            made = {
+                "key": short(row["key"], KEY),
+                "shard": short(redact(row["shard"]), 300),
+                "index": row["sample_index"],
+                "caption": None if row["caption"] is None else short(row["caption"], CAPTION),
+                "width": row["width"],
+                "height": row["height"],
+                "shownWidth": size[0],
+                "shownHeight": size[1],
+                "groups": choice.groups,
+                "confidence": choice.confidence,
+                "jpeg": None if image is None else _jpeg(image, size),
+                "notes": notes,
+                "segments": _segments(row, shown, masks, size, self.vocabulary),
+                "left": len(places) - len(shown),
+                "dropped": len(row["segments"]) - len(places),
+            }
+            if len(embedded(made)) <= self.most_bytes:
+                return made
+        # At the smallest size: masks of a thousand islands are larger than the image.
+        while len(embedded(made)) > self.most_bytes and made["segments"]:
+            made["segments"] = made["segments"][: len(made["segments"]) // 2]
+            made["left"] = len(places) - len(made["segments"])
+        if len(embedded(made)) > self.most_bytes:
+            # Only where a page has hundreds of pictures of noise with captions in far scripts.
+            made |= {"jpeg": None, "caption": None, "notes": ["Left out: there was no room for it."]}
+        return made
 
 
-def _rows(table: LabelTable, shard: str, wanted: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Rows of a shard, masks included; of its row groups only those with wanted rows are read."""
+def _rows(table: LabelTable, shard: str, wanted: Sequence[int], limits: ReadLimits) -> Iterator[dict[str, Any]]:
+    """Rows of a shard, masks included; of its row groups only those with wanted rows are read.
+
+    Raises:
+        ValueError: a row isn't that of a labeled sample at its place.
+        FooterError, FileNotFoundError, OutputError: as `LabelTable.batches`.
+    """
     rows = table.rows_of(shard)
     if rows is None:
         raise FooterError("its label file is gone")
@@ -172,8 +179,22 @@ def _rows(table: LabelTable, shard: str, wanted: Sequence[int]) -> Iterator[dict
     for batch in table.batches(place, _COLUMNS, _ROWS_AT_ONCE):
         for offset in range(batch.num_rows):
             if first + offset in left:
-                yield batch.slice(offset, 1).to_pylist()[0]
+                row = batch.slice(offset, 1).to_pylist()[0]
+                if row["sample_index"] != first + offset or not _sound(row, limits):
+                    raise ValueError(f"row {first + offset} isn't that of a labeled sample")
+                yield row
         first += batch.num_rows
+
+
+def _sound(row: Row, limits: ReadLimits) -> bool:
+    """Whether sizes and segments are there, and of sizes that an image of the run can have had."""
+    sides = [row[name] for name in ("width", "height", "mask_width", "mask_height")]
+    return (
+        all(side is not None and side > 0 for side in sides)
+        and max(sides[0] * sides[1], sides[2] * sides[3]) <= limits.max_pixels
+        and row["segments"] is not None
+        and None not in row["segments"]
+    )
 
 
 def _segments(

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from models.errors import UsageError
 from models.vocabulary import Vocabulary
-from pipeline import run
+from pipeline import class_ledger, run
+from pipeline.class_ledger import ClassLedger
 from pipeline.filters import SegmentFilter
 from pipeline.label_table import LabelTable
 from pipeline.output import Output
@@ -17,7 +19,7 @@ from pipeline.reading.limits import ReadLimits
 from pipeline.report import figures, sample
 from pipeline.report.choice import choose
 from pipeline.report.config import PAGE_BYTES, ReportConfig
-from pipeline.report.facts import LISTED, Ledger, ledger_facts, ledger_of, run_facts
+from pipeline.report.facts import LISTED, ledger_facts, run_facts
 from pipeline.report.page import embedded, page, short
 from pipeline.report.picture import Drawer
 from pipeline.report.sample import Sampled
@@ -79,11 +81,8 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
     vocabulary = vocabulary_of_run(output)
     bound = keep.bound(vocabulary, recorded["identity"].get("inference", "general"))
     table = LabelTable(output)
-    ledger = ledger_of(output, len(vocabulary))
-    done = ledger.done
-    if not len(done):
-        raise UsageError(f"{redact(output.url)}: no shard is done yet. Label into it first.")
-
+    ledger = class_ledger.read(table, len(vocabulary), () if bound.every_class else bound.ids)
+    done = _drawn_from(ledger, every_class=bound.every_class)
     random = np.random.default_rng(config.seed)
     spans = sample.draw(done["url"].to_pylist(), done["read"].to_numpy(), random)
     sampled = sample.read(table, spans, bound)
@@ -92,11 +91,13 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
     )
     data = {
         "run": run_facts(recorded, output),
-        "ledger": ledger_facts(ledger),
+        "ledger": ledger_facts(ledger.status),
         "filter": _words(keep),
         "drawn": {
             "seed": config.seed,
             "samples": len(sampled.ok),
+            "of": int(done["read"].to_numpy().sum()),
+            "holding": not bound.every_class,
             "shards": len(spans) - len(sampled.unread),
             "segments": len(sampled.image),
             "found": int(sampled.found.sum()),
@@ -137,6 +138,15 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
     )
 
 
+def _drawn_from(ledger: ClassLedger, *, every_class: bool) -> pa.Table:
+    """`url` and `read` of the done shards that samples are drawn from: with a filter of classes, those holding one."""
+    done = ledger.status.table.filter(pc.field("state") == "done")
+    if not every_class:
+        holding = pa.array([url.rsplit("/", 1)[-1] for url in ledger.holding], pa.string())
+        done = done.filter(pc.is_in(done["label_file"], value_set=holding))
+    return done.select(["url", "read"])
+
+
 def _limits(recorded: dict[str, Any]) -> ReadLimits:
     """Those that the run was labeled with, so that what it labeled can be shown."""
     known = {field.name for field in fields(ReadLimits)}
@@ -144,7 +154,7 @@ def _limits(recorded: dict[str, Any]) -> ReadLimits:
     return ReadLimits(**{**limits, "keep_truncated": True})
 
 
-def _classes(ledger: Ledger, sampled: Sampled, vocabulary: Vocabulary) -> list[list[Any]]:
+def _classes(ledger: ClassLedger, sampled: Sampled, vocabulary: Vocabulary) -> list[list[Any]]:
     """Rows of the class table: id, name, kind; images and segments of the ledger; then of the drawn samples."""
     mine = figures.classes(sampled, len(vocabulary))
     order = np.argsort(-ledger.segments, kind="stable")[:CLASSES]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.filters import BoundFilter
 from pipeline.label_table import LabelTable, ShardRows
+from pipeline.segment_columns import LEAVES, SCALARS, columns_of
 from pipeline.table.footer import FooterError
 from pipeline.table.schema import STATUS_OK
 
@@ -24,18 +25,7 @@ SHARDS = 64
 SEGMENTS = 1_000_000
 """Segments of them that are looked at, at most: 40 MB."""
 
-SCALARS = {
-    "vocab_id": np.int32,
-    "score": np.float32,
-    "margin": np.float32,
-    "mask_score": np.float32,
-    "stability": np.float32,
-    "kept": np.float32,
-    "area": np.int32,
-}
-"""What is read of a segment; null is NaN."""
-
-_COLUMNS = ["status", "mask_width", "mask_height", *(f"segments.list.element.{name}" for name in SCALARS)]
+_COLUMNS = ["status", "mask_width", "mask_height", *LEAVES]
 _ROWS_AT_ONCE = 1024
 _READERS = 16
 
@@ -243,12 +233,7 @@ def _read(table: LabelTable, span: Span, keep: BoundFilter, most: int) -> _Part 
 
 def _batches(table: LabelTable, place: ShardRows, keep: BoundFilter) -> Iterator[_Part]:
     for batch in table.batches(place, _COLUMNS, _ROWS_AT_ONCE):
-        lengths = pc.fill_null(pc.list_value_length(batch["segments"]), 0).to_numpy().astype(np.int64)
-        structs = pc.list_flatten(batch["segments"])
-        columns = {
-            name: pc.struct_field(structs, name).to_numpy(zero_copy_only=False).astype(kind, copy=False)
-            for name, kind in SCALARS.items()
-        }
+        lengths, columns = columns_of(batch)
         passes = keep.passing(columns)
         pixels = pc.multiply(*(batch[name].cast(pa.int64()) for name in ("mask_width", "mask_height")))
         yield _Part(

@@ -1,8 +1,8 @@
-"""Finds one sample's row in a label table, and what its shard holds of it. It draws nothing."""
+"""Finds samples' rows in a label table, and what their shards hold of them. It draws nothing."""
 
 import difflib
-import hashlib
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
@@ -18,19 +18,16 @@ from PIL import Image
 from models.errors import UsageError
 from models.masks import rle
 from pipeline import run
+from pipeline.filters import BoundFilter
 from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.publish import read_bytes
-from pipeline.reading.errors import SampleError, ShardError
-from pipeline.reading.images import decode_sample
+from pipeline.reading.errors import ShardError
 from pipeline.reading.limits import ReadLimits
-from pipeline.reading.open import open_shard
-from pipeline.shard import Shard, describe
+from pipeline.shard import describe
+from pipeline.showing.source import Original, originals
 from pipeline.table.schema import LABELS, STATUS_OK
 from pipeline.urls import canonical, filesystem, redact
-
-TRUTH_MEMBER = "seg.png"
-"""Extension of the member that holds a sample's ground truth: a class id a pixel."""
 
 CHOICES = 5
 """Samples or keys that an error names at most."""
@@ -40,6 +37,23 @@ _LIST_KEYS = '"SELECT key FROM labels LIMIT 20"'
 
 SEARCHED_KEYS = 20_000
 """Keys that are compared with one that was not found."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a sample is."""
+
+    file: str
+    """The label file, as its file system names it."""
+
+    shard: str
+    """Canonical URL."""
+
+    source: str
+    """The shard as it is to be opened: as the user named it, else its canonical URL."""
+
+    sample_index: int
+    """Position in the shard."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +93,10 @@ class Found:
     """Caption, if the sample has one."""
 
     segments: tuple[FoundSegment, ...]
-    """None where the sample failed or nothing was found."""
+    """Those that pass the filter; none where the sample failed or nothing was found."""
+
+    left_out: int
+    """Segments that don't pass it."""
 
     image: Image.Image | None
     """Upright RGB; None where the bytes cannot be decoded."""
@@ -101,28 +118,64 @@ def find(output: Output, key: str, *, sample_index: int | None = None, shard: st
         shard: URL; chooses among shards, and then only that shard's label file is read.
 
     Raises:
-        UsageError: no such sample, more than one, no label files, or a shard that cannot be read any more.
+        UsageError: as `locate` and `read`.
+    """
+    (found,) = read(output, [locate(output, key, sample_index=sample_index, shard=shard)])
+    return found
+
+
+def locate(output: Output, key: str, *, sample_index: int | None = None, shard: str | None = None) -> Place:
+    """Where the sample is that the arguments name (see `find`); no mask is read.
+
+    Raises:
+        UsageError: no such sample, more than one, or no label files.
+    """
+    _vocabulary(output)  # its absence is told first: OUT is no run
+    return _place(output, key, sample_index, shard)
+
+
+def read(output: Output, places: Iterable[Place], keep: BoundFilter | None = None) -> Iterator[Found]:
+    """Samples of a run; shards in the order in which they are first named, each opened once, samples in its order.
+
+    Args:
+        output: of the run.
+        places: of the samples.
+        keep: which of their segments count; None: all.
+
+    Raises:
+        UsageError: a shard cannot be read any more.
     """
     names = _vocabulary(output)
-    row = _row(output, key, sample_index, None if shard is None else canonical(shard))
-    source = describe(row["shard"] if shard is None else shard)
-    try:
-        with tempfile.TemporaryDirectory(prefix="maskmill-") as scratch:
-            image, truth, notes = _sample(source, Path(scratch), _limits(output), row)
-    except ShardError as error:
-        raise UsageError(
-            f"{redact(row['shard'])}: the image cannot be read from its shard any more ({error}). Put the shard back."
-        ) from error
+    limits = _limits(output)
+    by_shard: dict[str, list[Place]] = {}
+    for place in places:
+        by_shard.setdefault(place.shard, []).append(place)
+    for shard, mine in by_shard.items():
+        rows = {place.sample_index: _row(output, place) for place in mine}
+        try:
+            with tempfile.TemporaryDirectory(prefix="maskmill-") as scratch:
+                for original in originals(describe(mine[0].source), Path(scratch), limits, rows, truth=True):
+                    yield _found(rows[original.sample_index], original, names, keep)
+        except ShardError as error:
+            raise UsageError(
+                f"{redact(shard)}: the image cannot be read from its shard any more ({error}). Put the shard back."
+            ) from error
+
+
+def _found(row: dict[str, Any], original: Original, names: dict[int, str], keep: BoundFilter | None) -> Found:
+    segments = row["segments"] or []
+    kept = [place for place, segment in enumerate(segments) if keep is None or keep.keeps(segment)]
     return Found(
         key=row["key"],
         shard=row["shard"],
         sample_index=row["sample_index"],
         error=None if row["status"] == STATUS_OK else row["error"] or "no reason on record",
         caption=row["caption"],
-        segments=_segments(row, names),
-        image=image,
-        truth=truth,
-        notes=tuple(notes),
+        segments=tuple(_segment(row, place, names) for place in kept),
+        left_out=len(segments) - len(kept),
+        image=original.image,
+        truth=original.truth,
+        notes=original.notes,
     )
 
 
@@ -144,13 +197,13 @@ def _limits(output: Output) -> ReadLimits:
     return replace(ReadLimits(**kept), keep_truncated=True)
 
 
-def _row(output: Output, key: str, sample_index: int | None, shard: str | None) -> dict[str, Any]:
-    """The one row that the arguments name; masks are read from its row group alone."""
+def _place(output: Output, key: str, sample_index: int | None, shard: str | None) -> Place:
     fs, _ = filesystem(output.url)
-    files = [filesystem(url)[1] for url in _label_files(output, shard)]
+    url = None if shard is None else canonical(shard)
+    files = [filesystem(file)[1] for file in _label_files(output, url)]
     chosen = pc.field("key") == key
-    if shard is not None:
-        chosen &= pc.field("shard") == shard
+    if url is not None:
+        chosen &= pc.field("shard") == url
     if sample_index is not None:
         chosen &= pc.field("sample_index") == sample_index
     table = _dataset(files, fs)
@@ -160,11 +213,18 @@ def _row(output: Output, key: str, sample_index: int | None, shard: str | None) 
     if len(hits) > 1:
         raise UsageError(_several(key, hits))
     (hit,) = hits
+    return Place(
+        file=hit["__filename"], shard=hit["shard"], source=shard or hit["shard"], sample_index=hit["sample_index"]
+    )
+
+
+def _row(output: Output, place: Place) -> dict[str, Any]:
+    """The row of a sample; masks are read from its row group alone."""
+    fs, _ = filesystem(output.url)
     columns = [name for name in LABELS.names if name != "mask_logits"]
     # A sealed table's file holds many shards.
-    place = (pc.field("shard") == hit["shard"]) & (pc.field("sample_index") == hit["sample_index"])
-    rows = _dataset([hit["__filename"]], fs).to_table(columns=columns, filter=place)
-    row: dict[str, Any] = rows.to_pylist()[0]
+    mine = (pc.field("shard") == place.shard) & (pc.field("sample_index") == place.sample_index)
+    row: dict[str, Any] = _dataset([place.file], fs).to_table(columns=columns, filter=mine).to_pylist()[0]
     return row
 
 
@@ -203,54 +263,11 @@ def _several(key: str, hits: list[dict[str, Any]]) -> str:
     return f"key {key[:200]!r}: {len(hits)} samples have it. Add one of: {'; '.join(choices)}{more}"
 
 
-def _segments(row: dict[str, Any], names: dict[int, str]) -> tuple[FoundSegment, ...]:
-    if not row["segments"]:
-        return ()
-    size = (row["mask_height"], row["mask_width"])
-    return tuple(
-        FoundSegment(
-            vocab_id=segment["vocab_id"],
-            name=names.get(segment["vocab_id"], f"id {segment['vocab_id']}"),
-            score=segment["score"],
-            mask=rle.decode(mask, size),
-        )
-        for segment, mask in zip(row["segments"], row["masks"], strict=True)
+def _segment(row: dict[str, Any], place: int, names: dict[int, str]) -> FoundSegment:
+    segment = row["segments"][place]
+    return FoundSegment(
+        vocab_id=segment["vocab_id"],
+        name=names.get(segment["vocab_id"], f"id {segment['vocab_id']}"),
+        score=segment["score"],
+        mask=rle.decode(row["masks"][place], (row["mask_height"], row["mask_width"])),
     )
-
-
-def _sample(
-    shard: Shard, scratch: Path, limits: ReadLimits, row: dict[str, Any]
-) -> tuple[Image.Image | None, NDArray[np.integer[Any]] | None, list[str]]:
-    """Image, ground truth and notes of the row's sample."""
-    with open_shard(shard, scratch, limits, extra=(TRUTH_MEMBER,)) as opened:
-        for sample in opened.samples:
-            if sample.index == row["sample_index"]:
-                break
-        else:
-            raise ShardError("changed", f"it has no sample {row['sample_index']}")
-    notes: list[str] = []
-    digest = None if sample.image is None else hashlib.sha256(sample.image).digest()
-    if digest != row["sha256"] or sample.key != row["key"]:
-        notes.append("The shard has changed since it was labeled: this is not the image that the masks belong to.")
-    image, truth = None, None
-    try:
-        image = decode_sample(sample, limits)
-    except SampleError as error:
-        notes.append(f"The image cannot be decoded: {error}")
-    if TRUTH_MEMBER in sample.fields:
-        truth = _class_map(sample.fields[TRUTH_MEMBER], limits)
-        if truth is None:
-            notes.append(f"The ground truth ({TRUTH_MEMBER}) is not a PNG of one class id a pixel.")
-    return image, truth, notes
-
-
-def _class_map(data: bytes, limits: ReadLimits) -> NDArray[np.integer[Any]] | None:
-    """Ids of an 8-bit (grey or palette) or 16-bit grey PNG; None for anything else."""
-    try:
-        with Image.open(BytesIO(data), formats=["PNG"]) as image:
-            if image.mode not in ("L", "P", "I;16") or image.width * image.height > limits.max_pixels:
-                return None
-            ids: NDArray[np.integer[Any]] = np.asarray(image)
-            return ids
-    except Exception:  # Pillow raises by the dozen of kinds on hostile data; each means the same here
-        return None

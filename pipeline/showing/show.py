@@ -1,27 +1,46 @@
-"""Draws one sample of a run as one picture: image, labels, ground truth. Finding the sample is the part of `lookup`."""
+"""Shows samples of a run as PNGs: one sample, several on a sheet, or a file each. One picture is drawing.py's part."""
 
-import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from models.errors import UsageError
-from models.vocabulary.scenes import names as scene_names
+from pipeline import run
+from pipeline.filters import BoundFilter, SegmentFilter
 from pipeline.output import Output
-from pipeline.showing.lookup import TRUTH_MEMBER, Found, find
-from pipeline.showing.masks import Region, draw
-from pipeline.showing.page import TEXT_SIZE, Column, Entry, compose, wrap
-from pipeline.showing.palette import colours
+from pipeline.showing.drawing import picture
+from pipeline.showing.lookup import Found, Place, locate, read
+from pipeline.showing.search import search
+from pipeline.showing.write import write
+from pipeline.urls import redact
+from pipeline.vocabulary_table import vocabulary_of_run
 
-SMALLEST, LARGEST = 512, 900
-"""Images are enlarged by a whole factor until their short side has about `SMALLEST` pixels, and scaled down where their
-long side has more than `LARGEST`."""
+LIMIT = 6
+"""Samples that a filter shows unless told otherwise."""
 
-LEGEND_LINES = 30
-"""Segments that a legend names; the rest is summed up in one line."""
+MOST_ON_A_SHEET = 24
+"""More would be a picture of hundreds of megabytes."""
+
+_SMALL = (300, 480)
+"""Smallest and largest side of an image on a sheet, see `drawing.picture`."""
+
+_GAP, _GROUND = 2, (214, 214, 210)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """A sample that was drawn."""
+
+    found: Found
+    """What was drawn."""
+
+    png: Path
+    """Where it is."""
 
 
 def show(url: str, key: str, png: Path, *, sample_index: int | None = None, shard: str | None = None) -> Found:
@@ -40,135 +59,114 @@ def show(url: str, key: str, png: Path, *, sample_index: int | None = None, shar
     Raises:
         UsageError: the sample isn't found, is not one, or cannot be read any more; the picture cannot be written.
     """
-    found = find(Output.of(url), key, sample_index=sample_index, shard=shard)
+    output = Output.of(url)
+    place = locate(output, key, sample_index=sample_index, shard=shard)
+    (shown,) = show_all(output, [place], png)
+    return shown.found
+
+
+def places(
+    output: Output,
+    keys: Sequence[str],
+    keep: SegmentFilter,
+    *,
+    limit: int | None = None,
+    sample_index: int | None = None,
+    shard: str | None = None,
+) -> tuple[list[Place], BoundFilter | None]:
+    """The samples that a command line means, and the filter for their segments (None where it lets everything pass).
+
+    Args:
+        output: of the run.
+        keys: webdataset's `__key__`s; none: the first samples of the table with a segment that passes.
+        keep: the filter.
+        limit: most samples; without keys `LIMIT`, if None.
+        sample_index: chooses among samples of one key.
+        shard: URL; chooses among shards.
+
+    Raises:
+        UsageError: neither keys nor a filter nor a limit, a key that names no sample or several, a filter that doesn't
+            fit the run, or no sample that passes it.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: expected 1 or more.")
+    plain = keep == SegmentFilter()
+    if not keys and plain and limit is None:
+        raise UsageError("KEYS: none given. Name samples by their keys, or a filter such as --classes, or --limit N.")
+    if keys:
+        found = [locate(output, key, sample_index=sample_index, shard=shard) for key in dict.fromkeys(keys)][:limit]
+        return found, None if plain else _bound(output, keep)
+    if sample_index is not None or shard is not None:
+        raise UsageError("--sample-index, --shard: they choose among samples of a key. Name a key too.")
+    bound = None if plain else _bound(output, keep)
+    found = list(islice(search(output, bound, classes=len(vocabulary_of_run(output))), limit or LIMIT))
+    if not found:
+        raise UsageError(
+            f"{redact(output.url)}: no segment passes this filter. Ask for less, e.g. a lower --min-score."
+        )
+    return found, bound
+
+
+def show_all(output: Output, chosen: Sequence[Place], png: Path, keep: BoundFilter | None = None) -> list[Shown]:
+    """Draw samples into one file; several are drawn smaller, side by side, in the order of the places.
+
+    Raises:
+        UsageError: too many for one picture, a shard cannot be read any more, or the picture cannot be written.
+    """
+    if len(chosen) > MOST_ON_A_SHEET:
+        raise UsageError(
+            f"{len(chosen)} samples on one sheet: expected {MOST_ON_A_SHEET} at most. Give each its own file: --each."
+        )
+    drawn: dict[tuple[str, int], tuple[Found, Image.Image]] = {}
+    for found in read(output, chosen, keep):
+        made = picture(found) if len(chosen) == 1 else picture(found, smallest=_SMALL[0], largest=_SMALL[1])
+        drawn[found.shard, found.sample_index] = (found, made)
+    ordered = [drawn[place.shard, place.sample_index] for place in chosen]
+    write(png, _png(ordered[0][1] if len(ordered) == 1 else _sheet([made for _, made in ordered])))
+    return [Shown(found=found, png=png) for found, _ in ordered]
+
+
+def show_each(
+    output: Output, chosen: Sequence[Place], folder: Path, keep: BoundFilter | None = None
+) -> Iterator[Shown]:
+    """Draw samples into one file each, in a folder, named after their keys; one sample in memory at a time.
+
+    Raises:
+        UsageError: a shard cannot be read any more, or a picture cannot be written.
+    """
+    taken: set[str] = set()
+    for found in read(output, chosen, keep):
+        # Keys come from data: a name never leaves the folder, hides, or runs past what file systems take.
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", found.key).lstrip(".")[:100] or "sample"
+        names = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(chosen) + 1))
+        name = next(name for name in names if name.lower() not in taken)
+        taken.add(name.lower())
+        png = folder / f"{name}.png"
+        write(png, _png(picture(found)))
+        yield Shown(found=found, png=png)
+
+
+def _bound(output: Output, keep: SegmentFilter) -> BoundFilter:
+    return keep.bound(vocabulary_of_run(output), run.require(output)["identity"].get("inference", "general"))
+
+
+def _sheet(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures in rows of two; each row is as high as its highest."""
+    rows = [pictures[start : start + 2] for start in range(0, len(pictures), 2)]
+    widths = [max(row[place].width for row in rows if place < len(row)) for place in range(min(2, len(pictures)))]
+    heights = [max(made.height for made in row) for row in rows]
+    sheet = Image.new("RGB", (sum(widths) + _GAP * (len(widths) - 1), sum(heights) + _GAP * (len(rows) - 1)), _GROUND)
+    y = 0
+    for row, height in zip(rows, heights, strict=True):
+        for place, made in enumerate(row):
+            cell = Image.new("RGB", (widths[place], height), made.getpixel((0, 0)))
+            cell.paste(made, (0, 0))
+            sheet.paste(cell, (sum(widths[:place]) + _GAP * place, y))
+        y += height + _GAP
+    return sheet
+
+
+def _png(made: Image.Image) -> bytes:
     data = BytesIO()
-    picture(found).save(data, "PNG")
-    waiting = png.with_name(f".{png.name}.{os.getpid()}.partial")
-    try:
-        png.parent.mkdir(parents=True, exist_ok=True)
-        waiting.write_bytes(data.getvalue())
-        waiting.replace(png)
-    except OSError as error:
-        raise UsageError(f"--output {png}: cannot be written ({error.strerror}). Name another file.") from error
-    finally:
-        waiting.unlink(missing_ok=True)
-    return found
-
-
-def picture(found: Found) -> Image.Image:
-    """The picture of a sample: RGB, as large as it takes."""
-    image = found.image or Image.new("RGB", (256, 256), (225, 225, 225))
-    base = _at_drawing_size(image)
-    truth_ids = [] if found.truth is None else np.unique(found.truth).tolist()
-    chosen = _chosen(found, truth_ids)
-    columns = [Column(heading=f"image {image.width} x {image.height}" if found.image else "no image", picture=base)]
-    columns.append(_labels(found, base, chosen))
-    if found.truth is not None:
-        columns.append(_truth(found, base, chosen))
-    return compose(
-        title=found.caption or "(no caption)",
-        subtitle=f"key {found.key}, sample {found.sample_index} of {found.shard}",
-        notes=found.notes,
-        columns=columns,
-    )
-
-
-def _at_drawing_size(image: Image.Image) -> Image.Image:
-    factor = max(1.0, float(-(-SMALLEST // min(image.size)) if min(image.size) < SMALLEST else 1))
-    # A long image is not enlarged past the limit, and any larger one is scaled down to it.
-    while factor > 1 and factor * max(image.size) > LARGEST:
-        factor -= 1
-    factor = min(factor, LARGEST / max(image.size))
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def _chosen(found: Found, truth_ids: Sequence[int]) -> dict[str, tuple[int, int, int]]:
-    """A colour for each name: a class has the same one among labels and in the ground truth."""
-    by_area = sorted(found.segments, key=lambda segment: -int(segment.mask.sum()))
-    ids = {segment.name: segment.vocab_id for segment in by_area}
-    for vocab_id in truth_ids:
-        ids.setdefault(_truth_name(vocab_id), vocab_id)
-    # Two vocabularies may give one id to two names; past the run's ids, a name of the truth gets an id of its own.
-    used: dict[int, str] = {}
-    for name, vocab_id in ids.items():
-        free = vocab_id
-        while used.setdefault(free, name) != name:
-            free += 1000
-        ids[name] = free
-    palette = colours(ids.values())
-    return {name: palette[vocab_id] for name, vocab_id in ids.items()}
-
-
-def _labels(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, int]]) -> Column:
-    if found.error is not None:
-        return Column(heading="failed sample", picture=_error(base, found.error))
-    segments = sorted(found.segments, key=lambda segment: -int(segment.mask.sum()))
-    regions = [
-        Region(
-            mask=segment.mask,
-            colour=chosen[segment.name],
-            tag=f"{number} {segment.name} {segment.score:.2f}",
-            short_tag=str(number),
-        )
-        for number, segment in enumerate(segments, 1)
-    ]
-    legend = [
-        Entry(
-            colour=region.colour,
-            name=f"{number} {segment.name}",
-            values=(f"{segment.score:.2f}", _percent(region.share)),
-        )
-        for number, (segment, region) in enumerate(zip(segments, regions, strict=True), 1)
-    ]
-    if len(legend) > LEGEND_LINES:
-        rest = regions[LEGEND_LINES - 1 :]
-        area = _percent(sum(region.share for region in rest))
-        legend = [*legend[: LEGEND_LINES - 1], Entry(colour=None, name=f"{len(rest)} more", values=("", area))]
-    return Column(
-        heading=f"labels: {len(segments)} segment{'' if len(segments) == 1 else 's'}",
-        picture=draw(base, regions, TEXT_SIZE),
-        heads=("score", "area") if segments else (),
-        legend=tuple(legend) or (Entry(colour=None, name="nothing was found"),),
-    )
-
-
-def _truth(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, int]]) -> Column:
-    assert found.truth is not None
-    ids, pixels = np.unique(found.truth, return_counts=True)
-    order = np.argsort(-pixels, kind="stable")
-    regions = [
-        Region(
-            mask=found.truth == vocab_id,
-            colour=chosen[_truth_name(vocab_id)],
-            tag=_truth_name(vocab_id),
-            short_tag="",
-        )
-        for vocab_id in ids[order][:LEGEND_LINES].tolist()
-    ]
-    legend = [Entry(colour=region.colour, name=region.tag, values=(_percent(region.share),)) for region in regions]
-    if len(ids) > len(regions):
-        legend.append(Entry(colour=None, name=f"{len(ids) - len(regions)} more"))
-    legend.append(Entry(colour=None, name=f"{TRUTH_MEMBER}, ids of the vocabulary `scenes`"))
-    return Column(heading="ground truth", picture=draw(base, regions, TEXT_SIZE), heads=("area",), legend=tuple(legend))
-
-
-def _truth_name(vocab_id: int) -> str:
-    known = scene_names()
-    return known[vocab_id] if 0 <= vocab_id < len(known) else f"id {vocab_id}"
-
-
-def _percent(share: float) -> str:
-    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
-def _error(base: Image.Image, error: str) -> Image.Image:
-    """What stands in the place of labels: the image, faint, with the error over it."""
-    drawn = Image.blend(base, Image.new("RGB", base.size, (240, 240, 240)), 0.8)
-    font = ImageFont.load_default(size=TEXT_SIZE)
-    lines = wrap(error, font, base.width - 40, 12)
-    canvas = ImageDraw.Draw(drawn)
-    for number, line in enumerate(lines):
-        y = base.height / 2 + (number - (len(lines) - 1) / 2) * (TEXT_SIZE + 8)
-        canvas.text((base.width / 2, y), line, fill=(176, 20, 20), font=font, anchor="mm")
-    return drawn
+    made.save(data, "PNG")
+    return data.getvalue()

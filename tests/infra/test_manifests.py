@@ -131,17 +131,14 @@ def test_the_head_gives_no_cpus_and_workers_are_spot_machines_with_a_gpu() -> No
         assert worker["min_workers"] <= worker["max_workers"] <= launcher()["max_workers"]
 
 
-def test_ray_starts_both_kinds_of_machine_from_the_launcher_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Ray's own AWS code, against an EC2 that moto plays: misspelled options of a machine are refused by AWS's client.
+@pytest.fixture
+def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manifest]:
+    """What Ray makes of the launcher file before it starts machines, on an AWS that moto plays."""
     for name, value in {"HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}.items():
         monkeypatch.setenv(name, value)
     import boto3
-    from botocore.exceptions import ParamValidationError
     from moto import mock_aws
     from ray.autoscaler._private.aws.config import bootstrap_aws
-    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
     from ray.autoscaler._private.util import prepare_config
 
     with mock_aws():
@@ -150,20 +147,61 @@ def test_ray_starts_both_kinds_of_machine_from_the_launcher_file(
             iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
             iam.create_instance_profile(InstanceProfileName=name)
             iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
-        ready = bootstrap_aws(prepare_config(launcher()))
-        provider = AWSNodeProvider(ready["provider"], ready["cluster_name"])
-        for name, kind in ready["available_node_types"].items():
-            provider.create_node(kind["node_config"], {"ray-node-type": name}, 1)
-            with pytest.raises(ParamValidationError):
-                provider.create_node(misspelled(kind["node_config"], ("InstanceType",)), {}, 1)
-        instances = [
-            instance
-            for reservation in boto3.client("ec2", "us-west-2").describe_instances()["Reservations"]
-            for instance in reservation["Instances"]
-        ]
+        yield bootstrap_aws(prepare_config(launcher()))
+
+
+def test_ray_starts_both_kinds_of_machine_from_the_launcher_file(ready: Manifest) -> None:
+    # Ray's own AWS code: misspelled options of a machine are refused by AWS's client.
+    import boto3
+    from botocore.exceptions import ParamValidationError
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+
+    provider = AWSNodeProvider(ready["provider"], ready["cluster_name"])
+    for name, kind in ready["available_node_types"].items():
+        provider.create_node(kind["node_config"], {"ray-node-type": name}, 1)
+        with pytest.raises(ParamValidationError):
+            provider.create_node(misspelled(kind["node_config"], ("InstanceType",)), {}, 1)
+    instances = [
+        instance
+        for reservation in boto3.client("ec2", "us-west-2").describe_instances()["Reservations"]
+        for instance in reservation["Instances"]
+    ]
     assert [instance.get("InstanceLifecycle") for instance in instances] == [None, "spot"]
     profiles = [instance["IamInstanceProfile"]["Arn"].rpartition("/")[2] for instance in instances]
     assert profiles == ["maskmill-head", "maskmill-worker"]
+
+
+AWS_ASKS_ITSELF = {"iam:PassRole", "ssm:GetParameters"}
+"""What AWS wants to be permitted as part of RunInstances: to hand on the profile, to look up the image."""
+
+
+def test_the_head_s_policy_is_what_ray_asks_of_ec2_there(ready: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.client import BaseClient
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+
+    called = set()
+    carry_out = BaseClient._make_api_call
+
+    def noted(client: Any, operation: str, arguments: Any) -> Any:
+        called.add(f"{client.meta.service_model.service_name}:{operation}")
+        return carry_out(client, operation, arguments)
+
+    # What `ray up` does with the user's own rights is over; from here on it is the autoscaler on the head.
+    monkeypatch.setattr(BaseClient, "_make_api_call", noted)
+    provider = AWSNodeProvider(ready["provider"], ready["cluster_name"])
+    worker = ready["available_node_types"]["gpu-spot"]["node_config"]
+    for _ in range(2):
+        provider.create_node(worker, {"ray-node-type": "gpu-spot"}, 1)
+    first, second = provider.non_terminated_nodes({})
+    assert provider.internal_ip(first)
+    assert provider.is_running(first)
+    provider.set_node_tags(first, {"ray-node-status": "up-to-date"})
+    provider.terminate_node(first)
+    provider.terminate_nodes([second])
+    assert provider.non_terminated_nodes({}) == []
+    statements = json.loads((ROOT / "infra" / "policies" / "head.json").read_text())["Statement"]
+    actions = [one["Action"] for one in statements]
+    assert called == set(actions) - AWS_ASKS_ITSELF
 
 
 # KubeRay

@@ -18,6 +18,7 @@ COMMANDS = (
     "compact",
     "query",
     "stats",
+    "report",
     "show",
     "export",
     "train",
@@ -64,6 +65,22 @@ RETRY_OPTIONS = {
     "--help", "-h",
 }  # fmt: skip
 """All options of `retry`: what changes labels is the run's own, but for what run.json can't keep."""
+
+FILTER_OPTIONS = {
+    "--min-score", "--min-margin", "--min-mask-score", "--min-stability", "--min-kept", "--min-area",
+    "--classes", "--leave-out",
+}  # fmt: skip
+"""Options of `pipeline.filters`, the same words in every command that has them."""
+
+REPORT_OPTIONS = {
+    "--output", "-o", "--seed", "--images", "--image-shards", "--scratch", *FILTER_OPTIONS, "--help", "-h",
+}  # fmt: skip
+"""All options of `report`."""
+
+SHOW_OPTIONS = {
+    "--output", "-o", "--sample-index", "--shard", "--each", "--limit", *FILTER_OPTIONS, "--help", "-h",
+}  # fmt: skip
+"""All options of `show`."""
 
 EXPORT_OPTIONS = {
     "--format", "--output", "-o",
@@ -143,6 +160,8 @@ def test_help_names_every_command(maskmill) -> None:
         ("evaluate", EVALUATE_OPTIONS),
         ("retry", RETRY_OPTIONS),
         ("compact", COMPACT_OPTIONS),
+        ("report", REPORT_OPTIONS),
+        ("show", SHOW_OPTIONS),
         ("export", EXPORT_OPTIONS),
     ],
 )
@@ -200,6 +219,8 @@ def test_the_version_is_the_distributions(maskmill) -> None:
         (["status", "none"], ["none", "no run.json", "maskmill label"]),
         (["verify", "none"], ["none", "no run.json"]),
         (["query", "none", "SELECT 1"], ["none", "maskmill label"]),
+        (["report", "none", "-o", "a.html"], ["none", "maskmill label"]),
+        (["show", "none", "-o", "a.png"], ["KEYS", "--limit"]),
         (["show", "none", "key", "-o", "a.png"], ["none", "maskmill label"]),
         (["status", "shards"], ["shards", "no run.json"]),
         (["status"], ["OUT", "maskmill status --help"]),

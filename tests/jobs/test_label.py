@@ -20,7 +20,9 @@ ONE_CPU = ("--batch-size", "4", "--cpus-per-replica", "1")
 @pytest.fixture(scope="module")
 def labeled(shared_workplace: Workplace) -> Workplace:
     """A folder where three shards were labeled into `out`."""
-    made = shared_workplace.run("synthesize", "shards", "--shards", str(SHARDS), "--samples", str(SAMPLES), "--seed", "3")
+    made = shared_workplace.run(
+        "synthesize", "shards", "--shards", str(SHARDS), "--samples", str(SAMPLES), "--seed", "3"
+    )
     assert made.code == 0, made.err
     ended = label(shared_workplace, "shards", "out")
     (shared_workplace.cwd / "out.log").write_text(ended.out)

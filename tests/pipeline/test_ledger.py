@@ -69,6 +69,19 @@ def test_the_reason_is_the_word_before_the_colon():
     assert FULL.reason is None
 
 
+def test_a_parts_name_tells_when_it_was_written_and_others_tell_nothing():
+    moment = datetime(2026, 3, 1, 12, 30, 1, 234567, tzinfo=UTC)
+    assert ledger.part_time(f"s3://b/out/ledger-parts/{ledger.part_name(moment)}.parquet") == moment
+    assert [ledger.part_time(name) for name in ("notes.parquet", "20260301T123001234567Z.json", "")] == [None] * 3
+
+
+def test_a_job_is_heard_of_soon_and_leaves_few_parts_in_a_day():
+    waits = [ledger.part_seconds(written) for written in range(1000)]
+    assert waits[0] <= 15
+    assert waits == sorted(waits)
+    assert sum(waits) > 24 * 3600
+
+
 def test_part_names_sort_as_they_were_written():
     moments = [datetime(2026, 1, 1, 0, 0, 0, n, tzinfo=UTC) for n in (0, 1, 999_999)]
     moments += [datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)]

@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from pipeline.publish import OutputError, publish, read_bytes
 from tests.object_store import ObjectStore, s3_server
+from tests.s3_server import led_to, moto_server
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +110,26 @@ def test_a_kill_in_the_middle_of_a_put_leaves_no_object(store, local):
         child.wait(60)
     assert KEY not in store.objects
     assert publish(local, URL, overwrite=False)
+
+
+def publish_each(local: Path, urls: list[str]) -> list[bool]:
+    """What a replica does: one file after the other, none in place of another's."""
+    return [publish(local, url, overwrite=False) for url in urls]
+
+
+@pytest.mark.slow
+def test_of_several_processes_that_publish_one_shard_on_s3_one_wins_and_all_know_it(tmp_path):
+    """moto answers If-None-Match as S3 does; the processes start together on the same shards."""
+    files = [tmp_path / str(number) for number in range(4)]
+    for number, file in enumerate(files):
+        file.write_bytes(bytes([number]) * 300_000)
+    with moto_server() as server, led_to(server):
+        urls = [server.url(f"out/labels/{number}.parquet") for number in range(12)]
+        with ProcessPoolExecutor(len(files), get_context("spawn")) as processes:
+            won = list(processes.map(publish_each, files, [urls] * len(files)))
+        objects = server.objects("out/")
+    assert sorted(objects) == sorted(url.removeprefix(server.url("")) for url in urls)
+    for number, url in enumerate(urls):
+        winners = [file for file, told in zip(files, won, strict=True) if told[number]]
+        assert len(winners) == 1, url
+        assert objects[url.removeprefix(server.url(""))] == winners[0].read_bytes()

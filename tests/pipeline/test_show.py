@@ -216,8 +216,8 @@ def test_a_missing_shard_or_run_is_wrong_usage(out, shards, tmp_path):
 
 @pytest.mark.parametrize("size", [(3000, 40), (40, 3000), (1, 1), (2000, 1500)])
 def test_odd_sizes_are_drawn(size):
+    from pipeline.showing.drawing import picture
     from pipeline.showing.lookup import Found, FoundSegment
-    from pipeline.showing.show import picture
 
     mask = np.zeros((size[1] // 2 + 1, size[0] // 2 + 1), bool)
     mask[: size[1] // 4 + 1] = True
@@ -229,6 +229,7 @@ def test_odd_sizes_are_drawn(size):
         error=None,
         caption="word " * 500 + "x" * 3000,
         segments=segments,
+        left_out=0,
         image=Image.new("RGB", size),
         truth=None,
         notes=("a note",),

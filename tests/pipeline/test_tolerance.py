@@ -3,7 +3,7 @@
 import pytest
 
 from models.errors import EnvironmentFailure
-from pipeline.tolerance import Failures, Tolerance, TooManyFailedError
+from pipeline.tolerance import Failures, TooManyFailedError
 
 READ = "read: ServerError: 503"
 
@@ -67,9 +67,3 @@ def test_shards_that_lost_their_worker_count_too_though_nobody_knows_which():
         failures.add(f"/{number}.tar", READ)
     with pytest.raises(TooManyFailedError, match="31 of them `crashed`"):
         failures.died(31)
-
-
-def test_the_most_that_can_ever_be_borne():
-    assert Tolerance.of("7").most(1_000_000) == 7
-    assert Tolerance.of("0.1").most(28) == 50
-    assert Tolerance.of("0.1").most(500_000) == 50_000

@@ -141,6 +141,17 @@ def test_a_flipped_bit_of_a_mask_is_found_by_looking_deep(output):
     assert verify(output).problems == ()
 
 
+def test_of_many_masks_only_the_wrong_ones_are_told(output):
+    table = pq.read_table(first(output))
+    rows = table.to_pylist()
+    rows[2]["masks"][1] = b"\xff"
+    rows[5]["segments"][0]["bbox"] = [0, 0, 1]
+    rewrite(first(output), pa.Table.from_pylist(rows, schema=LABELS))
+    problems = [problem.text for problem in verify(output, deep=True).problems]
+    assert [text.partition(":")[0] for text in problems] == ["row 2, mask 1", "row 5, mask 0"]
+    assert problems[1].endswith("and [0, 0, 1]")
+
+
 @pytest.mark.parametrize("masks", [[], None, [b"\xff"]])
 def test_masks_that_are_not_there_or_not_run_lengths_are_found(output, masks):
     table = pq.read_table(first(output))

@@ -100,6 +100,17 @@ def test_any_area_and_bbox_are_those_of_pycocotools(masks: NDArray[np.bool_]) ->
         assert encoded.area == mask.sum()
 
 
+@settings(max_examples=100, deadline=None)
+@given(small_masks)
+def test_areas_and_boxes_of_many_are_those_of_each(masks: NDArray[np.bool_]) -> None:
+    texts = [encoded.rle for encoded in rle.encode_and_measure(torch.from_numpy(masks))]
+    areas, boxes = rle.areas_and_bboxes(texts, masks.shape[1:])
+    alone = [rle.area_and_bbox(text, masks.shape[1:]) for text in texts]
+    assert [(area, tuple(box)) for area, box in zip(areas.tolist(), boxes.tolist(), strict=True)] == alone
+    areas, boxes = rle.areas_and_bboxes([], (3, 4))
+    assert (areas.shape, boxes.shape) == ((0,), (0, 4))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_decode_reads_what_pycocotools_writes(shape: tuple[int, int]) -> None:
     masks = np.concatenate((random_masks(shape), blobs(shape), np.zeros((1, *shape), bool), np.ones((1, *shape), bool)))

@@ -16,11 +16,13 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from models.errors import UsageError
 from models.vocabulary import Vocabulary
+from pipeline import stores
 from pipeline.dataset import LabeledImages, collate, mask_set, semantic_map
 from pipeline.filters import SegmentFilter
 from pipeline.output import Output
 from pipeline.synthesis.shards import synthesize
 from tests.plain_run import PLAIN, label, write_tar
+from tests.s3_server import led_to, moto_server
 
 SOFT = replace(PLAIN, inference=replace(PLAIN.inference, soft_masks=True))
 
@@ -153,6 +155,42 @@ def test_a_shard_that_changed_since_it_was_labeled_is_not_read_beside_its_labels
     shutil.copy(run_of[0][2], shard)
     with pytest.raises(UsageError, match=r"changed.*label it again"):
         list(LabeledImages(output.url))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_read_a_bucket_whose_endpoint_an_option_names(tiny, tmp_path, start):
+    """Forked ones inherit a driver that the parent has used, spawned ones nothing."""
+    (shard,) = synthesize(tmp_path, 1, 5, 3)
+    before = stores.used()
+    with moto_server() as server, led_to(server), pytest.MonkeyPatch.context() as patch:
+        server.put_all({"a.tar": shard.read_bytes(), "b.tar": shard.read_bytes()})
+        output = Output.of(server.url("out"))
+        label(tiny, [server.url("a.tar"), server.url("b.tar")], output)
+        patch.delenv("AWS_ENDPOINT_URL")
+        stores.use(stores.Stores.parse([f"{server.url('')},endpoint={server.endpoint}"]))
+        try:
+            data = LabeledImages(output.url, scratch=tmp_path)
+            loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context=start)
+            seen = Counter(name(sample) for sample in loader)
+        finally:
+            stores.use(before)
+    assert seen == {(server.url(shard), index): 1 for shard in ("a.tar", "b.tar") for index in range(5)}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_after_the_last_sample_of_an_epoch_a_whole_one_follows(run_of, workers):
+    _, output = run_of
+
+    def loader():
+        data = LabeledImages(output.url, shuffle=5, seed=3)
+        return StatefulDataLoader(data, batch_size=None, num_workers=workers)
+
+    first = loader()
+    seen = [name(sample) for sample in first]
+    resumed = loader()
+    resumed.load_state_dict(first.state_dict())
+    assert sorted(seen) == sorted(name(sample) for sample in resumed)
 
 
 def test_a_position_of_other_readers_is_refused(run_of):

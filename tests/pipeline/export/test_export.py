@@ -1,22 +1,31 @@
 """What all formats share: which tables, which places, names nobody can abuse, the same bytes every time."""
 
+import errno
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import run
-from models.errors import UsageError
+from models.errors import EnvironmentFailure, UsageError
 from pipeline.compaction import compact
 from pipeline.export.export import RECORD
 from pipeline.export.sample import MAX_KEY, sample_name
 from pipeline.output import Output
 from pipeline.table.schema import FOOTER_KEY, LABELS
-from tests.s3_server import led_to, moto_server
+from tests.plain_run import PLAIN, label
+from tests.s3_server import S3Server, led_to, moto_server
 
 FORMATS = ("coco", "coco-panoptic", "png", "hf")
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[S3Server]:
+    with moto_server() as server:
+        yield server
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -102,8 +111,6 @@ def test_an_export_that_was_interrupted_has_no_record(export, general, tmp_path,
 
 
 def test_a_shard_that_has_changed_is_not_exported_beside_old_labels(export, tiny, sources, tmp_path):
-    from tests.plain_run import PLAIN, label
-
     shard = tmp_path / "moving.tar"
     shutil.copy(sources[0], shard)
     output = Output.of(str(tmp_path / "out"))
@@ -195,12 +202,32 @@ def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_from_a_bucket_into_a_bucket(export, general, sources, tiny, form, tmp_path):
+def test_from_a_bucket_into_a_bucket(export, general, bucket, form):
     here, _ = export(general, form, to="here")
-    with moto_server() as server, led_to(server):
-        objects = {f"out/{name}": data for name, data in files(Path(general.url)).items()}
-        server.put_all(objects)
-        assert run(["export", server.url("out"), "--format", form, "-o", server.url("dest/here")]) == 0
-        found = {key.removeprefix("dest/here/"): data for key, data in server.objects("dest/").items()}
+    with led_to(bucket):
+        bucket.put_all({f"out/{name}": data for name, data in files(Path(general.url)).items()})
+        dest = bucket.url(f"dest/{form}")
+        assert run(["export", bucket.url("out"), "--format", form, "-o", dest]) == 0
+        found = {key.removeprefix(f"dest/{form}/"): data for key, data in bucket.objects(f"dest/{form}/").items()}
         assert found == files(here)
-        assert run(["export", server.url("out"), "--format", form, "-o", server.url("dest/here")]) == 2
+        assert run(["export", bucket.url("out"), "--format", form, "-o", dest]) == 2
+
+
+def test_images_come_from_a_bucket_too(sources, tiny, bucket):
+    with led_to(bucket):
+        bucket.put_all({"in/a.tar": sources[0].read_bytes()})
+        label(tiny, [bucket.url("in/a.tar")], Output.of(bucket.url("labeled")), PLAIN)
+        dest = bucket.url("dest/images")
+        assert run(["export", bucket.url("labeled"), "--format", "png", "--images", "-o", dest]) == 0
+        names = sorted(bucket.objects("dest/images/"))
+    assert len([name for name in names if name.startswith("dest/images/images/a-")]) == 7
+    assert len([name for name in names if name.startswith("dest/images/annotations/a-")]) == 7
+
+
+def test_a_full_scratch_is_the_environments(export, general, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipeline.export.coco_json.Lines.annotation", full)
+    with pytest.raises(EnvironmentFailure, match="No space left on device"):
+        export(general, "coco")

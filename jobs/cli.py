@@ -24,7 +24,7 @@ _COMMANDS = {
     "report": "Make one page of a run: images with their masks, charts, classes, ledger.",
     "show": "Draw samples: image, masks, names and scores; the ground truth beside them.",
     "export": "Write a label table as COCO, COCO panoptic, class-id PNGs or Hugging Face datasets.",
-    "train": "Train a SAN on ground truth, or on a label table; also resumes.",
+    "train": "Train a SAN, or a DenseCLIP student, on ground truth or a label table; also resumes.",
     "evaluate": "Score a model or a label table on shards with ground truth: mIoU, accuracy.",
     "synthesize": "Write webdataset shards of procedural scenes to try things on.",
     "demo": "Label two synthesized shards, and show what came of it.",

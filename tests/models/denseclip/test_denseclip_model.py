@@ -1,9 +1,11 @@
 """DenseCLIP whole: names and shapes of the released checkpoints, sizes, what trains."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from models import zoo
 from models.denseclip.config import DENSECLIP_RN50, DENSECLIP_RN101, DENSECLIP_TINY, DENSECLIP_VIT_B, DenseClipConfig
@@ -68,3 +70,22 @@ def test_the_patch_8_model_has_levels_at_strides_4_to_32():
         features = segmenter.model.backbone(torch.zeros(1, 3, 128, 96))
     assert [level.shape[2:] for level in features.levels] == [(32, 24), (16, 12), (8, 6), (4, 3)]
     assert features.dense.shape[2:] == (16, 12)
+
+
+@pytest.mark.parametrize(
+    ("config", "side", "multiplications"),
+    [
+        (DENSECLIP_RN50, 512, 66_634_574_848),
+        (DENSECLIP_RN101, 512, 85_666_884_608),
+        (DENSECLIP_VIT_B, 640, 265_596_347_392),
+    ],
+)
+def test_an_image_costs_what_was_counted_on_the_authors_code(
+    config: DenseClipConfig, side: int, multiplications: int, monkeypatch: pytest.MonkeyPatch
+):
+    # On the meta device nothing is computed, and autocast doesn't know it.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    model = empty(config).eval()
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counted:
+        model(torch.empty(1, 3, side, side), torch.empty(150, config.embed_dim))
+    assert counted.get_total_flops() == 2 * multiplications

@@ -1,9 +1,10 @@
 """An output's files in a store as DuckDB sees them: exact reads of the files that were named, and nothing else."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from fsspec import AbstractFileSystem
 
@@ -71,8 +72,8 @@ class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no typ
         name = self._strip_protocol(path)
         if mode != "rb" or name not in self._urls:
             raise PermissionError(f"{path}: can't be opened")
-        with self._told():
-            return _Told(open_ranged(self._urls[name], self._sizes.get(name)), self._told)
+        size = self.info(path)["size"]
+        return _StoredFile(lambda: open_ranged(self._urls[name], size), self._told)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -83,12 +84,23 @@ class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no typ
             raise
 
 
-class _Told:
-    """An open file that tells of its failures."""
+class _StoredFile:
+    """An open file that tells of its failures.
 
-    def __init__(self, file: BinaryIO, told: Callable[[], AbstractContextManager[None]]) -> None:
-        self._file = file
+    Threads of DuckDB share it, and each moves to a place and reads there in two steps: they have a position each.
+    """
+
+    def __init__(self, opened: Callable[[], BinaryIO], told: Callable[[], AbstractContextManager[None]]) -> None:
+        self._opened = opened
         self._told = told
+        self._mine = threading.local()
+
+    @property
+    def _file(self) -> BinaryIO:
+        # Of a file in a store nothing is held open: it is a place and a size.
+        if not hasattr(self._mine, "file"):
+            self._mine.file = self._opened()
+        return cast(BinaryIO, self._mine.file)
 
     def read(self, size: int = -1) -> bytes:
         with self._told():
@@ -101,4 +113,4 @@ class _Told:
         return self._file.tell()
 
     def close(self) -> None:
-        self._file.close()
+        pass

@@ -83,7 +83,7 @@ function top() {
     at("numbers").append(make("div", {}, make("dt", {}, name), make("dd", { className: alarm ? "alarm" : "" }, value)));
   }
   if (report.gone.length) {
-    notice(`The images of ${plural(report.gone.length, "source shard")} can't be read any more; their samples are shown as masks alone.`, report.gone.map(([shard, why]) => `${shard}: ${why}`));
+    notice(`The images of ${plural(report.gone.length, "source shard")} can't be read; their samples are shown as masks alone.`, report.gone.map(([shard, why]) => `${shard}: ${why}`));
   }
   if (drawn.unread.length) {
     notice(`${plural(drawn.unread.length, "label file")} couldn't be read and ${drawn.unread.length === 1 ? "is" : "are"} left out: maskmill verify says more.`, drawn.unread);
@@ -325,7 +325,7 @@ const large = {
     at("large-after").disabled = number === sheet.shown.length - 1;
     at("large-caption").textContent = picture.caption || "";
     at("large-caption").hidden = !picture.caption;
-    const gone = picture.jpeg ? [] : ["The image can't be read from its shard any more: masks alone."];
+    const gone = picture.jpeg ? [] : ["The image can't be read from its shard: masks alone."];
     at("large-notes").replaceChildren(...[...gone, ...picture.notes].map((note) => make("li", {}, make("bdi", {}, note))));
     at("large-canvas").setAttribute("aria-label", described(picture));
     at("large-all").checked = true;

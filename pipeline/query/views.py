@@ -36,6 +36,8 @@ FAILURES = "failures"
 key, reason (a fixed word), error (the word and its detail), shard, sample_index.
 """
 
+ALL = (LABELS, VOCABULARY, LEDGER, SAMPLES, SEGMENTS, CLASSES, FAILURES)
+
 FIGURES = {"images": "BIGINT", "segments": "BIGINT", "share": "DOUBLE", "mean_score": "DOUBLE"}
 """Columns of `classes` that are computed only where a statement uses them, and their types."""
 

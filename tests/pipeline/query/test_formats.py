@@ -45,7 +45,8 @@ def test_csv_reads_back_with_lists_as_json_and_nulls_as_nothing(tmp_path):
 
 def test_parquet_keeps_types_and_tells_its_rows(made, tmp_path, capsys):
     path = tmp_path / "zebras.parquet"
-    sql = "SELECT a.key, a.score, b.score, a.bbox FROM segments a, segments b WHERE a.class = 'zebra' AND b.class = 'zebra'"
+    sql = """SELECT a.key, a.score, b.score, a.bbox FROM segments a, segments b
+             WHERE a.class = 'zebra' AND b.class = 'zebra'"""
     assert query(str(made), sql, output=str(path)) == 0
     table = pq.read_table(path)
     assert table.schema.types == [pa.string(), pa.float32(), pa.float32(), pa.list_(pa.int32())]

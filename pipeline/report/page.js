@@ -464,10 +464,10 @@ function words(svg, x, y, text, anchor, kind = "") {
   svg.append(element);
 }
 
-/** A round number at or above the value, for the top of an axis. */
+/** A round number at or above the value, for the top of an axis; its half is whole too. */
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
-  return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value && (step >= 1)) || 1;
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((top) => top >= Math.max(value, 2));
 }
 
 function columns(svg, counts, names) {

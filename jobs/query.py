@@ -108,7 +108,7 @@ def _write(answer: "Answer", how: Format, output: str) -> None:
                 file.writelines(f"{line}\n" for line in _lines(counted, how))
             written = next(numbered)
         publish(local, output)
-    print(f"{redact(output)}: {written:,} rows")
+    print(f"{redact(output)}: {written:,} {'row' if written == 1 else 'rows'}")
 
 
 if __name__ == "__main__":

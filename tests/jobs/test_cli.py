@@ -40,7 +40,7 @@ LABEL_OPTIONS = {
 """All options of `label`: one more is a decision, and changes this list."""
 
 TRAIN_OPTIONS = {
-    "--output", "-o", "--validation",
+    "--output", "-o", "--labels", "--shards", "--validation",
     "--model", "--init", "--device", "--dtype",
     "--vocab", "--truth-ids", "--templates", "--leave-out", "--crop", "--scales", "--keep-colours", "--keep-sides",
     "--steps", "--batch-size", "--learning-rate", "--power", "--weight-decay", "--clip-norm", "--seed",
@@ -156,7 +156,7 @@ def test_help_names_every_command(maskmill) -> None:
     ("command", "options"),
     [
         ("label", LABEL_OPTIONS),
-        ("train", TRAIN_OPTIONS),
+        ("train", TRAIN_OPTIONS | FILTER_OPTIONS),
         ("evaluate", EVALUATE_OPTIONS),
         ("retry", RETRY_OPTIONS),
         ("compact", COMPACT_OPTIONS),

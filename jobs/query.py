@@ -112,6 +112,6 @@ def _write(answer: "Answer", how: Format, output: str) -> None:
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["query", *sys.argv[1:]]))
+    main(["query", *sys.argv[1:]])

@@ -55,6 +55,6 @@ def report(
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["report", *sys.argv[1:]]))
+    main(["report", *sys.argv[1:]])

@@ -1,8 +1,11 @@
 """The command line: which commands there are, and how their errors leave the process. What they do stands beside."""
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import cyclopts
 
@@ -93,6 +96,13 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def main() -> None:
-    """The `maskmill` command."""
-    raise SystemExit(run())
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The `maskmill` command, as a process: it ends with the command's exit code."""
+    code = run(argv)
+    # Until Python 3.14 a thread of a library that wants the interpreter while it ends is torn down, and C++ aborts the
+    # process for it: Arrow's do, when they let go of the last buffer. So the interpreter isn't ended; the rest is.
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -68,6 +68,6 @@ def _bytes(text: str) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["compact", *sys.argv[1:]]))
+    main(["compact", *sys.argv[1:]])

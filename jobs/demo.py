@@ -59,6 +59,6 @@ def _busiest(run: Path) -> str:
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["demo", *sys.argv[1:]]))
+    main(["demo", *sys.argv[1:]])

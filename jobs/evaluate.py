@@ -104,6 +104,6 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["evaluate", *sys.argv[1:]]))
+    main(["evaluate", *sys.argv[1:]])

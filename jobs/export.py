@@ -81,6 +81,6 @@ def export(
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["export", *sys.argv[1:]]))
+    main(["export", *sys.argv[1:]])

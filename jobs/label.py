@@ -95,6 +95,6 @@ def report(result: "JobResult", asked: "list[Shard]", target: "Output") -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["label", *sys.argv[1:]]))
+    main(["label", *sys.argv[1:]])

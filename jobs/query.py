@@ -108,10 +108,10 @@ def _write(answer: "Answer", how: Format, output: str) -> None:
                 file.writelines(f"{line}\n" for line in _lines(counted, how))
             written = next(numbered)
         publish(local, output)
-    print(f"{redact(output)}: {written:,} rows")
+    print(f"{redact(output)}: {written:,} {'row' if written == 1 else 'rows'}")
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["query", *sys.argv[1:]]))
+    main(["query", *sys.argv[1:]])

@@ -13,6 +13,9 @@ _Flat = Parameter(name="*")
 _EVERYTHING = SegmentFilter()
 _USUAL = ReportConfig()
 
+_NOTES = 3
+"""Shards that can't be read which are named before the rest is only counted."""
+
 
 def report(
     out: str,
@@ -44,12 +47,14 @@ def report(
     print(f"{output}: {len(made.html) / 1e6:,.1f} MB, nothing of it from the network")
     print(f"charts    {made.drawn:,} of {made.samples:,} samples, from {made.shards:,} shards, seed {config.seed}")
     print(f"images    {made.shown:,}, chosen from {made.chosen_from:,}")
-    for note in made.notes:
+    for note in made.notes[:_NOTES]:
         print(f"note      {note}")
+    if len(made.notes) > _NOTES:
+        print(f"note      and {len(made.notes) - _NOTES} more like these; the page names them")
     return 0
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["report", *sys.argv[1:]]))
+    main(["report", *sys.argv[1:]])

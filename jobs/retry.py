@@ -76,6 +76,6 @@ def retry(
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["retry", *sys.argv[1:]]))
+    main(["retry", *sys.argv[1:]])

@@ -58,6 +58,6 @@ def show(
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["show", *sys.argv[1:]]))
+    main(["show", *sys.argv[1:]])

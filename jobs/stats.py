@@ -26,6 +26,6 @@ def stats(out: str, /, *, json: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["stats", *sys.argv[1:]]))
+    main(["stats", *sys.argv[1:]])

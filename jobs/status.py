@@ -40,6 +40,6 @@ def status(out: str, /, *, json: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["status", *sys.argv[1:]]))
+    main(["status", *sys.argv[1:]])

@@ -32,6 +32,6 @@ def synthesize(directory: Path, /, *, shards: int = 2, samples: int = 100, seed:
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["synthesize", *sys.argv[1:]]))
+    main(["synthesize", *sys.argv[1:]])

@@ -85,6 +85,6 @@ def train(
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["train", *sys.argv[1:]]))
+    main(["train", *sys.argv[1:]])

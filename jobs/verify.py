@@ -37,6 +37,6 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from jobs.cli import main
 
-    raise SystemExit(run(["verify", *sys.argv[1:]]))
+    main(["verify", *sys.argv[1:]])

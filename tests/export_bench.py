@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[2_000, 20_000])
     parser.add_argument("--file", type=int, default=1_000, help="samples of a label file")
     parser.add_argument("--workers", type=int, nargs="+", default=[1])
+    parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
     asked = parser.parse_args()
     from tests.table_scale import make
 
@@ -53,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
         for samples in asked.samples:
             make(Path(folder, str(samples)), max(1, samples // asked.file), samples, 2)
-        for form in FORMATS:
+        for form in asked.formats:
             for workers in asked.workers:
                 for samples in asked.samples:
                     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:

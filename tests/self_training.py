@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--samples", type=int, default=250, help="scenes of a shard")
     parser.add_argument("--held-out", type=int, default=200, help="scenes that all are scored on")
-    parser.add_argument("--steps", type=int, default=300, help="updates of each student")
+    parser.add_argument("--steps", type=int, default=240, help="updates of each student")
     parser.add_argument("--rounds", type=int, default=2, help="of label, filter, train, label again; 0 leaves them out")
     parser.add_argument("--round-steps", type=int, default=60, help="updates of each round")
     parser.add_argument("--min-score", default="0.8", help="the filter: segments below it teach nothing")
@@ -90,7 +90,9 @@ def main() -> None:
             to = folder / name
             start = ("--model", "san-tiny", "--init", str(init), "--steps", str(steps), "--batch-size", "16")
             rest = ("--learning-rate", rate, "--clip-norm", "1", "--cpus-per-worker", asked.threads)
-            run("train", *words, *teach, "--output", str(to), *start, *rest, "--log-every", "50")
+            # Scenes come in one size, and colours are in their names: nothing to vary there.
+            plain = ("--keep-colours", "--scales", "1.0", "--log-every", "50")
+            run("train", *words, *teach, "--output", str(to), *start, *rest, *plain)
             return to / "model.safetensors"
 
         def model(weights: Path) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def main() -> None:
         by_truth = train("on-truth", clip, asked.steps, "1e-3")
         rows.append(row(f"student, {asked.steps} updates on truth", model(by_truth)))
         for turn in range(1, asked.rounds + 1):
-            weights = train(f"round-{turn}", weights, asked.round_steps, "3e-4", "--labels", labels, *keep)
+            weights = train(f"round-{turn}", weights, asked.round_steps, "1e-4", "--labels", labels, *keep)
             rows.append(row(f"round {turn}, {asked.round_steps} updates on labels", model(weights)))
             if turn < asked.rounds:
                 labels = label(f"labels-{turn}", weights)

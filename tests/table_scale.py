@@ -62,8 +62,8 @@ class Mask:
     bbox: tuple[int, int, int, int]
 
 
-def pool(seed: int = 0) -> list[list[Mask]]:
-    """Ellipses of all sizes and places, of each of `SIZES`."""
+def pool(count: int = POOL, seed: int = 0) -> list[list[Mask]]:
+    """So many ellipses of all sizes and places, of each of `SIZES`."""
     import torch
 
     from models.masks import rle
@@ -73,7 +73,7 @@ def pool(seed: int = 0) -> list[list[Mask]]:
     for height, width in SIZES:
         y, x = np.mgrid[:height, :width]
         masks = []
-        for _ in range(POOL):
+        for _ in range(count):
             a, b = random.uniform(8, width / 2), random.uniform(8, height / 2)
             cx, cy = random.uniform(a / 2, width - a / 2), random.uniform(b / 2, height - b / 2)
             mask = ((x - cx) / a) ** 2 + ((y - cy) / b) ** 2 <= 1
@@ -111,7 +111,7 @@ def rows(file: int, samples: int, shard: str, masks: list[list[Mask]]) -> "tuple
     sample = np.repeat(np.arange(samples), lengths)
 
     size = random.integers(len(SIZES), size=samples)
-    number = size[sample] * POOL + random.integers(POOL, size=count)
+    number = size[sample] * len(masks[0]) + random.integers(len(masks[0]), size=count)
     flat = [mask for each in masks for mask in each]
     kept_classes = classes_of(file)
     weights = 1 / np.arange(5, 5 + len(kept_classes))
@@ -216,8 +216,8 @@ def write_file(path: str, file: int, samples: int, shard: str, *, fingerprint: s
     return LedgerRow.from_footer(footer, Path(path).stat().st_size, Path(path).name)
 
 
-def make(folder: Path, files: int, samples: int, processes: int) -> None:
-    """The whole table: run.json, vocabulary, manifest, label files, ledger."""
+def make(folder: Path, files: int, samples: int, processes: int = 0, masks: int = POOL) -> None:
+    """The whole table: run.json, vocabulary, manifest, label files, ledger; with 0 processes, all in this one."""
     from models.resize import ResizeRule
     from models.vocabulary import Vocabulary
     from pipeline import ledger, manifest, parquet, run
@@ -244,11 +244,15 @@ def make(folder: Path, files: int, samples: int, processes: int) -> None:
     manifest.add(output, shards)
     Path(output.labels).mkdir()
     bounds = np.linspace(0, samples, files + 1).astype(int)
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _nice) as workers:
-        paths = [f"{output.labels}/{shard.label_name}.parquet" for shard in shards]
-        write = partial(write_file, fingerprint=identity.fingerprint, masks=pool())
-        urls = [shard.url for shard in shards]
-        found = list(workers.map(write, paths, range(files), np.diff(bounds).tolist(), urls, chunksize=8))
+    paths = [f"{output.labels}/{shard.label_name}.parquet" for shard in shards]
+    urls = [shard.url for shard in shards]
+    write = partial(write_file, fingerprint=identity.fingerprint, masks=pool(masks))
+    told = (paths, range(files), np.diff(bounds).tolist(), urls)
+    if processes:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _nice) as workers:
+            found = list(workers.map(write, *told, chunksize=8))
+    else:
+        found = list(map(write, *told))
     ledger.write(found, output.ledger)
 
 

@@ -1,20 +1,18 @@
 """One `label` from its shards to its summary: identity, manifest, replicas, ledger. Doing it again resumes it."""
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from models.errors import EnvironmentFailure
 from models.vocabulary.templates import load_templates
 from models.zoo import MODELS
-from pipeline import ledger, manifest, parquet, run, stores
+from pipeline import manifest, parquet, run, stores
 from pipeline.cluster import session
 from pipeline.cluster.labeling import label_shards
 from pipeline.cluster.replica import ReplicaSpec, clean_nodes, prepare
 from pipeline.config import LabelConfig
-from pipeline.ledger import LedgerRow
+from pipeline.ledger_parts import LedgerParts
 from pipeline.output import Output
 from pipeline.placement import place
 from pipeline.planning import refuse_another_run, vocabulary_of
@@ -23,9 +21,6 @@ from pipeline.retry import forget
 from pipeline.shard import Shard
 from pipeline.status import Status, settle
 from pipeline.vocabulary_table import to_table
-
-PART_ROWS = 5_000
-"""Most rows of a part."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +89,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
             fingerprint=identity.fingerprint,
             stores=stores.used(),
         )
-        rows, stopped = _Rows(output), None
+        rows, stopped = LedgerParts(output), None
         try:
             if todo:
                 _run(todo, spec, rows, already_done=len(shards) - len(todo))
@@ -108,40 +103,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
     return JobResult(status=now, images=rows.images, seconds=seconds, stopped=stopped)
 
 
-class _Rows:
-    """Rows on their way into the ledger's parts: none is kept longer than a part takes to fill."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._waiting: list[LedgerRow] = []
-        self._wrote = time.monotonic()
-        self._parts = 0
-        self._first: datetime | None = None
-        self.images = 0
-
-    def add(self, row: LedgerRow) -> None:
-        """One more shard has ended."""
-        self._waiting.append(row)
-        self.images += row.counts.read
-        if row.started is not None:
-            self._first = row.started if self._first is None else min(self._first, row.started)
-        if len(self._waiting) >= PART_ROWS or time.monotonic() - self._wrote >= ledger.part_seconds(self._parts):
-            self.write()
-
-    def write(self) -> None:
-        """Leave what waits as one part."""
-        if self._waiting:
-            ledger.write(self._waiting, self._output.ledger_part(ledger.part_name()))
-            self._parts += 1
-        self._waiting, self._wrote = [], time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Since the first shard started."""
-        return (datetime.now(UTC) - self._first).total_seconds() if self._first is not None else 0.0
-
-
-def _run(todo: Sequence[Shard], spec: ReplicaSpec, rows: _Rows, *, already_done: int) -> None:
+def _run(todo: Sequence[Shard], spec: ReplicaSpec, rows: LedgerParts, *, already_done: int) -> None:
     """Label shards, and leave their rows in the ledger's parts, also when it ends early."""
     try:
         with LabelProgress(len(todo), already_done=already_done) as progress:

@@ -30,6 +30,7 @@ from pipeline.output import Output
 from pipeline.planning import shards_of
 from pipeline.shard import Shard
 from pipeline.status import status
+from pipeline.urls import redact
 from pipeline.vocabulary_table import vocabulary_of_run
 
 Steps = Literal["exact", "pad", "drop"]
@@ -179,14 +180,15 @@ def _left(order: Iterator[int], taken: int, length: int) -> NDArray[np.bool_]:
 
 
 def done_shards(output: Output, named: Sequence[str] | None) -> tuple[list[Shard], list[int]]:
-    """Done shards as they were when they were labeled, and how many labeled samples each has."""
+    """Done shards as they were when they were labeled, and how many labeled samples each has; others are told of."""
     sources = None if named is None else {shard.url: shard.source for shard in shards_of(named, limit=None)}
-    found = [row for row in status(output).rows("done") if sources is None or row.url in sources]
+    now = status(output)
+    found = [row for row in now.rows("done") if sources is None or row.url in sources]
     if not found:
-        raise UsageError(f"{output.url}: none of these shards is labeled there. Label them first.")
-    if sources is not None and len(found) < len(sources):
-        _log.warning("%s: %d of the %d shards named are not labeled there; they are left out",
-                     output.url, len(sources) - len(found), len(sources))  # fmt: skip
+        raise UsageError(f"{redact(output.url)}: none of these shards is labeled there. Label them first.")
+    if len(found) < (asked := len(now if sources is None else sources)):
+        _log.warning("%s: %d of %d shards are not labeled there; they are left out",
+                     redact(output.url), asked - len(found), asked)  # fmt: skip
     shards = [
         Shard(url=row.url, source=row.url if sources is None else sources[row.url], size=row.size, etag=row.etag)
         for row in found

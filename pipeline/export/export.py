@@ -91,9 +91,9 @@ def export(
         EnvironmentFailure: a place can't be read or written, a process was killed.
     """
     identity = run.require(asked.output)
+    asked.destination.refuse_unless_empty(asked.output)
     vocabulary = vocabulary_of_run(asked.output)
     asked.keep.bound(vocabulary, identity["identity"]["inference"])
-    asked.destination.refuse_unless_empty(asked.output)
     now = status(asked.output)
     shards = done(now)
     if not len(shards):

@@ -28,7 +28,7 @@ class Figures:
         self._sums: SegmentSums | None = None
 
     def column(self, name: str, ids: NDArray[Any]) -> pa.Array:
-        """A column of `views.FIGURES` for some vocabulary ids.
+        """A column of `views.FIGURES` for some vocabulary ids; NaN where there is none.
 
         Raises:
             UsageError: an id that the vocabulary lacks, or a damaged file.
@@ -38,7 +38,7 @@ class Figures:
             raise UsageError(f"vocab_id beyond {self._classes - 1}: the vocabulary has no such class.")
         with self._lock:
             values = self._values(name)
-        return pa.array(values[ids], from_pandas=True)
+        return pa.array(values[ids])
 
     def _values(self, name: str) -> NDArray[Any]:
         plain = not self._keep.floors and not self._keep.min_area
@@ -49,7 +49,6 @@ class Figures:
             case "share":
                 return sums.areas / max(sums.pixels, 1)
             case "mean_score":
-                # Of a class that wasn't found it is null.
                 return np.where(sums.segments > 0, sums.scores / np.maximum(sums.segments, 1), np.nan)
             case _:
                 return np.asarray(getattr(sums, name))

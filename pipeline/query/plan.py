@@ -32,7 +32,7 @@ class Plan:
     """Which views a statement reads, and which rows of `segments` it can do with."""
 
     views: frozenset[str]
-    """Names of the views that the statement names."""
+    """Views whose names stand in the statement, as what they may be: `segments` is a column of `samples` too."""
 
     classes: frozenset[str] | None
     """Every reading of `segments` keeps only these classes; None: some reading isn't so bounded."""
@@ -52,9 +52,8 @@ def plan_of(sql: str) -> Plan | None:
     connection = duckdb.connect(":memory:", config={"autoload_known_extensions": False})
     try:
         _empty_tables(connection)
-        names = {name.lower() for name in connection.get_table_names(sql)}
         rows = connection.execute(f"EXPLAIN (FORMAT json) {sql}").fetchall()
-        return Plan(views=frozenset(names), classes=_bounded(json.loads(rows[-1][1])))
+        return Plan(views=_named(sql), classes=_bounded(json.loads(rows[-1][1])))
     except (duckdb.Error, ValueError):
         return None
     finally:
@@ -92,6 +91,10 @@ def shut(connection: "duckdb.DuckDBPyConnection", settings: Mapping[str, str] = 
     }
     for name, value in {**settings, **doors}.items():
         connection.execute(f"SET {name} = {value}")
+
+
+def _named(sql: str) -> frozenset[str]:
+    return frozenset(view for view in views.ALL if re.search(rf"\b{view}\b", sql, re.IGNORECASE))
 
 
 def _bounded(plan: Any) -> frozenset[str] | None:

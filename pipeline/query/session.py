@@ -14,23 +14,21 @@ from models.vocabulary import Vocabulary
 from pipeline import class_ledger, run, vocabulary_table
 from pipeline.filters import BoundFilter, SegmentFilter
 from pipeline.label_table import LabelTable
-from pipeline.output import Output
+from pipeline.ledger import SCHEMA as LEDGER_COLUMNS
+from pipeline.output import LABEL_SUFFIX, Output
 from pipeline.publish import is_local
-from pipeline.query import views
+from pipeline.query import store, views
 from pipeline.query.figures import Figures
 from pipeline.query.formats import Answer
 from pipeline.query.plan import Plan, plan_of, shut
-from pipeline.query.store import PROTOCOL, StoreFiles
 from pipeline.status import Status
 from pipeline.status import status as read_status
+from pipeline.table.schema import LABELS
 from pipeline.urls import filesystem, redact
 from pipeline.vocabulary_table import vocabulary_of_run
 
 if TYPE_CHECKING:
     import duckdb
-
-STORE_THREADS = 16
-"""Threads of DuckDB over a store, where they mostly wait for bytes."""
 
 _FAILED = "maskmill.failed_shards"
 
@@ -76,11 +74,13 @@ def ask(url: str, sql: str, keep: SegmentFilter = SegmentFilter()) -> Iterator[A
 class _Session:
     def __init__(self, output: Output, keep: SegmentFilter) -> None:
         self.table = LabelTable(output)
-        self.names = {url: self._name(url) for url in self.table.files}
+        self.files = self.table.files
         self.vocabulary: Vocabulary = vocabulary_of_run(output)
         self.keep = keep
         self.bound: BoundFilter = keep.bound(self.vocabulary, self._inference())
         self.failures: list[Exception] = []
+        self.sizes: dict[str, int] | None = None
+        self.made = 0
 
     @property
     def output(self) -> Output:
@@ -92,31 +92,21 @@ class _Session:
             return ""
         return str(run.require(self.output)["identity"].get("inference"))
 
-    def _name(self, url: str) -> str:
-        """What DuckDB calls a file."""
-        if is_local(self.output.url):
-            return filesystem(url)[1]
-        return f"{PROTOCOL}://{url.removeprefix(self.output.url + '/')}"
-
     # --- the connection
 
     def lock(self, connection: "duckdb.DuckDBPyConnection", scratch: str) -> None:
         """Shuts every door: no other path, no extension, no setting changes after this."""
-        allowed = [*self.names.values(), self._name(self.output.ledger)]
-        settings = {
-            "temp_directory": _quoted(scratch),
-            "allowed_paths": _list(allowed),
-            "allowed_directories": _list([scratch + "/"]),
-            "enable_progress_bar": "false",
-            "preserve_insertion_order": "true",
-            "enable_external_file_cache": "false",  # it reads in blocks, and would fetch masks beside scalars
-        }
-        if not is_local(self.output.url):
-            urls = {self._name(url).removeprefix(f"{PROTOCOL}://"): url for url in [*self.names, self.output.ledger]}
-            listed = {f"labels/{name}": size for name, size in self.output.label_files().items() if size is not None}
-            connection.register_filesystem(StoreFiles(urls, listed, self.failures))
-            settings["threads"] = str(STORE_THREADS)
-        shut(connection, settings)
+        local = is_local(self.output.url)
+        shut(
+            connection,
+            {
+                "temp_directory": _quoted(scratch),
+                "allowed_paths": _list([_path(url) for url in [*self.files, self.output.ledger]] if local else []),
+                "allowed_directories": _list([scratch + "/"]),
+                "enable_progress_bar": "false",
+                "preserve_insertion_order": "true",
+            },
+        )
 
     def open_views(self, connection: "duckdb.DuckDBPyConnection", asked: Plan | None) -> None:
         """Makes the views that a statement names; all of them where it names none (SHOW TABLES) or can't be planned."""
@@ -138,14 +128,15 @@ class _Session:
         connection.unregister("given")
         if wanted is None or views.CLASSES in wanted:
             self._figures(connection)
-        files = list(self.names)
         made: dict[str, Callable[[], str]] = {
-            views.LABELS: lambda: f"FROM {self._rows(files)}",
-            views.SAMPLES: lambda: views.samples(self._rows(files)),
-            views.SEGMENTS: lambda: views.segments(self._rows(self._holding(asked)), self.bound.sql("s")),
+            views.LABELS: lambda: f"FROM {self._rows(connection, self.files, LABELS)}",
+            views.SAMPLES: lambda: views.samples(self._rows(connection, self.files, LABELS)),
+            views.SEGMENTS: lambda: views.segments(
+                self._rows(connection, self._holding(asked), LABELS), self.bound.sql("s")
+            ),
             views.CLASSES: lambda: views.classes(self._classes(), figures=True),
-            views.FAILURES: lambda: views.failures(self._rows(self._failing(status)), _FAILED),
-            views.LEDGER: lambda: f"FROM {self._rows([self.output.ledger])}",
+            views.FAILURES: lambda: views.failures(self._rows(connection, self._failing(status), LABELS), _FAILED),
+            views.LEDGER: lambda: f"FROM {self._rows(connection, [self.output.ledger], LEDGER_COLUMNS)}",
         }
         for name, select in made.items():
             if (wanted is None or name in wanted) and (name != views.LEDGER or self._has_ledger()):
@@ -153,8 +144,17 @@ class _Session:
 
     # --- which files
 
-    def _rows(self, urls: Sequence[str]) -> str:
-        return f"read_parquet({_list([self._name(url) for url in urls])})"
+    def _rows(self, connection: "duckdb.DuckDBPyConnection", urls: Sequence[str], schema: pa.Schema) -> str:
+        """SQL of the rows of some files."""
+        if is_local(self.output.url):
+            return f"read_parquet({_list([_path(url) for url in urls])})"
+        if self.sizes is None:
+            listed = self.output.label_files().items()
+            self.sizes = {self.output.label(name.removesuffix(LABEL_SUFFIX)): n for name, n in listed if n is not None}
+        name = f"maskmill_rows_{self.made}"
+        self.made += 1
+        connection.register(name, store.rows_of(urls, schema, self.sizes, self.failures))
+        return name
 
     def _holding(self, asked: Plan | None) -> Sequence[str]:
         """Files that hold a segment which the statement can see."""
@@ -163,17 +163,19 @@ class _Session:
         if named is not None:
             ids &= {entry.vocab_id for entry in self.vocabulary if entry.name in named}
         if self.bound.every_class and named is None:
-            return list(self.names)
+            return self.files
+        if not ids:
+            return self.files[:1]
         # A view has at least one file, to know its columns by.
-        return class_ledger.read(self.table, len(self.vocabulary), ids).holding or list(self.names)[:1]
+        return class_ledger.read(self.table, len(self.vocabulary), ids).holding or self.files[:1]
 
     def _failing(self, status: Status) -> Sequence[str]:
         """Files that hold a failed sample, as far as the ledger tells."""
         done = status.table.filter(pc.field("state") == "done")
         told = set(pc.unique(done["label_file"]).to_pylist())
         failing = set(pc.unique(done.filter(pc.field("failed") > 0)["label_file"]).to_pylist())
-        kept = [url for url in self.names if (name := url.rsplit("/", 1)[-1]) in failing or name not in told]
-        return kept or list(self.names)[:1]
+        kept = [url for url in self.files if (name := url.rsplit("/", 1)[-1]) in failing or name not in told]
+        return kept or self.files[:1]
 
     def _has_ledger(self) -> bool:
         fs, path = filesystem(self.output.ledger)
@@ -217,7 +219,6 @@ class _Session:
                 raise self.failures[0] from None
             # DuckDB repeats the statement with a caret below the message; a command's error is one line.
             message = " ".join(str(error).split("\n\nLINE ")[0].split())
-            message = message.replace(f"{PROTOCOL}://", f"{self.output.url}/")
             if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and self.output.labels in message:
                 raise UsageError(f"{redact(message)[:400]}. Run `maskmill verify {redact(self.output.url)}`.") from None
             raise UsageError(f"SQL: {redact(message)}"[:500]) from None
@@ -235,6 +236,10 @@ def _check(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
             f"SQL: a {statements[0].type.name} statement; expected a SELECT: the table is only read. "
             "To write the answer to a file, give -o FILE."
         )
+
+
+def _path(url: str) -> str:
+    return str(filesystem(url)[1])
 
 
 def _quoted(text: str) -> str:

@@ -1,78 +1,79 @@
-"""An output's files in a store as DuckDB sees them: exact reads of the files that were named, and nothing else."""
+"""Parquet files in a store as DuckDB sees them: a pyarrow dataset, of which only the columns asked for are fetched.
 
-from collections.abc import Callable, Iterator, Mapping
+DuckDB's own reader isn't used: of a nested column it fetches all that follows in the row group too, the masks, and its
+threads share a Python file's position.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+import pyarrow.dataset as ds
 from fsspec import AbstractFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from models.errors import EnvironmentFailure
 from pipeline.ranged import open_ranged
 
-PROTOCOL = "maskmill"
-"""Scheme of the names that DuckDB knows stored files by; the URLs behind them stay here."""
+REQUESTS = 16
+"""Requests in flight."""
 
 
-class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """Files by name, below `PROTOCOL`://; no other can be opened, none can be written.
+def rows_of(
+    urls: Sequence[str], schema: pa.Schema, sizes: Mapping[str, int], failures: list[Exception]
+) -> ds.FileSystemDataset:
+    """The rows of some files of one schema, in their order.
 
-    A driver's own files read megabytes ahead, and would fetch the masks beside the scalars that are asked for.
+    Args:
+        urls: the files; no other is opened.
+        schema: their columns.
+        sizes: bytes by URL, where a listing has told; it saves a request.
+        failures: takes what reading ended with, which DuckDB would tell at length.
     """
+    pa.set_io_thread_count(REQUESTS)
+    fs = PyFileSystem(FSSpecHandler(_StoredFiles(urls, sizes, failures)))
+    options = ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
+    form = ds.ParquetFileFormat(default_fragment_scan_options=options)
+    return ds.FileSystemDataset([form.make_fragment(url, filesystem=fs) for url in urls], schema, form, fs)
 
-    protocol = PROTOCOL
+
+class _StoredFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """Some files by their URL, for reading alone, each read one request: a driver's own files read megabytes ahead."""
+
+    protocol = "maskmill"
     cachable = False
 
-    def __init__(self, urls: Mapping[str, str], sizes: Mapping[str, int], failures: list[Exception]) -> None:
-        """Over some files.
-
-        Args:
-            urls: of each file, by the name behind the scheme.
-            sizes: bytes by name, where a listing has told; it saves a request.
-            failures: takes what reading ended with, which DuckDB would tell at length.
-        """
+    def __init__(self, urls: Sequence[str], sizes: Mapping[str, int], failures: list[Exception]) -> None:
         super().__init__()
-        self._urls = urls
+        self._urls = frozenset(urls)
         self._sizes = dict(sizes)
         self._failures = failures
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
-        return path.removeprefix(f"{PROTOCOL}://")
-
-    def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> list[str]:
-        """The name itself, if it is one of the files."""
-        return [path] if self._strip_protocol(path) in self._urls else []
-
-    def exists(self, path: str, **kwargs: Any) -> bool:
-        """Whether it is one of the files."""
-        return self._strip_protocol(path) in self._urls
+        return path
 
     def isfile(self, path: str) -> bool:
         """Whether it is one of the files."""
-        return self.exists(path)
+        return path in self._urls
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """Its name and size."""
-        name = self._strip_protocol(path)
-        if name not in self._urls:
+        if path not in self._urls:
             raise FileNotFoundError(path)
-        if name not in self._sizes:
-            with self._told(), open_ranged(self._urls[name]) as file:
-                self._sizes[name] = file.seek(0, 2)
-        return {"name": path, "size": self._sizes[name], "type": "file"}
-
-    def modified(self, path: str) -> datetime:
-        """A fixed moment: nothing is kept between statements, so that no age of it can matter."""
-        return datetime(2000, 1, 1, tzinfo=UTC)
+        if path not in self._sizes:
+            with self._told(), open_ranged(path) as file:
+                self._sizes[path] = file.seek(0, 2)
+        return {"name": path, "size": self._sizes[path], "type": "file"}
 
     def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
-        """One of the files, for reading alone."""
-        name = self._strip_protocol(path)
-        if mode != "rb" or name not in self._urls:
-            raise PermissionError(f"{path}: can't be opened")
+        """One of the files."""
+        if mode != "rb" or path not in self._urls:
+            raise PermissionError(path)
+        size = self.info(path)["size"]
         with self._told():
-            return _Told(open_ranged(self._urls[name], self._sizes.get(name)), self._told)
+            return _StoredFile(open_ranged(path, size), self._told)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -83,22 +84,19 @@ class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no typ
             raise
 
 
-class _Told:
-    """An open file that tells of its failures."""
+class _StoredFile:
+    """An open file that tells of its failures. Arrow moves and reads in one step, whatever its threads do."""
 
     def __init__(self, file: BinaryIO, told: Callable[[], AbstractContextManager[None]]) -> None:
         self._file = file
         self._told = told
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+        self.readable, self.seekable, self.writable = file.readable, file.seekable, file.writable
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
 
     def read(self, size: int = -1) -> bytes:
         with self._told():
             return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()

@@ -36,6 +36,8 @@ FAILURES = "failures"
 key, reason (a fixed word), error (the word and its detail), shard, sample_index.
 """
 
+ALL = (LABELS, VOCABULARY, LEDGER, SAMPLES, SEGMENTS, CLASSES, FAILURES)
+
 FIGURES = {"images": "BIGINT", "segments": "BIGINT", "share": "DOUBLE", "mean_score": "DOUBLE"}
 """Columns of `classes` that are computed only where a statement uses them, and their types."""
 
@@ -69,7 +71,11 @@ def segments(labels: str, condition: str) -> str:
 
 def classes(condition: str, *, figures: bool) -> str:
     """`CLASSES`; the condition is about a vocab_id; without figures these are null, for a statement's plan."""
-    values = {name: f"{figure(name)}(vocab_id)" if figures else f"NULL::{kind}" for name, kind in FIGURES.items()}
+    # A function of ours can't answer null; NaN stands for it.
+    values = {
+        name: f"nullif({figure(name)}(vocab_id), 'nan'::DOUBLE)::{kind}" if figures else f"NULL::{kind}"
+        for name, kind in FIGURES.items()
+    }
     columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
     return f"SELECT name, {columns}, kind, vocab_id FROM {VOCABULARY} WHERE {condition}"  # noqa: S608 - made here
 

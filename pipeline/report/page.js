@@ -83,7 +83,7 @@ function top() {
     at("numbers").append(make("div", {}, make("dt", {}, name), make("dd", { className: alarm ? "alarm" : "" }, value)));
   }
   if (report.gone.length) {
-    notice(`The images of ${plural(report.gone.length, "source shard")} can't be read any more; their samples are shown as masks alone.`, report.gone.map(([shard, why]) => `${shard}: ${why}`));
+    notice(`The images of ${plural(report.gone.length, "source shard")} can't be read; their samples are shown as masks alone.`, report.gone.map(([shard, why]) => `${shard}: ${why}`));
   }
   if (drawn.unread.length) {
     notice(`${plural(drawn.unread.length, "label file")} couldn't be read and ${drawn.unread.length === 1 ? "is" : "are"} left out: maskmill verify says more.`, drawn.unread);
@@ -325,7 +325,7 @@ const large = {
     at("large-after").disabled = number === sheet.shown.length - 1;
     at("large-caption").textContent = picture.caption || "";
     at("large-caption").hidden = !picture.caption;
-    const gone = picture.jpeg ? [] : ["The image can't be read from its shard any more: masks alone."];
+    const gone = picture.jpeg ? [] : ["The image can't be read from its shard: masks alone."];
     at("large-notes").replaceChildren(...[...gone, ...picture.notes].map((note) => make("li", {}, make("bdi", {}, note))));
     at("large-canvas").setAttribute("aria-label", described(picture));
     at("large-all").checked = true;
@@ -464,10 +464,10 @@ function words(svg, x, y, text, anchor, kind = "") {
   svg.append(element);
 }
 
-/** A round number at or above the value, for the top of an axis. */
+/** A round number at or above the value, for the top of an axis; its half is whole too. */
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
-  return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value && (step >= 1)) || 1;
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((top) => top >= Math.max(value, 2));
 }
 
 function columns(svg, counts, names) {

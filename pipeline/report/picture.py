@@ -58,7 +58,7 @@ class Pictures:
     """As page.js reads them, in the order of the choices."""
 
     gone: Mapping[str, str]
-    """Shard -> why its images can't be read any more: its samples are shown as masks alone, or not at all."""
+    """Shard -> why its images can't be read: its samples are shown as masks alone, or not at all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +119,7 @@ class Drawer:
         with ThreadPoolExecutor(_SHARDS_AT_ONCE) as threads:
             list(threads.map(one, by_shard))
         ordered = (made[choice.place] for choice in choices if choice.place in made)
-        return Pictures(pictures=tuple(ordered), gone=gone)
+        return Pictures(pictures=tuple(ordered), gone=dict(sorted(gone.items())))
 
     def picture(self, row: Row, original: Original | None, choice: Choice) -> dict[str, Any]:
         """A picture as the page has it, no longer than `most_bytes` there."""

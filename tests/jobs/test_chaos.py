@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.synthesis.shards import synthesize
-from tests.chaos.chaos_segmenter import HANGS, KILLS, marked
+from tests.chaos.chaos_segmenter import HANGS, KILLS, POISONED, POISONS, marked
 from tests.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.jobs.conftest import ROOT, Ended, Running, Workplace
 from tests.plain_run import write_tar
@@ -29,6 +29,9 @@ BAD = {12: "crashed", 45: "stalled", 99: "truncated", 140: "checksum", 199: "mis
 """Shard -> the reason that its failure must have. The last one is deleted when the job has listed it."""
 
 STALL_SECONDS = "6"
+
+PATH = f"{ROOT / 'tests' / 'chaos'}{os.pathsep}{ROOT}"
+"""PYTHONPATH of processes that know the model `chaos`."""
 
 REPLICA = "MapBatches(Replica)"
 """In the title of a replica's process."""
@@ -87,11 +90,10 @@ def without_its_end(tar: bytes) -> bytes:
 
 @pytest.fixture
 def place(workplace: Workplace, sound: dict[str, bytes], tmp_path: Path) -> Iterator[Place]:
-    path = f"{ROOT / 'tests' / 'chaos'}{os.pathsep}{ROOT}"
     with moto_server() as store, fault_proxy(store.endpoint, seed=5) as proxy:
         # The endpoint isn't among them: it comes with --store, also to replicas.
         credentials = {key: value for key, value in store.environment().items() if key != "AWS_ENDPOINT_URL"}
-        environment = {**credentials, "PYTHONPATH": path, "TMPDIR": str(workplace.scratch)}
+        environment = {**credentials, "PYTHONPATH": PATH, "TMPDIR": str(workplace.scratch)}
         with ray_nodes(2, 2, environment=environment) as cluster:
             store.put_all(sound)
             own = {**workplace.environment, **environment, **cluster.driver()}
@@ -233,3 +235,25 @@ def report(place: Place, told: Ended, seconds: float, first: int) -> None:
         print(f"{shard}: {record['error']} (attempts {record['attempts']})")
     print(told.out)
     print(told.err)
+
+
+@pytest.mark.slow
+def test_a_poisoned_device_restarts_its_replica_and_neither_ends_the_job_nor_fails_a_shard(
+    workplace: Workplace, sound: dict[str, bytes]
+) -> None:
+    shards = workplace.cwd / "shards"
+    shards.mkdir()
+    for key, data in list(sound.items())[:12]:
+        (shards / Path(key).name).write_bytes(data)
+    poisonous = shards / f"{name(5)}.tar"
+    with_image(poisonous.read_bytes(), marked(POISONS), poisonous)
+    poisoned = workplace.cwd / "poisoned"
+    place = replace(workplace, environment={**workplace.environment, "PYTHONPATH": PATH, POISONED: str(poisoned)})
+    ended = place.run("label", "shards", "--output", "out", "--model", "chaos", "--cpus-per-replica", "1")
+    assert (ended.code, ended.err) == (0, "")
+    assert poisoned.exists()
+    rows = pq.read_table(workplace.cwd / "out" / "ledger.parquet")
+    tried = dict(zip(rows["url"].to_pylist(), rows["attempts"].to_pylist(), strict=True))
+    assert tried[str(poisonous)] == 2
+    assert set(rows["state"].to_pylist()) == {"done"}
+    assert not list((workplace.cwd / "out").glob("failed/*"))

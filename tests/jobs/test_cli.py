@@ -1,6 +1,7 @@
 """What the command line takes and refuses, and how it says so. Nothing here starts Ray."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ LABEL_OPTIONS = {
 """All options of `label`: one more is a decision, and changes this list."""
 
 TRAIN_OPTIONS = {
-    "--output", "-o", "--validation",
+    "--output", "-o", "--labels", "--shards", "--validation",
     "--model", "--init", "--device", "--dtype",
     "--vocab", "--truth-ids", "--templates", "--leave-out", "--crop", "--scales", "--keep-colours", "--keep-sides",
     "--steps", "--batch-size", "--learning-rate", "--power", "--weight-decay", "--clip-norm", "--seed",
@@ -156,7 +157,7 @@ def test_help_names_every_command(maskmill) -> None:
     ("command", "options"),
     [
         ("label", LABEL_OPTIONS),
-        ("train", TRAIN_OPTIONS),
+        ("train", TRAIN_OPTIONS | FILTER_OPTIONS),
         ("evaluate", EVALUATE_OPTIONS),
         ("retry", RETRY_OPTIONS),
         ("compact", COMPACT_OPTIONS),
@@ -341,3 +342,19 @@ def test_a_dry_run_lists_shards_and_writes_nothing(maskmill, here: Path) -> None
     assert "1 not found" in lines[0]
     assert sum(line.endswith("bytes") for line in lines) == 2
     assert not (here / "out").exists()
+
+
+def test_a_command_ends_its_process_before_threads_of_libraries_can_abort_it() -> None:
+    # What finalizing the interpreter would run stands for a thread of Arrow's that it would tear down.
+    program = (
+        "import atexit, os, sys\n"
+        "from jobs.cli import main\n"
+        "class AtTheEnd:\n"
+        "    def __del__(self, abort=os.abort): abort()\n"
+        "sys.modules['at_the_end'] = AtTheEnd()\n"
+        "atexit.register(lambda: print('left'))\n"
+        "main(['query', 'nowhere', 'SELECT 1'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (cli.USAGE, "left\n")
+    assert done.stderr.startswith("maskmill: ")

@@ -232,3 +232,13 @@ def test_a_batch_has_the_arguments_of_mask2former(run_of):
 
 def test_the_reader_knows_the_names(run_of):
     assert LabeledImages(run_of[1].url).vocabulary == Vocabulary.load("scenes")
+
+
+def test_shards_that_are_not_labeled_are_left_out_and_told(run_of, tmp_path, caplog):
+    shards, output = run_of
+    (other,) = synthesize(tmp_path, 1, 1, 9)
+    data = LabeledImages(output.url, shards=[str(shards[1]), str(other)])
+    assert len(data) == 1
+    assert "1 of 2 shards are not labeled there" in caplog.text
+    with pytest.raises(UsageError, match="none of these shards is labeled there"):
+        LabeledImages(output.url, shards=[str(other)])

@@ -1,0 +1,56 @@
+"""`maskmill bench`: how fast each part is here. Measuring is done in `pipeline.bench`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from models.errors import UsageError
+from pipeline.bench.config import BenchConfig
+
+
+def bench(
+    *shards: str,
+    config: Annotated[BenchConfig, Parameter(name="*")] = BenchConfig(),
+    compare: tuple[str, str] | None = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    json: bool = False,
+) -> int:
+    """Measure this machine, the model, each of its parts, and whole shards; nothing is judged.
+
+    First the floor: a large matrix product and a large copy. Then the model, its parts, what stands around it in a
+    replica, whole shards, and a replica whose model is a constant. Each is the median of several runs after a warm-up,
+    with the distance between the quartiles as its spread.
+
+    Args:
+        shards: shards to measure over, as for `label`. Default: made-up JPEGs.
+        config: what is measured.
+        compare: two files that -o wrote: print them beside one another, and measure nothing.
+        output: also write the JSON to this file.
+        json: print the JSON instead of the table.
+    """
+    from pipeline.bench.results import Bench
+    from pipeline.bench.table import compared, lines
+
+    if compare is not None:
+        first, second = (Bench.read(path, "--compare") for path in compare)
+        print("\n".join(compared(first, second, compare)))
+        return 0
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
+    from pipeline.bench.run import bench as measure
+    from pipeline.listing import expand
+
+    sources = expand(shards) if shards else []
+    found = measure(config, sources, lambda what: print(f"measuring: {what}", file=sys.stderr, flush=True))
+    if output is not None:
+        output.write_text(found.to_json(), encoding="utf-8")
+    print(found.to_json() if json else "\n".join(lines(found)))
+    return 0
+
+
+if __name__ == "__main__":
+    from jobs.cli import run
+
+    raise SystemExit(run(["bench", *sys.argv[1:]]))

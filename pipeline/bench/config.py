@@ -1,0 +1,107 @@
+"""What `maskmill bench` can be told: one frozen group of options, checked when it is made."""
+
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from models.errors import UsageError
+from pipeline.config import Device, Dtype, Form, at_least
+
+Group = Literal["floor", "model", "parts", "stages", "shard", "feeding"]
+"""What is measured: the machine's own rates; the model whole; each part of it apart; what stands before and after it in
+a replica, apart; a whole shard; a replica whose model is a constant."""
+
+GROUPS: tuple[Group, ...] = ("floor", "model", "parts", "stages", "shard", "feeding")
+"""All of them, in the order in which they run."""
+
+RANDOM = "random"
+"""The value of --weights that asks for a model without trained weights."""
+
+LEAST_REPEATS = 3
+"""Runs that a median is taken of, at least."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchConfig:
+    """What is measured, and how often."""
+
+    model: str = "san-vit-b16"
+    """Segmenter: san-vit-b16, san-vit-l14 or san-tiny."""
+
+    weights: str | None = None
+    """Checkpoint as in `label`, or the word random: weights by a rule, for where the released ones can't be had."""
+
+    device: Device = "auto"
+    """Where the model computes; auto takes a GPU where there is one."""
+
+    dtype: Dtype = "float32"
+    """Precision of the model, and of the product that is its floor."""
+
+    threads: int | None = None
+    """Threads of PyTorch and of decoding. Default: the CPUs that this process may use."""
+
+    inference: Form = "general"
+    """Form in which segments are made."""
+
+    size: int | None = None
+    """Short side of the model's input in pixels. Default: the model's, 640 for the published ones."""
+
+    batch_size: int | None = None
+    """Images the model takes at once. Default: 8 on a CPU, 32 on a GPU."""
+
+    repeats: int = 5
+    """Runs of each measurement after a warm-up, at least; 3 or more."""
+
+    names: int | None = None
+    """Ask about this many made-up names with random text features. Default: the model's label set (171 made-up names
+    where the weights are random)."""
+
+    image: str = "1280x960"
+    """Width x height of the JPEGs that are made up where no SHARDS are given."""
+
+    samples: int | None = None
+    """JPEGs in the made-up shard. Default: 4 batches on a CPU, 32 on a GPU."""
+
+    parts: tuple[Group, ...] = ()
+    """Measure this alone (may be given several times). Default: all."""
+
+    shard_sizes: tuple[int, ...] = ()
+    """Also the peak memory of a replica, in a process of its own, over a shard of so many samples (may be given several
+    times: 1000 and 10000 tell whether memory grows with the shard)."""
+
+    gpu_rate: float = 2000.0
+    """Images/s of a GPU whose feeding is told in cores, beside the rate measured here."""
+
+    scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
+    """Local folder for made-up shards and label files; emptied afterwards."""
+
+    def __post_init__(self) -> None:
+        at_least("--repeats", self.repeats, LEAST_REPEATS)
+        for option in ("threads", "size", "batch_size", "names", "samples"):
+            at_least(f"--{option.replace('_', '-')}", getattr(self, option), 1)
+        for samples in self.shard_sizes:
+            at_least("--shard-sizes", samples, 1)
+        if not self.gpu_rate > 0:
+            raise UsageError(f"--gpu-rate {self.gpu_rate}: expected images/s above 0.")
+        _ = self.image_size
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """What is measured, in the order in which it runs."""
+        return tuple(group for group in GROUPS if not self.parts or group in self.parts)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height, width of the made-up JPEGs.
+
+        Raises:
+            UsageError: `image` isn't WIDTHxHEIGHT, each between 16 and 8192.
+        """
+        found = re.fullmatch(r"(\d{2,4})x(\d{2,4})", self.image)
+        if found:
+            width, height = (int(side) for side in found.groups())
+            if min(width, height) >= 16 and max(width, height) <= 8192:
+                return height, width
+        raise UsageError(f"--image {self.image!r}: expected WIDTHxHEIGHT, each from 16 to 8192, such as 1280x960.")

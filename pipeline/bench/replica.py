@@ -1,0 +1,98 @@
+"""A replica without Ray: the threads and the model that label shards, over shards of any size. Ray's is in cluster/."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from models.errors import EnvironmentFailure
+from models.segmenter import ClassFeatures, Segmenter
+from pipeline.bench.config import BenchConfig
+from pipeline.bench.images import write_shard
+from pipeline.bench.results import ReplicaPeak
+from pipeline.bench.timing import resident_peak
+from pipeline.config import InferenceConfig, LabelConfig, ReplicaConfig, machine_cpus
+from pipeline.labeling import Labeler, label_shard
+from pipeline.ledger import LedgerRow
+from pipeline.model_thread import ModelThread
+from pipeline.output import Output
+from pipeline.shard import Shard, describe
+
+MEMORY_IMAGE = (240, 320)
+"""Height, width of JPEGs in shards that memory is measured over: small files, for it is their number that counts."""
+
+
+@contextmanager
+def labeler(
+    segmenter: Segmenter,
+    classes: ClassFeatures,
+    folder: Path,
+    form: InferenceConfig,
+    *,
+    batch_size: int,
+    threads: int,
+) -> Iterator[Labeler]:
+    """What a replica holds; label files go to `folder`, and its threads end with the `with`."""
+    config = LabelConfig(replica=ReplicaConfig(scratch=folder), inference=form)
+    model = ModelThread(segmenter, classes, form.form(), top_k=form.top_k, soft_masks=form.soft_masks)
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
+        try:
+            yield Labeler(
+                model=model,
+                decoders=decoders,
+                threads=threads,
+                batch_size=batch_size,
+                config=config,
+                output=Output.of(str(folder / "out")),
+                fingerprint="bench",
+            )
+        finally:
+            model.close()
+
+
+def label(shard: Shard, replica: Labeler) -> LedgerRow:
+    """Label a shard as a job does; its row of the ledger, done.
+
+    Raises:
+        EnvironmentFailure: it failed; the line says of what.
+    """
+    row = label_shard(shard, replica, attempt=1)
+    if row.state != "done":
+        raise EnvironmentFailure(f"{shard.url} could not be labeled, so there is nothing to measure: {row.error}")
+    return row
+
+
+def peaks(config: BenchConfig) -> tuple[ReplicaPeak, ...]:
+    """The memory of a replica over shards of the sizes asked for, each in a fresh process."""
+    found = []
+    for samples in config.shard_sizes:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            found.append(process.submit(_peak, config, samples).result())
+    return tuple(found)
+
+
+def _peak(config: BenchConfig, samples: int) -> ReplicaPeak:
+    from pipeline.bench.subject import subject_of
+
+    threads = config.threads or machine_cpus()
+    torch.set_num_threads(threads)
+    with TemporaryDirectory(prefix="maskmill-bench-", dir=config.scratch) as name:
+        folder = Path(name)
+        shard = describe(str(write_shard(folder / "memory.tar", MEMORY_IMAGE, samples)))
+        subject = subject_of(config)
+        segmenter = subject.segmenter
+        form = InferenceConfig(inference=config.inference)
+        with labeler(
+            segmenter, subject.classes, folder, form, batch_size=subject.batch_size, threads=threads
+        ) as replica:
+            label(shard, replica)
+    on_gpu = segmenter.device.type == "cuda"
+    return ReplicaPeak(
+        samples=samples,
+        peak_bytes=resident_peak() or 0,
+        device_bytes=int(torch.cuda.max_memory_allocated(segmenter.device)) if on_gpu else None,
+    )

@@ -1,0 +1,299 @@
+"""Runs a bench from its options: which measurements, in which order, over what. How each is made stands beside."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import torch
+
+from models.errors import EnvironmentFailure, UsageError
+from models.resize import Size, mask_size
+from models.segmenter import ClassFeatures, Segmenter
+from pipeline.bench.config import BenchConfig
+from pipeline.bench.constant import ConstantSegmenter
+from pipeline.bench.floor import floors
+from pipeline.bench.images import write_shard
+from pipeline.bench.machine import machine, software
+from pipeline.bench.parts import Parts, input_batch
+from pipeline.bench.replica import label, labeler, peaks
+from pipeline.bench.results import Bench, Feeding, FloorRow, Row
+from pipeline.bench.stages import row_of, stages
+from pipeline.bench.subject import Subject, subject_of
+from pipeline.bench.timing import Stopwatch
+from pipeline.bench.work import Macs, macs
+from pipeline.config import InferenceConfig, machine_cpus
+from pipeline.ledger import LedgerRow
+from pipeline.reading.errors import SampleError, ShardError
+from pipeline.shard import Shard, describe_many
+
+IN_FLIGHT = 2
+"""Shards that a replica has in work at once (pipeline.cluster.labeling), so that one is published while the next is
+read; made-up shards are as many."""
+
+BATCHES = {"cpu": 4, "cuda": 32}
+"""Full batches in a made-up shard."""
+
+Say = Callable[[str], None]
+"""Told what is measured next."""
+
+
+def bench(config: BenchConfig, shards: Sequence[str] = (), say: Say = lambda _: None) -> Bench:
+    """Measure.
+
+    Args:
+        config: what.
+        shards: shards to measure over, as listed; made-up ones where there are none.
+        say: told what is measured next.
+
+    Raises:
+        UsageError: as `subject_of`; or scratch isn't there.
+        EnvironmentFailure: weights can't be fetched, or a shard can't be labeled.
+    """
+    if not config.scratch.is_dir():
+        raise UsageError(f"--scratch {str(config.scratch)!r}: no such folder. Make it first.")
+    threads = config.threads or machine_cpus()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with TemporaryDirectory(prefix="maskmill-bench-", dir=config.scratch) as folder:
+            return _Bench(config, list(shards), Path(folder), threads, say).run()
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(slots=True)
+class _Bench:
+    """One bench in the making."""
+
+    config: BenchConfig
+    """What is asked for."""
+
+    sources: list[str]
+    """The user's shards."""
+
+    folder: Path
+    """Local, for all that is written; somebody else removes it."""
+
+    threads: int
+    """Of PyTorch, and of decoding."""
+
+    say: Say
+    """Told what is measured next."""
+
+    def run(self) -> Bench:
+        config, groups = self.config, self.config.groups
+        self.say(f"loading {config.model}")
+        subject = subject_of(config)
+        device = subject.segmenter.device
+        watch = Stopwatch(device=device, threads=self.threads, repeats=config.repeats)
+        known = machine(device)
+        floor: list[FloorRow] = []
+        if "floor" in groups:
+            self.say("floor")
+            floor = [
+                FloorRow(
+                    name=one.name,
+                    device=one.device,
+                    rate=one.rate,
+                    seconds=one.timing.median,
+                    low=one.timing.low,
+                    high=one.timing.high,
+                    runs=one.timing.runs,
+                )
+                for one in floors(watch, config.dtype)
+            ]
+        product = next((row.rate for row in floor if (row.name, row.device) == ("product", device.type)), None)
+        rows = list(self._model(subject, watch, product))
+        shards: list[Shard] = []
+        if {"stages", "shard", "feeding"} & set(groups):
+            shards = self._shards(subject)
+            rows += self._around(subject, watch, shards, product)
+        bench = Bench(
+            machine=known,
+            versions=software(device),
+            settings=self._settings(subject),
+            notes=subject.notes,
+            floor=tuple(floor),
+            rows=tuple(rows),
+        )
+        if config.shard_sizes:
+            self.say("memory of a replica")
+            bench = replace(bench, replicas=peaks(config))
+        return replace(bench, feeding=_feeding(bench, config.gpu_rate))
+
+    def _settings(self, subject: Subject) -> dict[str, object]:
+        told = asdict(self.config) | {
+            "weights": self.config.weights or "released",
+            "device": subject.segmenter.device.type,
+            "threads": self.threads,
+            "size": subject.size,
+            "batch_size": subject.batch_size,
+            "names": subject.names,
+            "samples": self._samples(subject),
+            "parts": list(self.config.groups),
+            "shard_sizes": list(self.config.shard_sizes),
+            "shards": len(self.sources) or f"{IN_FLIGHT} made up",
+        }
+        del told["scratch"]
+        return told
+
+    @property
+    def _form(self) -> InferenceConfig:
+        return InferenceConfig(inference=self.config.inference)
+
+    def _samples(self, subject: Subject) -> int:
+        return self.config.samples or BATCHES[subject.segmenter.device.type] * subject.batch_size
+
+    # --- the model ----------------------------------------------------------------------------------------------------
+
+    def _model(self, subject: Subject, watch: Stopwatch, product: float | None) -> Iterator[Row]:
+        """Rows of the model whole and of its parts, on square images that need no padding beyond the model's own."""
+        groups = self.config.groups
+        if not {"model", "parts"} & set(groups):
+            return
+        size = (subject.size, subject.size)
+        segmenter, count = subject.segmenter, subject.batch_size
+        batch = input_batch(segmenter, size, size, count)
+        form = self._form.form()
+        work = macs(segmenter.model.config, segmenter.rule.padded(size), subject.names)
+        if "model" in groups:
+            self.say("model")
+            logits = watch.time(lambda: segmenter.logits(batch, subject.classes))
+            yield _counted(row_of("model", logits, count, note=f"batch {count}, logits"), work.whole, product)
+            whole = watch.time(lambda: segmenter.segment(batch, subject.classes, form))
+            found = segmenter.segment(batch, subject.classes, form)
+            each = sum(len(one or ()) for one in found) / count
+            note = f"batch {count}, {each:.1f} segments an image"
+            yield _counted(row_of("model + segments", whole, count, note=note), work.whole, product)
+        if "parts" in groups:
+            self.say("parts of the model")
+            by_part = _macs_by_part(work)
+            for name, part in Parts(segmenter, batch, subject.classes, form).works().items():
+                yield _counted(row_of(name, watch.time(part), count), by_part.get(name), product)
+
+    # --- around it ----------------------------------------------------------------------------------------------------
+
+    def _shards(self, subject: Subject) -> list[Shard]:
+        """The user's shards, or made-up ones."""
+        sources = self.sources
+        if not sources:
+            self.say("making shards up")
+            count = self._samples(subject)
+            names = [self.folder / f"made-up-{number}.tar" for number in range(IN_FLIGHT)]
+            sources = [str(write_shard(name, self.config.image_size, count)) for name in names]
+        # Each run labels them anew.
+        return [replace(shard, replace=True) for shard in describe_many(sources)]
+
+    def _around(self, subject: Subject, watch: Stopwatch, shards: list[Shard], product: float | None) -> Iterator[Row]:
+        groups, segmenter = self.config.groups, subject.segmenter
+        if "stages" in groups:
+            self.say("stages around the model")
+            try:
+                yield from stages(shards[0], self.folder, segmenter.rule, watch)
+            except (ShardError, SampleError) as error:
+                raise EnvironmentFailure(f"{shards[0].url}: can't be measured over: {error}") from error
+        if "shard" in groups:
+            self.say("whole shards")
+            if not self.sources:
+                yield self._at_shard_size(subject, watch, product)
+            yield self._labeled(
+                "shard", shards, watch, segmenter=segmenter, classes=subject.classes, batch_size=subject.batch_size
+            )
+        if "feeding" in groups:
+            self.say("feeding alone")
+            constant = ConstantSegmenter(segmenter.rule)
+            classes = ClassFeatures(features=torch.ones(1, 1), stuff=torch.zeros(1, dtype=torch.bool))
+            on_cpu = replace(watch, device=constant.device)
+            yield self._labeled(
+                "feeding", shards, on_cpu, segmenter=constant, classes=classes, batch_size=subject.batch_size
+            )
+
+    def _at_shard_size(self, subject: Subject, watch: Stopwatch, product: float | None) -> Row:
+        """The model with its segments on batches as made-up shards give them: what a whole shard is held against."""
+        image: Size = self.config.image_size
+        segmenter, count = subject.segmenter, subject.batch_size
+        batch = input_batch(segmenter, image, mask_size(image, self._form.mask_side), count)
+        form = self._form.form()
+        timing = watch.time(lambda: segmenter.segment(batch, subject.classes, form))
+        height, width = batch.pixels.shape[-2:]
+        row = row_of("model at shard's size", timing, count, note=f"batch {count}, input {width} x {height}")
+        return _counted(row, macs(segmenter.model.config, (height, width), subject.names).whole, product)
+
+    def _labeled(
+        self,
+        part: str,
+        shards: list[Shard],
+        watch: Stopwatch,
+        *,
+        segmenter: Segmenter,
+        classes: ClassFeatures,
+        batch_size: int,
+    ) -> Row:
+        """A row of labeling all shards, two at a time as in a replica."""
+        runs: list[tuple[float, list[LedgerRow]]] = []
+        with (
+            labeler(
+                segmenter, classes, self.folder, self._form, batch_size=batch_size, threads=self.threads
+            ) as replica,
+            ThreadPoolExecutor(IN_FLIGHT) as calls,
+        ):
+
+            def once() -> None:
+                started = time.process_time()
+                done = list(calls.map(lambda shard: label(shard, replica), shards))
+                runs.append((time.process_time() - started, done))
+
+            timing = watch.time_long(once)
+        measured = runs[1:]  # the first was the warm-up
+        rows = measured[0][1]
+        images = sum(row.counts.read for row in rows)
+        busy = median(sum((row.seconds or {})["model"] for row in done) for _, done in measured) / timing.median
+        return row_of(
+            part,
+            timing,
+            images,
+            cpu_seconds=median(seconds for seconds, _ in measured) / images,
+            bytes=sum(shard.size or 0 for shard in shards),
+            note=f"{len(shards)} shards, {self.threads} threads, model busy {busy:.0%} of the time",
+        )
+
+
+def _counted(row: Row, work: float | None, product: float | None) -> Row:
+    """The row with the multiply-accumulates of one image, and with their share of the measured product rate."""
+    if work is None:
+        return row
+    # A product's rate counts a multiplication and an addition as two.
+    utilisation = None if product is None else 2.0 * work * row.rate / product
+    return replace(row, gmac=work / 1e9, utilisation=utilisation)
+
+
+def _macs_by_part(work: Macs) -> dict[str, float]:
+    """Multiply-accumulates by the names of `Parts.works`."""
+    return {
+        "CLIP shallow": work.shallow,
+        "side ViT": work.side_vit,
+        "mask decoder": work.mask_decoder,
+        "recognition": work.recognition,
+        "classifier": work.classifier,
+    }
+
+
+def _feeding(bench: Bench, gpu_rate: float) -> Feeding | None:
+    """How many cores keep the measured model, and an assumed GPU, busy."""
+    fed = bench.row("feeding")
+    if fed is None or not fed.cpu_seconds:
+        return None
+    per_core = 1.0 / fed.cpu_seconds
+    model = bench.row("model at shard's size") or bench.row("model + segments")
+    rate = None if model is None else model.rate
+    return Feeding(
+        per_core=per_core,
+        model_rate=rate,
+        model_cores=None if rate is None else rate / per_core,
+        gpu_rate=gpu_rate,
+        gpu_cores=gpu_rate / per_core,
+    )

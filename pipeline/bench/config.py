@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from models.architecture import Form
 from models.errors import UsageError
-from pipeline.config import Device, Dtype, Form, at_least
+from pipeline.config import Device, Dtype, at_least
 
 Group = Literal["floor", "model", "parts", "stages", "shard", "feeding"]
 """What is measured: the machine's own rates; the model whole; each part of it apart; what stands before and after it in

@@ -28,7 +28,7 @@ class ConstantSegmenter(Segmenter):
 
     name = "constant"
     weights = "constant"
-    forms = frozenset({"general"})
+    forms = ("general",)
 
     def __init__(self, rule: ResizeRule) -> None:
         self.rule = rule

@@ -10,6 +10,7 @@ from torch.nn import functional
 from models import zoo
 from models.errors import EnvironmentFailure, UsageError
 from models.resize import ImageBatch
+from models.san.config import SanConfig
 from models.san.model import SanOutput
 from models.san.segmenter import SanSegmenter
 from models.san.untrained import FillRule
@@ -103,13 +104,16 @@ def subject_of(config: BenchConfig) -> Subject:
     spec = zoo.MODELS.get(config.model)
     if spec is None:
         raise UsageError(f"--model {config.model!r}: no such model. Models are {', '.join(zoo.MODELS)}.")
+    sizes = spec.config
+    if not isinstance(sizes, SanConfig):
+        raise UsageError(f"--model {config.model!r}: the parts that are measured are a SAN's. Name a san model.")
     device = zoo.pick_device(config.device)
     notes = []
     if config.weights == RANDOM:
         notes.append("weights are random: labels mean nothing")
-        state = FILL.state(zoo.shapes(spec.config))
+        state = FILL.state(zoo.shapes(sizes))
         segmenter = zoo.build(
-            spec.config, state, name=spec.name, rule=spec.rule, device=device, dtype=config.dtype, source=RANDOM
+            sizes, state, name=spec.name, rule=spec.rule, device=device, dtype=config.dtype, source=RANDOM
         )
     else:
         try:
@@ -125,7 +129,7 @@ def subject_of(config: BenchConfig) -> Subject:
         count = config.names or RANDOM_NAMES
         notes.append(f"{count:,} made-up names with random text features")
         notes.append(f"the model's logits are replaced by made-up ones with {KEPT} objects before segments are made")
-        classes = made_up(count, spec.config.clip.embed_dim)
+        classes = made_up(count, sizes.clip.embed_dim)
         segmenter = MadeUpLabels(
             segmenter.model,
             name=segmenter.name,

@@ -44,6 +44,7 @@ TRAIN_OPTIONS = {
     "--output", "-o", "--labels", "--shards", "--validation",
     "--model", "--init", "--device", "--dtype",
     "--vocab", "--truth-ids", "--templates", "--leave-out", "--crop", "--scales", "--keep-colours", "--keep-sides",
+    "--student", "--soft-targets", "--weigh-by-score", "--warmup",
     "--steps", "--batch-size", "--learning-rate", "--power", "--weight-decay", "--clip-norm", "--seed",
     "--workers", "--cpus-per-worker", "--log-every", "--checkpoint-every", "--validate-every", "--validation-batch",
     "--restarts", "--scratch", "--deterministic",

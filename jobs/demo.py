@@ -5,17 +5,16 @@ from pathlib import Path
 
 _MARK = ".maskmill-demo"
 _QUERY = """
-SELECT v.name, count(*) AS segments, round(avg(s.score), 3) AS mean_score, sum(s.area) AS pixels
-FROM (SELECT unnest(segments) AS s FROM labels) JOIN vocabulary v ON v.vocab_id = s.vocab_id
-GROUP BY v.name ORDER BY segments DESC, v.name LIMIT 5
+SELECT name, segments, round(mean_score, 3) AS mean_score, round(share, 3) AS share
+FROM classes ORDER BY segments DESC, name LIMIT 5
 """.strip()
 
 
 def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 64) -> int:
-    """Label synthesized shards with the bundled model, then show a summary, a query and a picture.
+    """Label synthesized shards with the bundled model, then show a summary, a query, a picture and a page.
 
     Args:
-        output: folder for shards, label table and picture; an earlier demo in it is replaced.
+        output: folder for shards, label table, picture and page; an earlier demo in it is replaced.
         shards: how many shards.
         samples: scenes in each shard.
     """
@@ -23,6 +22,7 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
 
     from jobs.label import label
     from jobs.query import query
+    from jobs.report import report
     from jobs.show import show
     from models.errors import UsageError
     from pipeline.config import ModelConfig
@@ -46,7 +46,10 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
     key = _busiest(output / "run")
     print(f"4. maskmill show {output / 'run'} {key} -o {picture}")
     show(str(output / "run"), key, output=picture)
-    print(f"\nLook at {picture}; ask more with `maskmill query {output / 'run'} SQL`; check with `maskmill verify`.")
+    page = output / "report.html"
+    print(f"5. maskmill report {output / 'run'} -o {page}")
+    report(str(output / "run"), output=page)
+    print(f"\nLook at {picture}; open {page} in a browser; ask more with `maskmill query {output / 'run'} SQL`.")
     return code
 
 

@@ -42,13 +42,14 @@ def show(
     """
     from pipeline.output import Output
     from pipeline.showing.show import places, show_all, show_each
+    from pipeline.summary import counted
 
     run = Output.of(out)
     chosen, bound = places(run, keys, keep, limit=limit, sample_index=sample_index, shard=shard)
     shown = show_each(run, chosen, output, bound) if each else show_all(run, chosen, output, bound)
     for one in shown:
         found = one.found
-        said = f"failed sample ({found.error})" if found.error is not None else f"{len(found.segments)} segments"
+        said = f"failed sample ({found.error})" if found.error is not None else counted(len(found.segments), "segment")
         truth = ", ground truth beside them" if found.truth is not None else ""
         name = f"{found.key[:80]!r}, " if len(chosen) > 1 else ""
         print(f"{one.png}: {name}{said}{truth}")

@@ -86,7 +86,7 @@ class LedgerRow:
     """Which replica labeled it: host and process."""
 
     attempts: int = 0
-    """How often it was tried, this time included."""
+    """How often Ray gave it to a replica, this time included; one that died may not have begun it."""
 
     started: datetime | None = None
     """When its labeling began, UTC."""

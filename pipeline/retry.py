@@ -217,15 +217,16 @@ def _with_recorded_share(job: JobConfig, recorded: object) -> JobConfig:
 
 
 def _rebuilt(kind: type[_Group], recorded: object, anew: Mapping[str, Any], shown: str) -> _Group:
-    """A group of options from its JSON, every one of them there and of the right type."""
+    """A group of options from its JSON, each of the right type.
+
+    One that run.json doesn't know yet has its default; where that moves labels the run's fingerprint refuses it.
+    """
     fix = "Run the same `maskmill label` again instead, with the version that run.json names."
     if not isinstance(recorded, dict):
         raise UsageError(f"{shown} isn't there. {fix}")
     known = {field.name for field in fields(kind)}
-    if recorded.keys() != known:
-        wrong = sorted(recorded.keys() ^ known)[0]
-        what = "is unknown to this maskmill" if wrong in recorded else "isn't there"
-        raise UsageError(f"{shown}.{wrong[:60]} {what}. {fix}")
+    if unknown := sorted(recorded.keys() - known):
+        raise UsageError(f"{shown}.{unknown[0][:60]} is unknown to this maskmill. {fix}")
     hints = get_type_hints(kind)
     for name, value in recorded.items():
         if not _fits(value, hints[name]):

@@ -13,6 +13,7 @@ def test_the_demo_ends_with_a_picture_and_can_be_run_again(workplace: Workplace)
         assert "16 read = 16 labeled + 0 failed" in ended.out
         assert "mean_score" in ended.out
         assert (workplace.cwd / "demo-output" / "sample.png").read_bytes().startswith(b"\x89PNG")
+        assert (workplace.cwd / "demo-output" / "report.html").read_bytes().startswith(b"<!doctype html>")
 
 
 def test_the_demo_takes_no_folder_that_holds_something_else(workplace: Workplace) -> None:

@@ -1,6 +1,7 @@
 """Passes of Ray Data that Ray alone would let go on: replicas that die at every shard, or that can't start again."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ def cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class DiesAtEachShard:

@@ -50,7 +50,9 @@ class VocabularyConfig:
     """What every image is asked about."""
 
     vocab: str | None = None
-    """Label set by name, or a file or URL: text with one name a line, YAML, JSON. Default: the model's label set."""
+    """Label set by name, or a file or URL: text with one name a line, YAML, JSON. Default: the model's label set.
+    DenseCLIP reads any names, as many as its weights have classes, of three tokens at most; each takes the place of the
+    class that was taught under its id."""
 
     templates: str | None = None
     """Prompt template set by name, or a text file with one template a line, each with one {}. Default: the model's,

@@ -29,6 +29,8 @@ _COMMANDS = {
     "export": "Write a label table as COCO, COCO panoptic, class-id PNGs or Hugging Face datasets.",
     "train": "Train a SAN, or a DenseCLIP student, on ground truth or a label table; also resumes.",
     "evaluate": "Score a model or a label table on shards with ground truth: mIoU, accuracy.",
+    "bench": "Measure this machine, the model, each part of it, and whole shards.",
+    "plan": "Reckon a large job from measured rates: GPU-hours, days, bytes, requests, cost, bottleneck.",
     "synthesize": "Write webdataset shards of procedural scenes to try things on.",
     "demo": "Label two synthesized shards, and show what came of it.",
 }

@@ -76,8 +76,11 @@ class Row:
     peak_bytes: int | None = None
     """Memory at the peak: of PyTorch on a GPU, else of the process, all that it holds included."""
 
-    bytes: int | None = None
-    """Bytes read or written in one run, where the part is about bytes."""
+    bytes_read: int | None = None
+    """Bytes of shards that one run reads; None where it reads none."""
+
+    bytes_written: int | None = None
+    """Bytes of label files that one run writes; None where it writes none."""
 
     note: str = ""
     """What else there is to say."""

@@ -257,7 +257,8 @@ class _Bench:
             timing,
             images,
             cpu_seconds=median(seconds for seconds, _ in measured) / images,
-            bytes=sum(shard.size or 0 for shard in shards),
+            bytes_read=sum(shard.size or 0 for shard in shards),
+            bytes_written=sum(row.bytes or 0 for row in rows),
             note=f"{len(shards)} shards, {self.threads} threads, model busy {busy:.0%} of the time",
         )
 

@@ -74,11 +74,17 @@ def stages(shard: Shard, folder: Path, rule: ResizeRule, watch: Stopwatch) -> li
     target = Output.of(str(folder / "published")).label("stage")
     alone = "one thread"
     return [
-        row_of("read", on_cpu.time(lambda: _read(shard, folder)), len(samples), bytes=size),
+        row_of("read", on_cpu.time(lambda: _read(shard, folder)), len(samples), bytes_read=size),
         row_of("decode", on_cpu.time(lambda: _decode(few)), len(few), note=f"{alone}, {_sizes(images)}"),
         row_of("resize", on_cpu.time(lambda: _resize(images, rule)), len(few), note=alone),
-        row_of("write", on_cpu.time(write), len(rows), bytes=written, note=f"{alone}, Parquet"),
-        row_of("publish", on_cpu.time(lambda: publish(local, target)), len(rows), bytes=written, note="a local folder"),
+        row_of("write", on_cpu.time(write), len(rows), bytes_written=written, note=f"{alone}, Parquet"),
+        row_of(
+            "publish",
+            on_cpu.time(lambda: publish(local, target)),
+            len(rows),
+            bytes_written=written,
+            note="a local folder",
+        ),
     ]
 
 

@@ -92,7 +92,10 @@ def _floor_cells(row: FloorRow) -> tuple[str, ...]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    size = "" if row.bytes is None else f"{row.bytes / row.seconds / 1e6:,.0f} MB/s"
+    moved = {"in": row.bytes_read, "out": row.bytes_written}
+    size = ", ".join(
+        f"{count / row.seconds / 1e6:,.1f} MB/s {way}" for way, count in moved.items() if count is not None
+    )
     return (
         row.part,
         f"{row.rate:,.2f}" if row.rate < 100 else f"{row.rate:,.0f}",

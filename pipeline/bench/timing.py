@@ -14,8 +14,8 @@ import torch
 Work = Callable[[], object]
 """What is timed; its result is thrown away."""
 
-SHORT_SECONDS = 0.2
-"""A measurement goes on for so long, so that short work is repeated often."""
+LEAST_SECONDS = 0.2
+"""How long a measurement goes on."""
 
 MICROSECOND = 1e-6
 
@@ -59,21 +59,27 @@ class Stopwatch:
     """Where it computes: a GPU is waited for before and after, and its memory is what counts."""
 
     threads: int
-    """Threads of PyTorch."""
+    """Threads of PyTorch; the process is set to them already."""
 
     repeats: int
     """Runs, at least."""
+
+    least_seconds: float = LEAST_SECONDS
+    """A measurement goes on for so long, so that short work is repeated often."""
 
     def time(self, work: Work) -> Timing:
         """Seconds of work that takes up to some seconds, by torch.utils.benchmark, which waits for a GPU."""
         # It sets the threads it is told, calls short work many times a run, and collects no garbage meanwhile.
         timer = _timer_class()(stmt="work()", globals={"work": work}, num_threads=self.threads)
-        warm = timer.blocked_autorange(min_run_time=SHORT_SECONDS / 4)
+        warm = timer.blocked_autorange(min_run_time=self.least_seconds / 4)
         peak = Peak(self.device)
+        if warm.median > self.least_seconds:
+            # The timer would try out again how many calls are a run: for work that takes seconds that is one too many.
+            return Timing.of([self._wait(work) for _ in range(self.repeats)], peak.bytes())
         seconds: list[float] = []
         while len(seconds) < self.repeats:
             left = self.repeats - len(seconds)
-            seconds += timer.blocked_autorange(min_run_time=max(SHORT_SECONDS, left * warm.median)).times
+            seconds += timer.blocked_autorange(min_run_time=max(self.least_seconds, left * warm.median)).times
         return Timing.of(seconds, peak.bytes())
 
     def time_long(self, work: Work) -> Timing:

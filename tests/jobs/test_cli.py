@@ -24,6 +24,8 @@ COMMANDS = (
     "export",
     "train",
     "evaluate",
+    "bench",
+    "plan",
     "synthesize",
     "demo",
 )
@@ -96,6 +98,22 @@ EXPORT_OPTIONS = {
 COMPACT_OPTIONS = {"--file-size", "--partial", "--scratch", "--help", "-h"}
 """All options of `compact`."""
 
+BENCH_OPTIONS = {
+    "--model", "--weights", "--device", "--dtype", "--threads", "--inference", "--size", "--batch-size", "--repeats",
+    "--names", "--image", "--samples", "--parts", "--shard-sizes", "--gpu-rate", "--scratch",
+    "--compare", "--output", "-o", "--json",
+    "--help", "-h",
+}  # fmt: skip
+"""All options of `bench`."""
+
+PLAN_OPTIONS = {
+    "--images", "--gpus", "--bench", "--images-per-shard", "--rate", "--kept-rate", "--core-rate", "--cores-per-gpu",
+    "--image-bytes", "--label-bytes", "--gbit-per-gpu", "--reads-per-second", "--writes-per-second",
+    "--price-gpu-hour", "--price-1000-reads", "--price-1000-writes", "--price-gb-read", "--price-gb-month", "--json",
+    "--help", "-h",
+}  # fmt: skip
+"""All options of `plan`."""
+
 HEAVY = ("torch", "ray", "open_clip", "timm", "pyarrow", "numpy", "PIL", "duckdb", "webdataset", "fsspec")
 
 
@@ -165,6 +183,8 @@ def test_help_names_every_command(maskmill) -> None:
         ("report", REPORT_OPTIONS),
         ("show", SHOW_OPTIONS),
         ("export", EXPORT_OPTIONS),
+        ("bench", BENCH_OPTIONS),
+        ("plan", PLAN_OPTIONS),
     ],
 )
 def test_a_command_has_exactly_these_options(maskmill, command: str, options: set[str]) -> None:
@@ -226,6 +246,16 @@ def test_the_version_is_the_distributions(maskmill) -> None:
         (["show", "none", "key", "-o", "a.png"], ["none", "maskmill label"]),
         (["status", "shards"], ["shards", "no run.json"]),
         (["status"], ["OUT", "maskmill status --help"]),
+        (["bench", "--repeats", "2"], ["--repeats 2", "3 or more"]),
+        (["bench", "--image", "big"], ["--image 'big'", "WIDTHxHEIGHT"]),
+        (["bench", "--parts", "speed"], ["--parts", "speed", "floor"]),
+        (["bench", "--compare", "a.json", "b.json"], ["--compare 'a.json'", "can't be read"]),
+        (["bench", "-o", "none/a.json"], ["none/a.json", "folder isn't there"]),
+        (["bench", "none-*.tar"], ["none-*.tar", "matches no file"]),
+        (["plan", "--images", "9", "--gpus", "1"], ["--rate", "--bench"]),
+        (["plan", "--images", "0", "--gpus", "1", "--rate", "9"], ["--images 0", "1 or more"]),
+        (["plan", "--images", "9", "--gpus", "1", "--rate", "nan"], ["--rate nan", "above 0"]),
+        (["plan", "--images", "9", "--gpus", "1", "--bench", "shards"], ["--bench 'shards'", "can't be read"]),
         (["synthesize", "new", "--shards", "0"], ["0", "--shards"]),
         (["demo", "--output", "shards"], ["--output 'shards'", "empty or new"]),
         (["labels", "shards"], ["labels", "maskmill --help"]),

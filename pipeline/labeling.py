@@ -174,10 +174,10 @@ def _published_before(shard: Shard, labeler: Labeler, row: LedgerRow) -> LedgerR
         try:
             footer = check_file(file)
         except FooterError as error:
-            raise ShardError("publish", f"{url} stands there already and is no label file: {error}") from error
+            raise ShardError("publish", f"stands there already and is no label file ({error}): {url}") from error
         size = int(fs.size(path))
     if (footer.fingerprint, footer.shard) != (labeler.fingerprint, shard.url):
-        raise ShardError("publish", f"{url} stands there already and is of another run or shard")
+        raise ShardError("publish", f"stands there already and is of another run or shard: {url}")
     there = LedgerRow.from_footer(footer, size, shard.label_name + LABEL_SUFFIX)
     return replace(there, replica=row.replica, attempts=row.attempts, started=row.started, seconds=row.seconds)
 

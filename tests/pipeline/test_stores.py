@@ -116,14 +116,13 @@ def test_what_a_store_does_not_know_is_wrong_usage_and_told_without_secrets(text
     assert "HIDDEN" not in str(raised.value)
 
 
-def test_shards_weights_and_vocabularies_are_read_with_the_same_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shards_weights_and_vocabularies_are_read_with_the_same_options(tmp_path: Path) -> None:
     import torch
 
-    with s3_server() as store:
+    # Within the server's `with`, so that the environment is put back in the order in which it was changed.
+    with s3_server() as store, pytest.MonkeyPatch.context() as patch:
         # Nothing but --store says where the server is.
-        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        patch.delenv("AWS_ENDPOINT_URL")
         stores.use(Stores.parse([f"s3://shards,endpoint={store.address}"]))
         assert describe(store.put("a.tar", b"abc")).size == 3
         vocabulary = Vocabulary.load(store.put("names.txt", b"cat\ndog\n"))

@@ -1,0 +1,98 @@
+"""A whole bench with a small model and few samples: every group, made-up and given shards. No time is asserted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+from models.errors import EnvironmentFailure, UsageError
+from pipeline.bench.config import BenchConfig
+from pipeline.bench.run import bench
+from tests.plain_run import write_tar
+
+SMALL = {
+    "model": "san-tiny",
+    "device": "cpu",
+    "threads": 1,
+    "size": 64,
+    "batch_size": 2,
+    "samples": 4,
+    "repeats": 3,
+    "image": "96x64",
+}
+
+
+def test_stages_shards_and_feeding_are_measured_over_made_up_shards(tmp_path: Path) -> None:
+    found = bench(BenchConfig(**SMALL, parts=("stages", "shard", "feeding"), scratch=tmp_path))
+    parts = [row.part for row in found.rows]
+    assert parts == [
+        "read", "decode", "resize", "write", "publish", "model at shard's size", "shard", "feeding",
+    ]  # fmt: skip
+    assert all(row.runs >= 3 for row in found.rows)
+    whole = found.row("shard")
+    assert whole is not None
+    assert whole.images == 8
+    assert whole.bytes_read
+    assert whole.bytes_written
+    assert "2 shards" in whole.note
+    assert found.feeding is not None
+    assert found.feeding.model_cores == pytest.approx(found.feeding.model_rate / found.feeding.per_core)
+    assert found.feeding.gpu_cores == pytest.approx(2000 / found.feeding.per_core)
+    assert (found.settings["batch_size"], found.settings["size"], found.settings["device"]) == (2, 64, "cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_model_and_its_parts_are_told_with_their_share_of_the_floor(tmp_path: Path) -> None:
+    found = bench(BenchConfig(**SMALL, weights="random", names=20, parts=("model",), scratch=tmp_path))
+    assert [row.part for row in found.rows] == ["model", "model + segments"]
+    assert all(row.gmac and row.utilisation is None for row in found.rows)
+    assert "10.0 segments an image" in found.rows[1].note
+    assert found.feeding is None
+
+
+def test_the_user_s_shards_are_measured_and_left_alone(tmp_path: Path, scenes: list[Path]) -> None:
+    before = [path.read_bytes() for path in scenes]
+    (tmp_path / "scratch").mkdir()
+    config = BenchConfig(**{**SMALL, "samples": None}, parts=("shard",), scratch=tmp_path / "scratch")
+    found = bench(config, [str(path) for path in scenes])
+    assert [(row.part, row.images) for row in found.rows] == [("shard", 20)]
+    assert [path.read_bytes() for path in scenes] == before
+
+
+@pytest.mark.parametrize("part", ["stages", "shard"])
+def test_a_shard_that_can_t_be_read_ends_the_bench_in_one_line(tmp_path: Path, part) -> None:
+    broken = write_tar(tmp_path / "broken.tar", {"a.jpg": b"no jpeg"})
+    with pytest.raises(EnvironmentFailure, match=r"broken\.tar") as ended:
+        bench(BenchConfig(**SMALL, parts=(part,), scratch=tmp_path), [str(broken)])
+    assert "\n" not in str(ended.value)
+
+
+def test_scratch_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--scratch"):
+        bench(BenchConfig(**SMALL, scratch=tmp_path / "none"))
+
+
+def test_the_command_writes_json_and_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "--model", "san-tiny", "--device", "cpu", "--threads", "1", "--size", "64", "--batch-size", "2"]
+    out = tmp_path / "a.json"
+    assert cli.run([*words, "--parts", "model", "--repeats", "3", "--scratch", str(tmp_path), "-o", str(out)]) == 0
+    told = capsys.readouterr()
+    assert "model + segments" in told.out
+    assert "measuring: model" in told.err
+    assert json.loads(out.read_text())["settings"]["parts"] == ["model"]
+    assert cli.run(["bench", "--compare", str(out), str(out)]) == 0
+    assert "1.00x" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_every_group_and_the_memory_of_replicas(tmp_path: Path) -> None:
+    found = bench(BenchConfig(**SMALL, shard_sizes=(8, 64), scratch=tmp_path))
+    assert [(row.name, row.device) for row in found.floor] == [("product", "cpu"), ("copy", "cpu")]
+    model = found.row("model")
+    assert model is not None
+    assert model.utilisation is not None
+    assert 0 < model.utilisation < 1.5
+    assert found.row("recognition") is not None
+    assert [replica.samples for replica in found.replicas] == [8, 64]
+    assert all(replica.peak_bytes > 1e8 for replica in found.replicas)

@@ -156,9 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--float64", action="store_true", help="double precision, with the stored text weights")
     parser.add_argument("--train", action="store_true", help="losses and gradients of SET_train.json")
     parser.add_argument(
-        "--first-window",
+        "--own-windows",
         action="store_true",
-        help="DenseCLIP's sliding cases as they were recorded: see golden_denseclip",
+        help="DenseCLIP's sliding cases with each window's own logits, not as they were recorded: see golden_denseclip",
     )
     chosen = parser.parse_args(arguments)
     if "which" in json.loads(chosen.set.read_text()):
@@ -168,9 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             numbers = golden_denseclip.run_train(chosen.set, float64=chosen.float64)
             chosen.out.write_text(json.dumps(numbers, indent=1) + "\n")
         else:
-            np.savez(
-                chosen.out, **golden_denseclip.run(chosen.set, float64=chosen.float64, first_window=chosen.first_window)
-            )
+            arrays = golden_denseclip.run(chosen.set, float64=chosen.float64, own_windows=chosen.own_windows)
+            np.savez(chosen.out, **arrays)
     elif chosen.train:
         from tests.golden_train import run as run_train
 

@@ -85,17 +85,18 @@ def segmenter_of(golden: dict[str, Any], *, float64: bool = False) -> DenseClipS
     return zoo.build(config, tensors, name=golden["which"], dtype="float64" if float64 else "float32")
 
 
-def run(path: Path, *, float64: bool = False, first_window: bool = False) -> Arrays:
-    """All arrays of a set.
+def run(path: Path, *, float64: bool = False, own_windows: bool = False) -> Arrays:
+    """All arrays of a set, as the set was recorded.
 
-    The two tiny sets' sliding cases (modes `slide` and `aug`) were recorded with the first window's logits in the place
-    of every other window's: to the last digit of float64 they are that, and nothing of the image beyond the first
-    window is in them. Where windows lie and how they are averaged and enlarged can be compared all the same.
+    The sliding cases (modes `slide` and `aug`) of the sets that we know were recorded with the first window's logits in
+    the place of every other window's: to the last digit of float64 they are that, and nothing of the image beyond the
+    first window is in them. So they show where windows lie, how they are averaged and how they are enlarged, and no more.
+    What the model gives for the windows themselves has tests of its own.
 
     Args:
         path: SET.json.
         float64: double precision.
-        first_window: do likewise in the sliding cases. By default every window gets its own logits, as it should.
+        own_windows: every window gets its own logits, as it does wherever images are labeled.
     """
     golden = json.loads(path.read_text())
     segmenter = segmenter_of(golden, float64=float64)
@@ -109,7 +110,7 @@ def run(path: Path, *, float64: bool = False, first_window: bool = False) -> Arr
             if case["mode"] == "whole":
                 found = _boxes(segmenter, inputs, texts) | _pixels(segmenter, inputs, texts, out, None, "seg")
             else:
-                with _first_output(segmenter.model) if first_window else nullcontext():
+                with nullcontext() if own_windows else _first_output(segmenter.model):
                     if case["mode"] == "slide":
                         found = _pixels(segmenter, inputs, texts, out, windows, "slide")
                     else:

@@ -90,7 +90,7 @@ def run(path: Path, *, float64: bool = False, own_windows: bool = False) -> Arra
 
     The sliding cases (modes `slide` and `aug`) of the sets that we know were recorded with the first window's logits in
     the place of every other window's: to the last digit of float64 they are that, and nothing of the image beyond the
-    first window is in them. So they show where windows lie, how they are averaged and how they are enlarged, and no more.
+    first window is in them. So they show where windows lie, how they are averaged and how they are enlarged.
     What the model gives for the windows themselves has tests of its own.
 
     Args:

@@ -8,15 +8,17 @@ from hypothesis import strategies as st
 from pipeline.json_stream import chunks
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
+)
 
 
-@given(st.dictionaries(st.text(), values))
+@given(st.dictionaries(st.text(), values, max_size=5))
 def test_any_value_comes_back(value):
     assert json.loads("".join(chunks(value))) == value
 
 
-@given(st.dictionaries(st.text(), st.lists(values)))
+@given(st.dictionaries(st.text(), st.lists(values, max_size=5), max_size=5))
 def test_an_iterator_is_an_array_also_where_it_gives_nothing(value):
     assert json.loads("".join(chunks({"in": {name: iter(entries) for name, entries in value.items()}}))) == {
         "in": value

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.clip.products import linear
+
 Grid = tuple[int, int]
 """Rows, columns of a map of tokens."""
 
@@ -37,7 +39,7 @@ class PatchEmbedding(nn.Conv2d):
         whole = images[..., : rows * side, : columns * side]
         patches = whole.reshape(-1, 3, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
         patches = patches.reshape(-1, rows * columns, 3 * side * side)
-        return functional.linear(patches, self.weight.flatten(1), self.bias)
+        return linear(patches, self.weight.flatten(1), self.bias)
 
 
 class Pointwise(nn.Conv2d):
@@ -48,7 +50,7 @@ class Pointwise(nn.Conv2d):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens [..., in_channels] -> [..., out_channels]."""
-        return functional.linear(tokens, self.weight.flatten(1), self.bias)
+        return linear(tokens, self.weight.flatten(1), self.bias)
 
 
 def to_map(tokens: Tensor, grid: Grid) -> Tensor:
@@ -88,18 +90,15 @@ def clip_block(width: int, heads: int, mlp_ratio: float, *, quick_gelu: bool) ->
 
 def query_key_value(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A block's queries, keys and values of tokens [B, L, C], each [B, heads, L, C / heads]."""
-    query, key, value = functional.linear(block.ln_1(tokens), block.attn.in_proj_weight, block.attn.in_proj_bias).chunk(
-        3, dim=-1
-    )
+    mixed = linear(block.ln_1(tokens), block.attn.in_proj_weight, block.attn.in_proj_bias)
+    query, key, value = mixed.chunk(3, dim=-1)
     return _split(block, query), _split(block, key), _split(block, value)
 
 
 def key_value(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """A block's keys and values alone, each [B, heads, L, C / heads]."""
     width = tokens.shape[-1]
-    projected = functional.linear(
-        block.ln_1(tokens), block.attn.in_proj_weight[width:], block.attn.in_proj_bias[width:]
-    )
+    projected = linear(block.ln_1(tokens), block.attn.in_proj_weight[width:], block.attn.in_proj_bias[width:])
     key, value = projected.chunk(2, dim=-1)
     return _split(block, key), _split(block, value)
 
@@ -110,8 +109,10 @@ def finish(block: Any, tokens: Tensor, attended: Tensor, drop: nn.Module | None 
     `drop` goes over what each half adds: stochastic depth, in training.
     """
     kept = nn.Identity() if drop is None else drop
-    tokens = tokens + kept(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
-    output: Tensor = tokens + kept(block.mlp(block.ln_2(tokens)))
+    projection, mlp = block.attn.out_proj, block.mlp
+    tokens = tokens + kept(linear(attended.transpose(1, 2).flatten(2), projection.weight, projection.bias))
+    hidden = mlp.gelu(linear(block.ln_2(tokens), mlp.c_fc.weight, mlp.c_fc.bias))
+    output: Tensor = tokens + kept(linear(hidden, mlp.c_proj.weight, mlp.c_proj.bias))
     return output
 
 

@@ -74,4 +74,5 @@ class Classifier(nn.Module):
             [B, Q, N + 1]; float32 even under autocast.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.logit_scale.exp() * (full_precision(embeddings) @ class_weights.T)
+            # The temperature goes over the embeddings: there are fewer of them than logits.
+            return (self.logit_scale.exp() * full_precision(embeddings)) @ class_weights.T

@@ -86,7 +86,9 @@ class MaskDecoder(nn.Module):
         assert last.bias is not None
         weight = torch.unflatten(last.weight.flatten(1), 0, (self.heads, -1))  # [heads, E, C]
         offset = torch.unflatten(last.bias, 0, (self.heads, -1))  # [heads, E]
+        # Scaled and shifted where it is small, too.
+        query = query * self.bias_scaling.weight[0, 0]
         by_head = query[:, None] @ weight  # [B, heads, Q, C]
-        product = by_head.flatten(1, 2) @ hidden.transpose(1, 2)  # [B, heads * Q, L]
-        product = torch.unflatten(product, 1, (self.heads, -1)) + (query @ offset.T).transpose(1, 2)[..., None]
-        return product * self.bias_scaling.weight[0, 0] + self.bias_scaling.bias[0]
+        shift = (query @ offset.T).transpose(1, 2) + self.bias_scaling.bias[0]  # [B, heads, Q]
+        product = torch.baddbmm(shift.flatten(1)[..., None], by_head.flatten(1, 2), hidden.transpose(1, 2))
+        return torch.unflatten(product, 1, (self.heads, -1))

@@ -9,7 +9,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import Grid, PatchEmbedding, Pointwise, resize_positions, to_map, to_tokens
+from models.clip.layers import Grid, PatchEmbedding, Pointwise, resize_positions, split_heads, to_map, to_tokens
+from models.clip.products import linear, linear_gelu
 from models.san.config import SanConfig, SideVitConfig
 from models.san.mask_decoder import MaskDecoder
 from models.san.visual import ClipFeatures
@@ -55,6 +56,22 @@ class Fusion(nn.Module):
         return to_tokens(resized)
 
 
+class SideBlock(Block):
+    """A block of the side ViT: timm's in names and sizes, without what timm's is prepared for and this ViT lacks."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, L, C] -> the same."""
+        attention: Any = self.attn
+        mlp: Any = self.mlp
+        mixed = linear(self.norm1(tokens), attention.qkv.weight, attention.qkv.bias)
+        query, key, value = (split_heads(part, attention.num_heads) for part in mixed.chunk(3, dim=-1))
+        attended = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        tokens = tokens + linear(attended, attention.proj.weight, attention.proj.bias)
+        hidden = linear_gelu(self.norm2(tokens), mlp.fc1.weight, mlp.fc1.bias)
+        output: Tensor = tokens + linear(hidden, mlp.fc2.weight, mlp.fc2.bias)
+        return output
+
+
 class SideVit(nn.Module):
     """The ViT's parameters; its blocks are timm's. It has no class token and no final norm."""
 
@@ -63,12 +80,9 @@ class SideVit(nn.Module):
         self.pos_embed = nn.Parameter(torch.empty(1, config.grid**2, config.width))
         self.patch_embed = nn.ModuleDict({"proj": PatchEmbedding(config.width, config.patch_size, bias=True)})
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, qkv_bias=True, norm_layer=SideNorm, act_layer=nn.GELU)
+            SideBlock(config.width, config.heads, qkv_bias=True, norm_layer=SideNorm, act_layer=nn.GELU)
             for _ in range(config.depth)
         )
-        for block in self.blocks:
-            # Ours to say, not the environment's (TIMM_FUSED_ATTN): it is the model's largest single cost.
-            block.attn.fused_attn = True  # type: ignore[union-attr]  # timm's Block has an Attention
 
 
 class SideAdapter(nn.Module):

@@ -59,14 +59,16 @@ class Fusion(nn.Module):
 class SideBlock(Block):
     """A block of the side ViT: timm's in names and sizes, without what timm's is prepared for and this ViT lacks."""
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, L, C] -> the same."""
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """Tokens [B, L, C] -> the same; all attend to all."""
+        assert attn_mask is None
+        assert not is_causal
         attention: Any = self.attn
         mlp: Any = self.mlp
-        mixed = linear(self.norm1(tokens), attention.qkv.weight, attention.qkv.bias)
+        mixed = linear(self.norm1(x), attention.qkv.weight, attention.qkv.bias)
         query, key, value = (split_heads(part, attention.num_heads) for part in mixed.chunk(3, dim=-1))
         attended = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        tokens = tokens + linear(attended, attention.proj.weight, attention.proj.bias)
+        tokens = x + linear(attended, attention.proj.weight, attention.proj.bias)
         hidden = linear_gelu(self.norm2(tokens), mlp.fc1.weight, mlp.fc1.bias)
         output: Tensor = tokens + linear(hidden, mlp.fc2.weight, mlp.fc2.bias)
         return output

@@ -43,7 +43,7 @@ class ChaosSegmenter(Segmenter):
         self.weights = "c" * 64
         self.rule = rule
         self.device = torch.device("cpu")
-        self.forms = frozenset({"general"})
+        self.forms = ("general",)
 
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         rows = torch.arange(1, len(list(vocabulary)) + 1, dtype=torch.float32)[:, None].repeat(1, 4)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -37,12 +38,9 @@ def _add(zoo: Any) -> None:
     known, load = zoo.MODELS, zoo.load
     tiny = known["san-tiny"]
     zoo.MODELS = known | {
-        "chaos": zoo.ModelSpec(
+        "chaos": replace(
+            tiny,
             name="chaos",
-            config=tiny.config,
-            short_side=tiny.short_side,
-            long_side_cap=tiny.long_side_cap,
-            default_vocabulary=tiny.default_vocabulary,
             default_weights="",
             summary="Labels in a few milliseconds; one image kills its process, another hangs it.",
         )

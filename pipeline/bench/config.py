@@ -75,6 +75,9 @@ class BenchConfig:
     gpu_rate: float = 2000.0
     """Images/s of a GPU whose feeding is told in cores, beside the rate measured here."""
 
+    profile: Path | None = None
+    """Also write PyTorch's profile of one batch with its segments to this file: a table of operators, dearest first."""
+
     scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     """Local folder for made-up shards and label files; emptied afterwards."""
 
@@ -86,6 +89,8 @@ class BenchConfig:
             at_least("--shard-sizes", samples, 1)
         if not self.gpu_rate > 0:
             raise UsageError(f"--gpu-rate {self.gpu_rate}: expected images/s above 0.")
+        if self.profile is not None and not self.profile.absolute().parent.is_dir():
+            raise UsageError(f"--profile {str(self.profile)!r}: its folder isn't there. Make it first.")
         _ = self.image_size
 
     @property

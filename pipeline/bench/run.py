@@ -1,12 +1,13 @@
 """Runs a bench from its options: which measurements, in which order, over what. How each is made stands beside."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -19,6 +20,7 @@ from pipeline.bench.floor import floors
 from pipeline.bench.images import write_shard
 from pipeline.bench.machine import machine, software
 from pipeline.bench.parts import Parts, input_batch
+from pipeline.bench.profile import write_profile
 from pipeline.bench.replica import label, labeler, peaks
 from pipeline.bench.results import Bench, Feeding, FloorRow, Row
 from pipeline.bench.stages import row_of, stages
@@ -36,6 +38,9 @@ read; made-up shards are as many."""
 
 BATCHES = {"cpu": 4, "cuda": 32}
 """Full batches in a made-up shard."""
+
+BUSY = 0.5
+"""Load over cores beyond which a bench says that it wasn't alone."""
 
 Say = Callable[[str], None]
 """Told what is measured next."""
@@ -116,7 +121,7 @@ class _Bench:
             machine=known,
             versions=software(device),
             settings=self._settings(subject),
-            notes=subject.notes,
+            notes=(*subject.notes, *busy(known)),
             floor=tuple(floor),
             rows=tuple(rows),
         )
@@ -138,7 +143,8 @@ class _Bench:
             "shard_sizes": list(self.config.shard_sizes),
             "shards": len(self.sources) or f"{IN_FLIGHT} made up",
         }
-        del told["scratch"]
+        # Of this machine, not of what was measured.
+        del told["scratch"], told["profile"]
         return told
 
     @property
@@ -169,11 +175,17 @@ class _Bench:
             each = sum(len(one or ()) for one in found) / count
             note = f"batch {count}, {each:.1f} segments an image"
             yield _counted(row_of("model + segments", whole, count, note=note), work.whole, product)
+            if self.config.profile is not None:
+                write_profile(
+                    lambda: segmenter.segment(batch, subject.classes, form), watch.device, self.config.profile
+                )
         if "parts" in groups:
             self.say("parts of the model")
             by_part = _macs_by_part(work)
-            for name, part in Parts(segmenter, batch, subject.classes, form).works().items():
-                yield _counted(row_of(name, watch.time(part), count), by_part.get(name), product)
+            # As many images as go through the model together.
+            together = batch.part(0, segmenter.images_at_once(batch))
+            for name, part in Parts(segmenter, together, subject.classes, form).works().items():
+                yield _counted(row_of(name, watch.time(part), len(together)), by_part.get(name), product)
 
     # --- around it ----------------------------------------------------------------------------------------------------
 
@@ -261,6 +273,14 @@ class _Bench:
             bytes_written=sum(row.bytes or 0 for row in rows),
             note=f"{len(shards)} shards, {self.threads} threads, model busy {busy:.0%} of the time",
         )
+
+
+def busy(known: Mapping[str, Any]) -> tuple[str, ...]:
+    """A warning where others computed on the machine when the bench began."""
+    load, cores = known["load"], known["cores"]
+    if load is None or load <= BUSY * cores:
+        return ()
+    return (f"the machine was busy when this began (load {load} on {cores} cores): rates are too low, some by far",)
 
 
 def _counted(row: Row, work: float | None, product: float | None) -> Row:

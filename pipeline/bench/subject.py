@@ -11,6 +11,7 @@ from models import zoo
 from models.errors import EnvironmentFailure, UsageError
 from models.resize import ImageBatch
 from models.san.config import SanConfig
+from models.san.config import SanConfig
 from models.san.model import SanOutput
 from models.san.segmenter import SanSegmenter
 from models.san.untrained import FillRule
@@ -102,8 +103,9 @@ def subject_of(config: BenchConfig) -> Subject:
         EnvironmentFailure: the released weights can't be fetched.
     """
     spec = zoo.MODELS.get(config.model)
-    if spec is None:
-        raise UsageError(f"--model {config.model!r}: no such model. Models are {', '.join(zoo.MODELS)}.")
+    if spec is None or not isinstance(spec.config, SanConfig):
+        known = ", ".join(name for name, one in zoo.MODELS.items() if isinstance(one.config, SanConfig))
+        raise UsageError(f"--model {config.model!r}: not a model that is measured. Those are {known}.")
     sizes = spec.config
     if not isinstance(sizes, SanConfig):
         raise UsageError(f"--model {config.model!r}: the parts that are measured are a SAN's. Name a san model.")

@@ -100,7 +100,7 @@ COMPACT_OPTIONS = {"--file-size", "--partial", "--scratch", "--help", "-h"}
 
 BENCH_OPTIONS = {
     "--model", "--weights", "--device", "--dtype", "--threads", "--inference", "--size", "--batch-size", "--repeats",
-    "--names", "--image", "--samples", "--parts", "--shard-sizes", "--gpu-rate", "--scratch",
+    "--names", "--image", "--samples", "--parts", "--shard-sizes", "--gpu-rate", "--profile", "--scratch",
     "--compare", "--output", "-o", "--json",
     "--help", "-h",
 }  # fmt: skip

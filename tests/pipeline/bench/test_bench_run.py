@@ -8,7 +8,7 @@ import pytest
 from jobs import cli
 from models.errors import EnvironmentFailure, UsageError
 from pipeline.bench.config import BenchConfig
-from pipeline.bench.run import bench
+from pipeline.bench.run import bench, busy
 from tests.plain_run import write_tar
 
 SMALL = {
@@ -68,18 +68,39 @@ def test_a_shard_that_can_t_be_read_ends_the_bench_in_one_line(tmp_path: Path, p
     assert "\n" not in str(ended.value)
 
 
+@pytest.mark.parametrize(("load", "warned"), [(0.3, False), (6.0, True), (None, False)])
+def test_a_bench_on_a_busy_machine_says_so(load: float | None, warned: bool) -> None:
+    assert bool(busy({"load": load, "cores": 4})) is warned
+
+
 def test_scratch_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--scratch"):
         bench(BenchConfig(**SMALL, scratch=tmp_path / "none"))
 
 
 def test_the_command_writes_json_and_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["bench", "--model", "san-tiny", "--device", "cpu", "--threads", "1", "--size", "64", "--batch-size", "2"]
+    profile = tmp_path / "profile.txt"
+    words = [
+        "bench",
+        "--profile",
+        str(profile),
+        "--model",
+        "san-tiny",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--size",
+        "64",
+        "--batch-size",
+        "2",
+    ]
     out = tmp_path / "a.json"
     assert cli.run([*words, "--parts", "model", "--repeats", "3", "--scratch", str(tmp_path), "-o", str(out)]) == 0
     told = capsys.readouterr()
     assert "model + segments" in told.out
     assert "measuring: model" in told.err
+    assert "aten::" in profile.read_text()
     assert json.loads(out.read_text())["settings"]["parts"] == ["model"]
     assert cli.run(["bench", "--compare", str(out), str(out)]) == 0
     assert "1.00x" in capsys.readouterr().out

@@ -57,6 +57,7 @@ def test_made_up_logits_don_t_depend_on_how_many_names_there_are(names: int) -> 
     assert len(made_up(names, 8).stuff) == names
 
 
-def test_an_unknown_model_is_refused() -> None:
-    with pytest.raises(UsageError, match="--model 'sam'"):
-        subject_of(BenchConfig(model="sam"))
+@pytest.mark.parametrize("model", ["sam", "denseclip-rn50"])
+def test_a_model_that_has_not_these_parts_is_refused(model: str) -> None:
+    with pytest.raises(UsageError, match=f"--model '{model}'.*san-vit-b16"):
+        subject_of(BenchConfig(model=model))

@@ -339,7 +339,7 @@ def our_works(segmenter: SanSegmenter, classes: ClassFeatures, picture: Any) -> 
     size = (picture.shape[0], picture.shape[1])
     batch = batch_of([picture], [size], segmenter.rule)
     works = Parts(segmenter, batch, classes, SemanticInference()).works()
-    return {name: work for name, work in works.items() if name != "RLE"} | {
+    return {name: part.work for name, part in works.items() if name != "RLE"} | {
         "whole": lambda: segmenter.segment(batch, classes, SemanticInference()),
         "whole, general form": lambda: segmenter.segment(batch, classes, GeneralInference()),
     }

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,16 @@ def input_batch(segmenter: SanSegmenter, image: Size, masks: Size, count: int) -
 
     resized = [segmenter.rule.apply(Image.fromarray(photo(*image, seed))) for seed in range(min(count, 4))]
     return batch_of([resized[index % len(resized)] for index in range(count)], [masks] * count, segmenter.rule)
+
+
+class Part(NamedTuple):
+    """What is timed."""
+
+    work: Work
+    """The part's work."""
+
+    images: int
+    """Images that it takes at once: the model may take a batch in pieces."""
 
 
 class Parts:
@@ -60,10 +70,12 @@ class Parts:
             self._output = segmenter.logits(batch, classes)
         self._seen = seen
 
-    def works(self) -> dict[str, Work]:
+    def works(self) -> dict[str, Part]:
         """Each part by its name, in the order in which the model runs them."""
-        model = self._segmenter.model
-        images = self._images()
+        model, whole = self._segmenter.model, len(self._batch)
+        (small,) = self._seen["shallow"]
+        piece = len(small)
+        images = self._images()[-piece:]
         decoder = model.side_adapter_network.mask_decoder
         grid = self._seen["recognition"][0].grid
 
@@ -78,9 +90,12 @@ class Parts:
             "recognition": lambda: model.clip_rec_head(*self._seen["recognition"]),
             "classifier": lambda: model.ov_classifier(*self._seen["classifier"]),
         }
-        return {name: self._as_labeling(work) for name, work in works.items()} | {
-            "segments": self._as_labeling(self.segments, plain=True),
-            "RLE": partial(self._runs, self._blobs()),
+        parts = {
+            name: Part(self._as_labeling(work), whole if name == "input" else piece) for name, work in works.items()
+        }
+        return parts | {
+            "segments": Part(self._as_labeling(self.segments, plain=True), whole),
+            "RLE": Part(partial(self._runs, self._blobs()), whole),
         }
 
     def segments(self) -> list[list[Segment] | None]:

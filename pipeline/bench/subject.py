@@ -11,7 +11,6 @@ from models import zoo
 from models.errors import EnvironmentFailure, UsageError
 from models.resize import ImageBatch
 from models.san.config import SanConfig
-from models.san.config import SanConfig
 from models.san.model import SanOutput
 from models.san.segmenter import SanSegmenter
 from models.san.untrained import FillRule
@@ -107,8 +106,6 @@ def subject_of(config: BenchConfig) -> Subject:
         known = ", ".join(name for name, one in zoo.MODELS.items() if isinstance(one.config, SanConfig))
         raise UsageError(f"--model {config.model!r}: not a model that is measured. Those are {known}.")
     sizes = spec.config
-    if not isinstance(sizes, SanConfig):
-        raise UsageError(f"--model {config.model!r}: the parts that are measured are a SAN's. Name a san model.")
     device = zoo.pick_device(config.device)
     notes = []
     if config.weights == RANDOM:

@@ -25,16 +25,18 @@ def test_each_part_runs_alone_in_the_order_of_the_model(dtype: zoo.Precision) ->
     assert isinstance(segmenter, SanSegmenter)
     works = parts_of(segmenter).works()
     assert list(works) == NAMES
-    for work in works.values():
-        work()
+    for part in works.values():
+        part.work()
+        assert 1 <= part.images <= 2
 
 
 def test_parts_give_what_the_whole_gives(tiny) -> None:
     works = parts_of(tiny).works()
     batch = input_batch(tiny, (96, 128), (96, 128), 2)
     output = tiny.logits(batch, made_up(9, tiny.model.config.clip.embed_dim))
-    assert torch.equal(works["classifier"](), output.class_logits)
-    assert len(works["segments"]()) == 2
+    classifier = works["classifier"]
+    assert torch.equal(classifier.work(), output.class_logits[-classifier.images :])
+    assert len(works["segments"].work()) == works["segments"].images == 2
 
 
 def test_measuring_leaves_no_hook_on_the_model(tiny) -> None:

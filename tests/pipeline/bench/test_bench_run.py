@@ -43,10 +43,13 @@ def test_stages_shards_and_feeding_are_measured_over_made_up_shards(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_model_and_its_parts_are_told_with_their_share_of_the_floor(tmp_path: Path) -> None:
-    found = bench(BenchConfig(**SMALL, weights="random", names=20, parts=("model",), scratch=tmp_path))
-    assert [row.part for row in found.rows] == ["model", "model + segments"]
-    assert all(row.gmac and row.utilisation is None for row in found.rows)
+def test_the_model_and_its_parts_are_told_with_their_multiplications(tmp_path: Path) -> None:
+    found = bench(BenchConfig(**SMALL, weights="random", names=20, parts=("model", "parts"), scratch=tmp_path))
+    assert [row.part for row in found.rows][:4] == ["model", "model + segments", "input", "CLIP shallow"]
+    counted = {row.part: row.gmac for row in found.rows if row.gmac}
+    parts = ("CLIP shallow", "side ViT", "mask decoder", "recognition", "classifier")
+    assert sum(counted[part] for part in parts) == pytest.approx(counted["model"])
+    assert all(row.utilisation is None for row in found.rows)
     assert "10.0 segments an image" in found.rows[1].note
     assert found.feeding is None
 

@@ -182,10 +182,8 @@ class _Bench:
         if "parts" in groups:
             self.say("parts of the model")
             by_part = _macs_by_part(work)
-            # As many images as go through the model together.
-            together = batch.part(0, segmenter.images_at_once(batch))
-            for name, part in Parts(segmenter, together, subject.classes, form).works().items():
-                yield _counted(row_of(name, watch.time(part), len(together)), by_part.get(name), product)
+            for name, part in Parts(segmenter, batch, subject.classes, form).works().items():
+                yield _counted(row_of(name, watch.time(part.work), part.images), by_part.get(name), product)
 
     # --- around it ----------------------------------------------------------------------------------------------------
 

@@ -25,5 +25,5 @@ def write_profile(work: Work, device: torch.device, path: Path) -> None:
         work()
         if on_gpu:
             torch.cuda.synchronize(device)
-    dearest = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
+    dearest = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     path.write_text(seen.key_averages().table(sort_by=dearest, row_limit=ROWS) + "\n", encoding="utf-8")

@@ -41,16 +41,14 @@ class MadeUpLabels(SanSegmenter):
     def logits(self, batch: ImageBatch, classes: ClassFeatures) -> SanOutput:
         """Made-up logits of the shape and type of the model's, which are computed first."""
         real = super().logits(batch, classes)
-        masks, names = made_up_logits(real.mask_logits.shape[1:], real.class_logits.shape[2] - 1)
-        return SanOutput(
-            mask_logits=masks.to(real.mask_logits).expand_as(real.mask_logits),
-            class_logits=names.to(real.class_logits).expand_as(real.class_logits),
-        )
+        names = real.class_logits.shape[2] - 1
+        masks, made = made_up_logits(real.mask_logits.shape[1:], names, real.mask_logits.device)
+        return SanOutput(mask_logits=masks.expand_as(real.mask_logits), class_logits=made.expand_as(real.class_logits))
 
 
 @lru_cache(maxsize=4)
-def made_up_logits(shape: torch.Size, names: int) -> tuple[Tensor, Tensor]:
-    """Mask logits [Q, h, w] and class logits [Q, names + 1] of an image with `KEPT` objects side by side.
+def made_up_logits(shape: torch.Size, names: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Float32 mask logits [Q, h, w] and class logits [Q, names + 1] of an image with `KEPT` objects side by side.
 
     `CONFIDENT` queries name a class; those beyond the first `KEPT` see an object that another is surer of.
     """
@@ -68,7 +66,7 @@ def made_up_logits(shape: torch.Size, names: int) -> tuple[Tensor, Tensor]:
         sure = torch.arange(confident)
         classes[sure, sure % names] = torch.where(sure < kept, 30.0, 24.0)
         classes[confident:, -1] = 30.0
-    return masks, classes
+        return masks.to(device), classes.to(device)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

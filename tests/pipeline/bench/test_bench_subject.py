@@ -40,7 +40,7 @@ def test_made_up_names_are_as_many_as_asked_for() -> None:
 
 @pytest.mark.parametrize("names", [1, 171, 21_000])
 def test_made_up_logits_don_t_depend_on_how_many_names_there_are(names: int) -> None:
-    masks, classes = made_up_logits(torch.Size((100, 20, 20)), names)
+    masks, classes = made_up_logits(torch.Size((100, 20, 20)), names, torch.device("cpu"))
     assert (masks.shape, classes.shape) == ((100, 20, 20), (100, names + 1))
     kept = segments_of(
         masks,

@@ -15,6 +15,9 @@ from models.clip.products import linear
 Grid = tuple[int, int]
 """Rows, columns of a map of tokens."""
 
+GRIDS_KEPT = 16
+"""Grids whose position embeddings a `GridCache` keeps: 1.5 MB each for 640 x 640 pixels."""
+
 
 class PatchEmbedding(nn.Conv2d):
     """A patch convolution (its stride is its kernel) as one matrix product.
@@ -73,6 +76,29 @@ def resize_positions(
     return to_tokens(resized)[0]
 
 
+class GridCache:
+    """Position embeddings of the grids seen last, kept while no gradients are asked for and the stored one stays."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Grid, tuple[Tensor, int, Tensor]] = {}
+
+    def resized(self, positions: Tensor, stored: Grid, grid: Grid) -> Tensor:
+        """What `resize_positions` gives."""
+        if stored == grid or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return resize_positions(positions, stored, grid)
+        found = self._kept.get(grid)
+        if found is not None:
+            source, version, resized = found
+            # The source is held, so that no other tensor can come to lie where it lies.
+            if source.data_ptr() == positions.data_ptr() and version == positions._version:
+                return resized
+        resized = resize_positions(positions, stored, grid)
+        while len(self._kept) >= GRIDS_KEPT:
+            self._kept.pop(next(iter(self._kept)), None)
+        self._kept[grid] = positions, positions._version, resized
+        return resized
+
+
 # open_clip's ResidualAttentionBlock has names, sizes and activation right, but its forward hides keys and values in
 # nn.MultiheadAttention, whose path depends on gradients being on. These functions run such a block through
 # scaled_dot_product_attention, and let SLS tokens read the keys and values that visual tokens already have.
@@ -111,7 +137,7 @@ def finish(block: Any, tokens: Tensor, attended: Tensor, drop: nn.Module | None 
     kept = nn.Identity() if drop is None else drop
     projection, mlp = block.attn.out_proj, block.mlp
     tokens = tokens + kept(linear(attended.transpose(1, 2).flatten(2), projection.weight, projection.bias))
-    hidden = mlp.gelu(linear(block.ln_2(tokens), mlp.c_fc.weight, mlp.c_fc.bias))
+    hidden = _activated(mlp.gelu, linear(block.ln_2(tokens), mlp.c_fc.weight, mlp.c_fc.bias))
     output: Tensor = tokens + kept(linear(hidden, mlp.c_proj.weight, mlp.c_proj.bias))
     return output
 
@@ -121,6 +147,16 @@ def run(block: Any, tokens: Tensor, *, causal: bool = False, drop: nn.Module | N
     query, key, value = query_key_value(block, tokens)
     attended = functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
     return finish(block, tokens, attended, drop)
+
+
+def _activated(activation: nn.Module, hidden: Tensor) -> Tensor:
+    """The activation of a block's hidden tokens; QuickGELU in one tensor less where no gradient needs it."""
+    from open_clip.transformer import QuickGELU
+
+    if torch.is_grad_enabled() or not isinstance(activation, QuickGELU):
+        output: Tensor = activation(hidden)
+        return output
+    return (1.702 * hidden).sigmoid_().mul_(hidden)
 
 
 def split_heads(tokens: Tensor, heads: int) -> Tensor:

@@ -28,9 +28,11 @@ class Normalisation:
 
     def __call__(self, pixels: Tensor, sizes: Sequence[Size] | None = None) -> Tensor:
         """Pixels uint8 [B, 3, H, W] as a model's input on its device; zero outside each image's size, where given."""
-        images = (pixels.to(self._mean.device, non_blocking=True).to(self._mean.dtype) - self._mean) / self._std
+        images = (pixels.to(self._mean.device, non_blocking=True) - self._mean).div_(self._std)
         if sizes is not None:
             for image, (height, width) in zip(images, sizes, strict=True):
-                image[:, height:] = 0.0
-                image[:, :, width:] = 0.0
+                if height < image.shape[1]:
+                    image[:, height:] = 0.0
+                if width < image.shape[2]:
+                    image[:, :, width:] = 0.0
         return images.contiguous()

@@ -173,11 +173,20 @@ def _candidates(probabilities: Tensor, masks: Tensor) -> Tensor:
     Returns:
         int64 [C], ascending.
     """
-    bounds = probabilities @ functional.max_pool2d(masks, TILE, ceil_mode=True).flatten(1)
+    bounds = probabilities @ _tile_max(masks).flatten(1)
     likely = torch.bincount(bounds.max(0).indices, minlength=len(probabilities)).nonzero().squeeze(1)
     reached = _highest(probabilities[likely], masks.flatten(1))[0].view(1, *masks.shape[1:])
-    surely = -functional.max_pool2d(-reached, TILE, ceil_mode=True).flatten()
+    surely = -_tile_max(-reached).flatten()
     return (bounds >= surely * (1 - BOUND_SLACK)).any(1).nonzero().squeeze(1)
+
+
+def _tile_max(values: Tensor) -> Tensor:
+    """The highest of each tile, those at the lower and right edge being smaller: [K, rows, W] -> [K, tiles, tiles].
+
+    Rows first: that is a pass over whole rows, where max pooling picks its way from pixel to pixel.
+    """
+    rows = torch.cat([part.amax(1, keepdim=True) for part in torch.split(values, TILE, dim=1)], dim=1)
+    return functional.max_pool2d(rows, (1, TILE), ceil_mode=True)
 
 
 def _highest(probabilities: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

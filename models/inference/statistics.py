@@ -18,6 +18,10 @@ QUANTISED_STEPS = 127
 """The int8 value of a mask logit at `QUANTISED_RANGE`."""
 
 
+PASSES = 16
+"""Places of highest logits that are found one after the other; for more, rows are sorted."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassScores:
     """What one row of class logits says; fields as in `Segment`."""
@@ -88,8 +92,7 @@ def class_scores(
     keys = class_logits[:, :names]
     if given is not None:
         keys = keys.scatter(1, given[:, None], torch.inf)
-    # A stable sort, for topk leaves the order of equal logits open. Two are needed for the margin.
-    order = keys.sort(dim=1, descending=True, stable=True).indices[:, : max(top_k, 2)]
+    order = _highest(keys, min(max(top_k, 2), names))  # two are needed for the margin
     probabilities = class_logits.softmax(1).gather(1, order[:, :2])
     margins = probabilities[:, 0] - probabilities[:, 1] if names > 1 else probabilities[:, 0]
     order = order[:, :top_k]
@@ -111,6 +114,21 @@ def class_scores(
             strict=True,
         )
     ]
+
+
+def _highest(keys: Tensor, count: int) -> Tensor:
+    """Places of the highest keys [S, N] of each row, descending, of equal ones the lowest first: int64 [S, count].
+
+    `topk` leaves the order of equal keys open. A stable sort doesn't, and takes as long as all else together where
+    names are many; hence, for a few, the first highest over and over.
+    """
+    if count > PASSES:
+        return keys.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    keys, found = keys.clone(), []
+    for _ in range(count):
+        found.append(keys.max(1, keepdim=True).indices)
+        keys.scatter_(1, found[-1], -torch.inf)
+    return torch.cat(found, dim=1)
 
 
 class MaskTally:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.clip.layers import clip_block, full_precision, run
+from models.clip.products import linear
 from models.san.config import SanConfig
 
 
@@ -75,4 +76,4 @@ class Classifier(nn.Module):
         """
         with torch.autocast(embeddings.device.type, enabled=False):
             # The temperature goes over the embeddings: there are fewer of them than logits.
-            return (self.logit_scale.exp() * full_precision(embeddings)) @ class_weights.T
+            return linear(self.logit_scale.exp() * full_precision(embeddings), class_weights)

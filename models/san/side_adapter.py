@@ -9,7 +9,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import Grid, PatchEmbedding, Pointwise, resize_positions, split_heads, to_map, to_tokens
+from models.clip.layers import Grid, GridCache, PatchEmbedding, Pointwise, split_heads, to_map, to_tokens
 from models.clip.products import linear, linear_gelu
 from models.san.config import SanConfig, SideVitConfig
 from models.san.mask_decoder import MaskDecoder
@@ -99,6 +99,7 @@ class SideAdapter(nn.Module):
         side = config.side_vit
         self.fusion_map = dict(config.fusion)
         self.stored_grid = (side.grid, side.grid)
+        self._places = GridCache()
         self.query_embed = nn.Parameter(torch.empty(1, config.num_queries, side.width))
         self.query_pos_embed = nn.Parameter(torch.empty(1, config.num_queries, side.width))
         self.vit_model = SideVit(side)
@@ -119,7 +120,7 @@ class SideAdapter(nn.Module):
         assert isinstance(patch_embedding, PatchEmbedding)
         grid = patch_embedding.grid(images)
         pixels = patch_embedding(images)
-        places = resize_positions(self.vit_model.pos_embed[0], self.stored_grid, grid)
+        places = self._places.resized(self.vit_model.pos_embed[0], self.stored_grid, grid)
         positions = torch.cat([self.query_pos_embed[0], places])
         tokens = torch.cat([self.query_embed.expand(len(images), -1, -1), pixels], dim=1) + positions
         tokens = self._fused(0, tokens, clip, grid)

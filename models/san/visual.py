@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import Grid, PatchEmbedding, clip_block, resize_positions, run
+from models.clip.layers import Grid, GridCache, PatchEmbedding, clip_block, run
 from models.san.config import SanConfig
 
 
@@ -35,6 +35,7 @@ class VisualExtractor(nn.Module):
         self.resolution = config.clip_resolution
         self.stored_grid = (vision.grid, vision.grid)
         self.kept = {layer for _, layer in config.fusion} | {config.split_layer}
+        self._places = GridCache()
         self.class_embedding = nn.Parameter(torch.empty(vision.width))
         self.positional_embedding = nn.Parameter(torch.empty(vision.grid**2 + 1, vision.width))
         self.conv1 = PatchEmbedding(vision.width, vision.patch_size, bias=False)
@@ -65,7 +66,9 @@ class VisualExtractor(nn.Module):
         patches = self.conv1(images)
         classes, places = self.positional_embedding[:1], self.positional_embedding[1:]
         cls_token = (self.class_embedding + classes).expand(len(images), 1, -1)
-        tokens = self.ln_pre(torch.cat([cls_token, patches + resize_positions(places, self.stored_grid, grid)], dim=1))
+        tokens = self.ln_pre(
+            torch.cat([cls_token, patches + self._places.resized(places, self.stored_grid, grid)], dim=1)
+        )
         kept = {0: tokens} if 0 in self.kept else {}
         for done, block in enumerate(self.resblocks, start=1):
             tokens = run(block, tokens)

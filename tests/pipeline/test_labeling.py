@@ -385,7 +385,7 @@ class Faulty(Segmenter):
     """Stands in for a device that fails: out of memory for a nearly black image, an error for a nearly white one."""
 
     name, weights = "stand-in", ""
-    forms = frozenset({"general"})
+    forms = ("general",)
 
     def __init__(self, sound: Segmenter) -> None:
         self._sound = sound

@@ -22,7 +22,7 @@ class Device(Segmenter):
 
     name, weights, rule = "stand-in", "", ResizeRule()
     device = torch.device("cpu")
-    forms = frozenset({"general"})
+    forms = ("general",)
 
     def __init__(self, fits: int = 100) -> None:
         self.fits = fits

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test test-slow lint format bench tiny-model clean
+.PHONY: help setup demo test test-slow lint format bench bench-gpu tiny-model clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,8 +30,16 @@ test: lint ## Environment, lint, types, tests
 test-slow: $(READY) ## The tests that take minutes
 	@$(BIN)/pytest -m 'slow and not gpu' --timeout 1200
 
-bench: $(READY) ## Rates of the main parts on this machine
-	@$(BIN)/python -m tests.bench
+bench: $(READY) ## Rates of this machine, the model, its parts and whole shards; ours beside plain forms (minutes)
+	@$(BIN)/maskmill bench --weights random --device cpu -o bench.json
+	@$(BIN)/maskmill bench --model san-tiny --device cpu --parts model --shard-sizes 1000 --shard-sizes 10000
+	@$(BIN)/python -m tests.plain_san
+	@$(BIN)/python -m tests.rle_bench
+
+bench-gpu: $(READY) ## The same on a GPU in bfloat16, at several batch sizes, with a profile
+	@for b in 16 32 64 128; do $(BIN)/maskmill bench --weights random --device cuda --dtype bfloat16 --batch-size $$b \
+		--parts floor --parts model --parts parts --profile profile-$$b.txt -o bench-gpu-$$b.json || exit; done
+	@$(BIN)/maskmill bench --weights random --device cuda --dtype bfloat16 --batch-size 64 -o bench-gpu.json
 
 tiny-model: $(READY) ## san-tiny's weights from nothing but a seed (about half an hour of four cores; goes on where it stopped)
 	@$(BIN)/python -m jobs.tiny_model

@@ -44,7 +44,7 @@ def app(config: config_file.ConfigFile | None = None) -> cyclopts.App:
         version=_version,
         version_flags=["--version"],
         suppress_keyboard_interrupt=False,  # `run` says that it was interrupted; cyclopts would leave without a word
-        help_format="plaintext",
+        help_format="markdown",  # which wraps texts of several lines as one
         default_parameter=cyclopts.Parameter(negative=""),
         help_epilogue=(
             "Options can stand in a YAML file too: maskmill COMMAND --config FILE.yaml ...\n\n"

@@ -55,6 +55,9 @@ class Segmenter(ABC):
     templates: str = DEFAULT_TEMPLATES
     """Template set that names go into when the user names none."""
 
+    def settle(self) -> None:  # noqa: B027  # most models have nothing to settle
+        """Told once that this model labels and doesn't train: weights may be held in the arithmetic's own type."""
+
     @abstractmethod
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """Text features of a vocabulary.

@@ -162,9 +162,11 @@ def load(name: str, *, weights: str | None = None, device: str = "auto", dtype: 
     from models import checkpoint
 
     state = checkpoint.load(source)
-    return build(
+    segmenter = build(
         spec.config.fitted_to(state), state, name=name, rule=spec.rule, device=target, dtype=dtype, source=source
     )
+    segmenter.settle()
+    return segmenter
 
 
 def shapes(config: "Architecture[Segmenter]") -> dict[str, tuple[int, ...]]:

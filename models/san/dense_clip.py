@@ -35,8 +35,9 @@ def dense_clip_logits(model: San, images: Tensor, features: Tensor) -> Tensor:
         tokens = run(block, tokens)
     _, _, value = query_key_value(last, tokens)
     patches = head.ln_post(finish(last, tokens, value))[:, 1:] @ head.proj
-    cosines = functional.normalize(full_precision(patches), dim=-1) @ features.T
-    return to_map(model.ov_classifier.logit_scale.exp() * cosines, clip.grid)
+    with torch.autocast(images.device.type, enabled=False):
+        cosines = functional.normalize(full_precision(patches), dim=-1) @ features.T
+        return to_map(model.ov_classifier.logit_scale.exp() * cosines, clip.grid)
 
 
 @torch.inference_mode()
@@ -44,7 +45,8 @@ def dense_clip_maps(segmenter: SanSegmenter, batch: ImageBatch, classes: ClassFe
     """The class of every pixel by CLIP's dense features, int64 [mask height, mask width] on the CPU for each image."""
     images = segmenter.normalised(batch.pixels, batch.sizes)
     features = classes.features.to(images)
-    logits = dense_clip_logits(segmenter.model, images, features)
+    with segmenter.arithmetic():
+        logits = dense_clip_logits(segmenter.model, images, features)
     padded = (batch.pixels.shape[-2], batch.pixels.shape[-1])
     found = []
     for one, size, mask_size in zip(logits, batch.sizes, batch.mask_sizes, strict=True):

@@ -72,6 +72,19 @@ class San(nn.Module):
         )
 
 
+def hold_products_in(model: San, dtype: torch.dtype) -> None:
+    """Keep in a type what autocast would cast to it on every pass: weights of products over image tokens.
+
+    Numbers stay what autocast makes them; norms, position embeddings, the bias's scale and the text tower keep theirs.
+    Not for a model that trains.
+    """
+    for part in (model.clip_visual_extractor, model.clip_rec_head, model.side_adapter_network):
+        for name, module in part.named_modules():
+            products = isinstance(module, nn.Linear | nn.Conv2d | nn.MultiheadAttention)
+            if products and not name.endswith("bias_scaling"):
+                module.to(dtype)
+
+
 def is_trainable(name: str) -> bool:
     """Whether the parameter of this name trains (section 4 of the paper; the released code's flags)."""
     return name.startswith("side_adapter_network.") or name in (

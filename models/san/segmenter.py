@@ -11,7 +11,7 @@ from torch import Tensor
 from models.clip.pixels import Normalisation
 from models.clip.tokenizer import Tokenizer
 from models.resize import ImageBatch, ResizeRule, Size
-from models.san.model import San, SanOutput
+from models.san.model import San, SanOutput, hold_products_in
 from models.segment import Segment
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
@@ -55,6 +55,11 @@ class SanSegmenter(Segmenter):
         self.device = own.device
         self._normalisation = Normalisation(own)
         self._named: tuple[Tensor, tuple[int, int], Tensor] | None = None
+
+    def settle(self) -> None:
+        """See `Segmenter.settle`."""
+        if self.dtype == "bfloat16":
+            hold_products_in(self.model, torch.bfloat16)
 
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """See `Segmenter.encode_text`: averaged over templates, then over a class's names, normalised.
@@ -127,7 +132,7 @@ class SanSegmenter(Segmenter):
         outputs: list[SanOutput] = []
         for start in range(0, len(batch), step):
             images = self.normalised(batch.pixels[start : start + step], batch.sizes[start : start + step])
-            with self._arithmetic():
+            with self.arithmetic():
                 outputs.extend(self.model(images, weights))
         if len(outputs) == 1:
             return outputs[0]
@@ -154,7 +159,8 @@ class SanSegmenter(Segmenter):
         """Pixels [B, 3, H, W] as the model's input on its device: normalised, then zero outside each image's size."""
         return self._normalisation(pixels, sizes)
 
-    def _arithmetic(self) -> AbstractContextManager[Any]:
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """What the forward pass runs under: autocast for bfloat16."""
         if self.dtype == "bfloat16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()

@@ -3,6 +3,8 @@ import torch
 from torch.nn import functional
 
 from models.clip.layers import (
+    GRIDS_KEPT,
+    GridCache,
     PatchEmbedding,
     Pointwise,
     clip_block,
@@ -62,3 +64,25 @@ def test_keys_and_values_alone_are_those_of_all_three():
     alone = key_value(block, tokens)
     assert torch.allclose(alone[0], key, atol=1e-6)
     assert torch.allclose(alone[1], value, atol=1e-6)
+
+
+def test_kept_positions_are_those_of_the_grid_and_of_the_embedding_as_it_is():
+    cache, stored = GridCache(), draw(16, 8)
+    with torch.no_grad():
+        for grid in ((4, 4), (3, 5), (6, 2), (3, 5)):
+            assert torch.equal(cache.resized(stored, (4, 4), grid), resize_positions(stored, (4, 4), grid))
+        stored.mul_(2)
+        assert torch.equal(cache.resized(stored, (4, 4), (3, 5)), resize_positions(stored, (4, 4), (3, 5)))
+        other = draw(16, 8, seed=1)
+        assert torch.equal(cache.resized(other, (4, 4), (3, 5)), resize_positions(other, (4, 4), (3, 5)))
+
+
+def test_kept_positions_do_not_pile_up_and_never_cut_gradients():
+    cache, stored = GridCache(), draw(16, 8).requires_grad_()
+    with torch.no_grad():
+        for rows in range(5, 5 + 3 * GRIDS_KEPT):
+            cache.resized(stored, (4, 4), (rows, 4))
+        assert len(cache._kept) == GRIDS_KEPT
+        cache.resized(stored, (4, 4), (3, 5))
+    cache.resized(stored, (4, 4), (3, 5)).sum().backward()
+    assert stored.grad is not None

@@ -126,3 +126,12 @@ def test_most_of_a_large_vocabulary_is_never_summed() -> None:
     assert set(torch.einsum("nq,qhw->nhw", probabilities, masks).argmax(0).unique().tolist()) <= set(
         candidates.tolist()
     )
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 64), (2, 37, 53), (1, 1, 1), (4, 5, 100), (1, 48, 17)])
+def test_the_highest_of_each_tile_is_that_of_max_pooling(shape: tuple[int, int, int]) -> None:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    pooled = torch.nn.functional.max_pool2d(values, semantic.TILE, ceil_mode=True)
+    assert torch.equal(semantic._tile_max(values), pooled)
+        semantic._tile_max(values), torch.nn.functional.max_pool2d(values, semantic.TILE, ceil_mode=True)
+    )

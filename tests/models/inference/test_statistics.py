@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.inference.statistics import MaskTally, class_scores, confident, count, quantised
+from models.inference.statistics import PASSES, MaskTally, _highest, class_scores, confident, count, quantised
 from tests.models.inference.plain_inference import describe
 
 
@@ -110,3 +110,12 @@ def test_quantised_logits_follow_their_formula_and_lose_the_padding() -> None:
 )
 def test_quantised_logits_keep_every_cell_that_touches_the_image(size: tuple[int, int], shape: tuple[int, int]) -> None:
     assert quantised(torch.zeros(1, 4, 6), (64, 96), size).shape[1:] == shape
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, PASSES, PASSES + 1, 40])
+def test_the_highest_logits_are_found_in_the_order_of_a_stable_sort(count: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    keys = torch.randint(0, 6, (7, 40), generator=draw).float()  # many equal ones
+    before = keys.clone()
+    assert torch.equal(_highest(keys, count), keys.sort(dim=1, descending=True, stable=True).indices[:, :count])
+    assert torch.equal(keys, before)

@@ -57,3 +57,13 @@ def test_the_bias_is_pooled_to_the_largest_of_each_cell():
     pooled = pool_bias(bias, (3, 3))
     assert tuple(pooled.shape) == (2, 3, 4, 3, 3)
     assert torch.equal(pooled[1, 2, 3, 1, 2], bias[1, 2, 3, 2:4, 6:9].max())
+
+
+@pytest.mark.parametrize("grid", [(3, 3), (2, 9), (6, 3), (6, 9), (4, 5)])
+def test_pooling_without_gradients_is_the_same(grid):
+    bias = draw(2, 3, 4, 6, 9)
+    with torch.inference_mode():
+        assert torch.equal(pool_bias(bias, grid), pool_bias(bias.clone().requires_grad_(), grid).detach())
+        with torch.enable_grad():
+            plain = pool_bias(bias, grid)
+        assert torch.equal(pool_bias(bias, grid), plain)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import models.san.segmenter as segmenter_module
 from models import ClassFeatures, GeneralInference, QueriesInference, SemanticInference, Vocabulary, zoo
 from models.clip.pixels import CLIP_MEAN, CLIP_STD
 from models.resize import batch_of
@@ -117,3 +118,45 @@ def test_text_features_can_be_trained_against(tiny):
     weights[-1].sum().backward()
     assert tiny.model.ov_classifier.bg_embed.grad is not None
     tiny.model.ov_classifier.bg_embed.grad = None
+
+
+@pytest.mark.parametrize("form", [GeneralInference(score_threshold=0.1), SemanticInference()])
+def test_weights_held_in_bfloat16_label_as_autocast_does(batch, form):
+    cast, held = untrained_tiny(dtype="bfloat16"), untrained_tiny(dtype="bfloat16")
+    held.settle()
+    assert held.model.get_parameter("clip_visual_extractor.conv1.weight").dtype == torch.bfloat16
+    assert cast.model.get_parameter("clip_visual_extractor.conv1.weight").dtype == torch.float32
+    kept = {name: p.dtype for name, p in held.model.named_parameters() if p.dtype == torch.float32}
+    assert "side_adapter_network.mask_decoder.bias_scaling.weight" in kept
+    classes = cast.classes(VOCABULARY)
+    assert torch.equal(classes.features, held.classes(VOCABULARY).features)
+    one, two = cast.logits(batch, classes), held.logits(batch, classes)
+    assert torch.equal(one.mask_logits, two.mask_logits)
+    assert torch.equal(one.class_logits, two.class_logits)
+    assert [len(segments) for segments in cast.segment(batch, classes, form)] == [
+        len(segments) for segments in held.segment(batch, classes, form)
+    ]
+
+
+def test_a_batch_beyond_a_cpus_cache_gives_what_its_images_give_alone(tiny, batch, monkeypatch):
+    classes = tiny.classes(VOCABULARY)
+    together = tiny.logits(batch, classes)
+    monkeypatch.setattr(segmenter_module, "CPU_PIXELS", 1)
+    assert tiny.images_at_once(batch) == 1
+    apart = tiny.logits(batch, classes)
+    for mine, theirs in ((apart.mask_logits, together.mask_logits), (apart.class_logits, together.class_logits)):
+        assert (mine - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+def test_class_weights_follow_the_names_asked_for_and_the_background(tiny, batch):
+    few, other = tiny.classes(VOCABULARY), tiny.classes(Vocabulary.of(["cat", "dog"]))
+    first = tiny.logits(batch, few).class_logits
+    assert tiny.logits(batch, other).class_logits.shape[2] == 3
+    assert torch.equal(tiny.logits(batch, few).class_logits, first)
+    background = tiny.model.ov_classifier.bg_embed
+    with torch.no_grad():
+        background.neg_()
+        moved = tiny.logits(batch, few).class_logits
+        background.neg_()
+    assert not torch.equal(moved[..., -1], first[..., -1])
+    assert torch.equal(moved[..., :-1], first[..., :-1])

@@ -133,5 +133,3 @@ def test_the_highest_of_each_tile_is_that_of_max_pooling(shape: tuple[int, int, 
     values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     pooled = torch.nn.functional.max_pool2d(values, semantic.TILE, ceil_mode=True)
     assert torch.equal(semantic._tile_max(values), pooled)
-        semantic._tile_max(values), torch.nn.functional.max_pool2d(values, semantic.TILE, ceil_mode=True)
-    )

@@ -8,9 +8,10 @@ from dataclasses import replace
 from models.errors import EnvironmentFailure, UsageError
 from pipeline.ledger import LedgerRow
 from pipeline.output import Output
-from pipeline.publish import OutputError, remove
+from pipeline.publish import remove
 from pipeline.reading.errors import ShardError, ShardReason
 from pipeline.shard import Shard
+from pipeline.store_errors import OutputError
 
 PASSING: frozenset[ShardReason] = frozenset({"read", "device", "disk", "publish", "stalled", "crashed"})
 """Reasons that may be gone at a second try, on another machine or a little later."""

@@ -26,13 +26,14 @@ from pipeline.failure import failure, recorded
 from pipeline.ledger import PHASES, LedgerRow
 from pipeline.model_thread import DeviceLostError, Labeled, ModelThread
 from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.publish import OutputError, publish, store_errors
+from pipeline.publish import publish
 from pipeline.reading.errors import SampleError, ShardError
 from pipeline.reading.images import decode_sample
 from pipeline.reading.open import OpenShard, open_shard
 from pipeline.reading.samples import Sample
 from pipeline.scratch import shard_folder
 from pipeline.shard import Shard
+from pipeline.store_errors import OutputError, store_errors
 from pipeline.table.footer import Footer, FooterError, check_file
 from pipeline.table.rows import LabelRow
 from pipeline.table.writer import LabelWriter

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pipeline import ledger
 from pipeline.ledger import LedgerRow
 from pipeline.output import Output
-from pipeline.publish import OutputError
+from pipeline.store_errors import OutputError
 
 PART_ROWS = 5_000
 """Most rows of a part, unless the store was out of reach for a while."""

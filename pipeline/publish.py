@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.urls import canonical, filesystem, redact
+from pipeline.put import put
+from pipeline.store_errors import OutputError, store_errors
+from pipeline.urls import canonical, filesystem
 
 LEFT_SECONDS = 3600.0
 """Age from which a copy that never reached its place was left by a process that was killed."""
@@ -22,10 +23,6 @@ _COPY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 """What file systems without hard links answer (FAT, some that are mounted over a network or from a store)."""
-
-
-class OutputError(EnvironmentFailure):
-    """A place below OUT can't be read or written: no permission, no space, a store that doesn't answer."""
 
 
 def is_local(url: str) -> bool:
@@ -48,8 +45,6 @@ def publish(local: Path, url: str, *, overwrite: bool = True) -> bool:
     _, path = filesystem(url)
     with store_errors(url, "written", OutputError):
         if not is_local(url):
-            from pipeline.put import put
-
             return put(local, url, overwrite=overwrite)
         with _waiting(Path(path), overwrite=overwrite) as copy:
             shutil.copyfile(local, copy)
@@ -194,16 +189,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def store_errors(url: str, what: str, *passing: type[Exception]) -> Iterator[None]:
-    """Stores' drivers raise errors of many kinds; all but those `passing` leave as one that says which place it was."""
-    let_through: tuple[type[Exception], ...] = (UsageError, *passing)
-    try:
-        yield
-    except let_through:
-        raise
-    except Exception as error:
-        said = redact(" ".join(str(error).split()))[:300]
-        raise OutputError(f"{redact(url)} can't be {what}: {type(error).__name__}: {said}") from error

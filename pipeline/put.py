@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.publish import OutputError
+from pipeline.store_errors import OutputError
 from pipeline.urls import canonical, filesystem, redact
 
 ONE_PUT = 5 * 2**30

@@ -4,7 +4,8 @@ import io
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pipeline.publish import OutputError, is_local, store_errors
+from pipeline.publish import is_local
+from pipeline.store_errors import OutputError, store_errors
 from pipeline.urls import filesystem, redact
 
 

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from models.errors import EnvironmentFailure, UsageError
 from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.publish import is_local, store_errors
+from pipeline.publish import is_local
+from pipeline.store_errors import store_errors
 from pipeline.stores import download_options
 from pipeline.table.digest import RowsDigest
 from pipeline.table.footer import Footer, FooterError, check_file

@@ -28,9 +28,9 @@ from pipeline.ledger import LedgerRow
 from pipeline.model_thread import DeviceLostError, ModelThread
 from pipeline.output import Output
 from pipeline.placement import Placement
-from pipeline.publish import OutputError
 from pipeline.reading.errors import ShardError
 from pipeline.shard import Shard
+from pipeline.store_errors import OutputError
 from pipeline.stores import Stores
 from pipeline.text import TextIdentity, ensure_text_features, load_text_features
 from pipeline.watchdog import LAST_WORDS_SECONDS, InFlight, Watchdog, bounded, end_process

@@ -11,7 +11,8 @@ from typing import Any
 
 from models.errors import UsageError
 from pipeline.output import Output
-from pipeline.publish import is_local, names, publish, publish_bytes, store_errors
+from pipeline.publish import is_local, names, publish, publish_bytes
+from pipeline.store_errors import store_errors
 from pipeline.urls import canonical, filesystem, redact
 
 RECORD = "export.json"

@@ -9,7 +9,7 @@ from pipeline.counts import Counts
 from pipeline.ledger import LedgerRow
 from pipeline.ledger_parts import LedgerParts
 from pipeline.output import Output
-from pipeline.publish import OutputError
+from pipeline.store_errors import OutputError
 
 
 def row(number: int) -> LedgerRow:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.publish import OutputError, publish, read_bytes
+from pipeline.publish import publish, read_bytes
+from pipeline.store_errors import OutputError
 from tests.object_store import ObjectStore, s3_server
 from tests.s3_server import led_to, moto_server
 

@@ -28,7 +28,7 @@ test: lint ## Environment, lint, types, tests
 	@$(BIN)/pytest -n 2 --dist loadfile -m 'not slow and not gpu'
 
 test-slow: $(READY) ## The tests that take minutes
-	@$(BIN)/pytest -m 'slow and not gpu' --timeout 1200
+	@$(BIN)/pytest -n 2 --dist loadfile -m 'slow and not gpu' --timeout 1200
 
 bench: $(READY) ## Rates of this machine, the model, its parts and whole shards; ours beside plain forms (minutes)
 	@$(BIN)/maskmill bench --weights random --device cpu -o bench.json

@@ -3,11 +3,15 @@
 from pathlib import Path
 from types import TracebackType
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.table.footer import Footer
 from pipeline.table.rows import LabelRow, to_table
 from pipeline.table.schema import DICTIONARY_COLUMNS, LABELS, ROW_GROUP_BYTES
+
+BLOCK_ROWS = 256
+"""Rows that become Arrow's at once: as Python's they take ten times the memory, and a row group holds thousands."""
 
 
 def open_label_file(path: Path) -> pq.ParquetWriter:
@@ -29,6 +33,7 @@ class LabelWriter:
         self._shard = shard
         self._waiting: dict[int, LabelRow] = {}
         self._ready: list[LabelRow] = []
+        self._blocks: list[pa.Table] = []
         self._ready_bytes = 0
         self._next = 0
         self._file = open_label_file(path)
@@ -51,6 +56,8 @@ class LabelWriter:
             self._next += 1
             self._ready.append(ready)
             self._ready_bytes += ready.bytes
+            if len(self._ready) == BLOCK_ROWS:
+                self._convert()
         if self._ready_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
@@ -61,7 +68,14 @@ class LabelWriter:
         self._flush()
         self._file.add_key_value_metadata(footer.encode())
 
-    def _flush(self) -> None:
+    def _convert(self) -> None:
         if self._ready:
-            self._file.write_table(to_table(self._shard, self._ready), row_group_size=len(self._ready))
-        self._ready, self._ready_bytes = [], 0
+            self._blocks.append(to_table(self._shard, self._ready))
+            self._ready = []
+
+    def _flush(self) -> None:
+        self._convert()
+        if self._blocks:
+            group = pa.concat_tables(self._blocks).combine_chunks()
+            self._file.write_table(group, row_group_size=group.num_rows)
+        self._blocks, self._ready_bytes = [], 0

@@ -244,7 +244,7 @@ def test_a_replica_that_labels_shards_is_counted_and_logged(agent, scenes, tmp_p
     config = replace(PLAIN, replica=ReplicaConfig(scratch=tmp_path), model=replace(PLAIN.model, device="cpu"))
     placement = Placement(least=1, most=1, cpus=1, gpus=0, batch_size=4)
     output, vocabulary = Output.of(str(tmp_path / "out")), Vocabulary.load("scenes")
-    text = prepare(config, placement, output, vocabulary, load_templates(config.vocabulary.templates))
+    text = prepare(config, placement, output, vocabulary, load_templates(config.templates))
     spec = ReplicaSpec(
         config=config,
         placement=placement,

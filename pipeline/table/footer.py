@@ -68,17 +68,26 @@ class Footer:
             raise FooterError(f"its footer can't be read ({type(error).__name__})") from error
 
 
+def parquet_facts(source: Path | BinaryIO) -> tuple[pa.Schema, int, dict[bytes, bytes] | None]:
+    """Schema, number of rows and the footer's key-value pairs of a Parquet file; no column is read.
+
+    Raises:
+        FooterError: not Parquet, or cut short.
+    """
+    try:
+        with pq.ParquetFile(source) as file:
+            return file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FooterError(f"not a whole Parquet file ({type(error).__name__})") from error
+
+
 def check_file(source: Path | BinaryIO) -> Footer:
     """Footer of a label file whose schema and row count are as they must be; no column is read.
 
     Raises:
         FooterError: not Parquet, cut short, another schema, or another number of rows than its counts say.
     """
-    try:
-        with pq.ParquetFile(source) as file:
-            schema, rows, metadata = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise FooterError(f"not a whole Parquet file ({type(error).__name__})") from error
+    schema, rows, metadata = parquet_facts(source)
     footer = Footer.decode(metadata)
     if not schema.equals(LABELS):
         raise FooterError("its columns aren't those of the label table")

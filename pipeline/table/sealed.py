@@ -5,10 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.table.footer import FooterError
+from pipeline.table.footer import FooterError, parquet_facts
 from pipeline.table.schema import FOOTER_KEY, LABELS, SCHEMA_VERSION
 
 
@@ -94,11 +91,7 @@ def check_sealed(source: Path | BinaryIO) -> SealedFooter:
     Raises:
         FooterError: not Parquet, cut short, not sealed, another schema, or another number of rows than its footer says.
     """
-    try:
-        with pq.ParquetFile(source) as file:
-            schema, rows, metadata = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise FooterError(f"not a whole Parquet file ({type(error).__name__})") from error
+    schema, rows, metadata = parquet_facts(source)
     footer = SealedFooter.decode(metadata)
     if not schema.equals(LABELS):
         raise FooterError("its columns aren't those of the label table")

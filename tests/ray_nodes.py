@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.processes import listening, session_of
+
 RAY = """
 import types
 from ray.scripts import scripts
@@ -61,7 +63,7 @@ class RayNode:
         """Its processes that live: pid -> command line."""
         found = {}
         for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal() and _session(int(entry.name)) == self.process.pid:
+            if entry.name.isdecimal() and session_of(int(entry.name)) == self.process.pid:
                 with contextlib.suppress(OSError):
                     words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     found[int(entry.name)] = words.strip()
@@ -84,18 +86,7 @@ class RayNode:
 
     def listening(self) -> set[str]:
         """Addresses at which its processes take connections, as /proc/net has them."""
-        sockets = {}
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == "0A":
-                    sockets[f"socket:[{fields[9]}]"] = fields[1].partition(":")[0]
-        found = set()
-        for pid in self.processes():
-            with contextlib.suppress(OSError):
-                opened = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-                found |= {sockets[name] for name in opened if name in sockets}
-        return found
+        return listening(self.processes())
 
 
 @dataclass(kw_only=True)
@@ -207,12 +198,3 @@ def ray_nodes(
     finally:
         cluster.kill()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _session(pid: int) -> int | None:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    # A zombie has ended; only its parent can take it away.
-    return None if state[0] == "Z" else int(state[3])

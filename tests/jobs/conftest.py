@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import listening, session_of
+
 ROOT = Path(__file__).parents[2]
 
 MASKMILL = Path(sys.executable).with_name("maskmill")
@@ -73,22 +75,11 @@ class Running:
     def processes(self) -> list[int]:
         """Processes of this command; Ray gives some a group of their own, but none leaves the session."""
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-        return [pid for pid in pids if _session(pid) == self.pid]
+        return [pid for pid in pids if session_of(pid) == self.pid]
 
     def listening(self) -> set[str]:
         """Addresses at which its processes take connections, as /proc/net has them: hexadecimal, byte-swapped."""
-        sockets: dict[str, str] = {}
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == "0A":
-                    sockets[f"socket:[{fields[9]}]"] = fields[1].partition(":")[0]
-        found = set()
-        for pid in self.processes():
-            with contextlib.suppress(OSError):
-                opened = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-                found |= {sockets[name] for name in opened if name in sockets}
-        return found
+        return listening(self.processes())
 
     def kill(self) -> None:
         """SIGKILL to all its processes, until none is left."""
@@ -101,15 +92,6 @@ class Running:
             assert time.monotonic() < end, f"{pids} don't end"
             time.sleep(0.01)
         self._process.poll()
-
-
-def _session(pid: int) -> int | None:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    # A zombie has ended; only its parent can take it away.
-    return None if state[0] == "Z" else int(state[3])
 
 
 def _kill(pid: int) -> None:

@@ -12,10 +12,7 @@ import numpy as np
 import pytest
 
 from jobs.cli import run
-from models import checkpoint, zoo
-from models.san.config import SAN_TINY
-from models.san.initial import BACKGROUND, SIDE
-from models.san.untrained import FillRule
+from models import checkpoint
 from models.training.augmentation import UNKNOWN
 from models.training.recipe import Augmentation, Recipe
 from pipeline import run as runs
@@ -35,17 +32,6 @@ SHORT = ["--model", "san-tiny", "--batch-size", "4", "--learning-rate", "1e-3", 
 SHORT += ["--templates", "single", "--device", "cpu", "--log-every", "1", "--cpus-per-worker", "1"]
 KEEP = ["--min-score", "0.25", "--min-area", "20"]
 """Drops a part of what the untrained model finds."""
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    """A tiny CLIP under a SAN's names, untrained."""
-    path = tmp_path_factory.mktemp("clip") / "clip.safetensors"
-    state = FillRule(salt="clip/", overrides={"ov_classifier.logit_scale": 3.0}).state(zoo.shapes(SAN_TINY))
-    checkpoint.save_safetensors(
-        {name: tensor for name, tensor in state.items() if not name.startswith(SIDE) and name != BACKGROUND}, path
-    )
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -15,24 +15,11 @@ import torch
 from jobs.cli import run
 from models import checkpoint, zoo
 from models.san.config import SAN_TINY
-from models.san.initial import BACKGROUND, SIDE
 from models.san.model import is_trainable
-from models.san.untrained import FillRule
 
 ROOT = Path(__file__).parents[3]
 SHORT = ["--model", "san-tiny", "--batch-size", "4", "--learning-rate", "1e-3", "--clip-norm", "1.0"]
 SHORT += ["--templates", "single", "--device", "cpu", "--log-every", "1", "--cpus-per-worker", "2"]
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    """A tiny CLIP under a SAN's names, untrained."""
-    path = tmp_path_factory.mktemp("clip") / "clip.safetensors"
-    state = FillRule(salt="clip/", overrides={"ov_classifier.logit_scale": 3.0}).state(zoo.shapes(SAN_TINY))
-    checkpoint.save_safetensors(
-        {name: tensor for name, tensor in state.items() if not name.startswith(SIDE) and name != BACKGROUND}, path
-    )
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def bench(
     if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
     from pipeline.bench.run import bench as measure
-    from pipeline.listing import expand
+    from pipeline.shards.listing import expand
 
     sources = expand(shards) if shards else []
     found = measure(config, sources, lambda what: print(f"measuring: {what}", file=sys.stderr, flush=True))

@@ -30,10 +30,10 @@ def compact(
     """
     import tempfile
 
-    from pipeline.compaction import compact as seal
+    from pipeline.compaction.compaction import compact as seal
+    from pipeline.ledger.summary import counted
     from pipeline.output import Output
-    from pipeline.summary import counted
-    from pipeline.urls import redact
+    from pipeline.stores.urls import redact
 
     size = _bytes(file_size)
     folder = scratch or Path(tempfile.gettempdir())

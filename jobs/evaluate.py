@@ -57,8 +57,8 @@ def evaluate(
     from pipeline.evaluation.model import evaluate_model
     from pipeline.evaluation.table import evaluate_table
     from pipeline.output import Output
+    from pipeline.table.vocabulary_table import vocabulary_of_run
     from pipeline.truth.pairs import sources_of
-    from pipeline.vocabulary_table import vocabulary_of_run
 
     if model is None and labels is None:
         raise UsageError("--model or --labels: neither given. Name what to score: a model, a label table, or both.")

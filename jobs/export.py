@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from models.errors import UsageError
-from pipeline.filters import SegmentFilter
+from pipeline.table.filters import SegmentFilter
 
 
 def export(
@@ -50,7 +50,7 @@ def export(
     from pipeline.export.export import Export
     from pipeline.export.export import export as write
     from pipeline.output import Output
-    from pipeline.urls import redact
+    from pipeline.stores.urls import redact
 
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: expected 1 or more.")

@@ -19,7 +19,7 @@ from pipeline.reading.limits import ReadLimits
 if TYPE_CHECKING:
     from pipeline.cluster.job import JobResult
     from pipeline.output import Output
-    from pipeline.shard import Shard
+    from pipeline.shards.shard import Shard
 
 _Flat = Parameter(name="*")
 
@@ -51,7 +51,7 @@ def label(
         job: what to take and when to give up.
     """
     from pipeline.output import Output
-    from pipeline.planning import dry_run, refuse_another_run, shards_of
+    from pipeline.shards.planning import dry_run, refuse_another_run, shards_of
 
     config = LabelConfig(
         model=model, vocabulary=vocabulary, inference=inference, limits=limits, replica=replica, job=job
@@ -76,7 +76,7 @@ def label(
 
 def report(result: "JobResult", asked: "list[Shard]", target: "Output") -> int:
     """Print what a job did; its exit code."""
-    from pipeline import summary
+    from pipeline.ledger import summary
     from pipeline.reading.errors import ENVIRONMENT_REASONS
 
     print("\n".join(summary.lines(result.status)))

@@ -1,4 +1,4 @@
-"""`maskmill plan`: what a large job takes. Reckoning is done in `pipeline.plan`."""
+"""`maskmill plan`: what a large job takes. Reckoning is done in `pipeline.capacity.plan`."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipeline.plan_inputs import PlanConfig
+from pipeline.capacity.inputs import PlanConfig
 
 
 def plan(
@@ -31,8 +31,8 @@ def plan(
     from json import dumps
 
     from pipeline.bench.results import Bench
-    from pipeline.plan import lines
-    from pipeline.plan import plan as reckon
+    from pipeline.capacity.plan import lines
+    from pipeline.capacity.plan import plan as reckon
 
     found = reckon(images, gpus, config, None if bench is None else Bench.read(bench, "--bench"))
     print(dumps(found.to_json(), indent=2) if json else "\n".join(lines(found)))

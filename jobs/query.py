@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from models.errors import UsageError
-from pipeline.filters import SegmentFilter
+from pipeline.table.filters import SegmentFilter
 
 if TYPE_CHECKING:
     from pipeline.query import Answer
@@ -73,7 +73,7 @@ def _format(format: Format | None, output: str | None, *, json: bool) -> Format:
 
 
 def _refuse_inside(output: str, out: str) -> None:
-    from pipeline.urls import canonical, redact
+    from pipeline.stores.urls import canonical, redact
 
     if (canonical(output) + "/").startswith(canonical(out).rstrip("/") + "/"):
         raise UsageError(
@@ -93,9 +93,9 @@ def _write(answer: "Answer", how: Format, output: str) -> None:
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from pipeline.publish import publish
     from pipeline.query import write_parquet
-    from pipeline.urls import redact
+    from pipeline.stores.publish import publish
+    from pipeline.stores.urls import redact
 
     with TemporaryDirectory(prefix="maskmill-") as scratch:
         local = Path(scratch) / "answer"

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipeline.filters import SegmentFilter
 from pipeline.report.config import ReportConfig
+from pipeline.table.filters import SegmentFilter
 
 _Flat = Parameter(name="*")
 _EVERYTHING = SegmentFilter()

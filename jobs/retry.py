@@ -41,11 +41,11 @@ def retry(
         job: what to take and when to give up.
     """
     from models.zoo import MODELS
-    from pipeline import summary
+    from pipeline.ledger import summary
+    from pipeline.ledger.status import status
     from pipeline.output import Output
-    from pipeline.planning import dry_run, refuse_another_run
     from pipeline.retry import Given, choose, configuration, kept, lines
-    from pipeline.status import status
+    from pipeline.shards.planning import dry_run, refuse_another_run
 
     target = Output.of(out)
     given = Given(weights=weights, vocab=vocab, templates=templates, device=device)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipeline.filters import SegmentFilter
+from pipeline.table.filters import SegmentFilter
 
 _EVERYTHING = SegmentFilter()
 
@@ -40,9 +40,9 @@ def show(
     Returns:
         Exit code 0.
     """
+    from pipeline.ledger.summary import counted
     from pipeline.output import Output
     from pipeline.showing.show import places, show_all, show_each
-    from pipeline.summary import counted
 
     run = Output.of(out)
     chosen, bound = places(run, keys, keep, limit=limit, sample_index=sample_index, shard=shard)

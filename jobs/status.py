@@ -12,12 +12,12 @@ def status(out: str, /, *, json: bool = False) -> int:
         out: the --output of a `maskmill label`.
         json: print JSON.
     """
-    from pipeline import summary
     from pipeline.json_stream import chunks
+    from pipeline.ledger import summary
+    from pipeline.ledger.speed import run_speed
+    from pipeline.ledger.status import status as read_status
     from pipeline.output import Output
     from pipeline.run import require
-    from pipeline.speed import run_speed
-    from pipeline.status import status as read_status
 
     output = Output.of(out)
     recorded = require(output)

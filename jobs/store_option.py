@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.config_file import ConfigFile, take_option
-from pipeline import stores
+from pipeline.stores import stores
 
 
 def use(arguments: Sequence[str], config: ConfigFile | None) -> list[str]:

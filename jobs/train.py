@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from models.errors import UsageError
 from models.training.recipe import Recipe
-from pipeline.filters import SegmentFilter
+from pipeline.table.filters import SegmentFilter
 from pipeline.training.config import DataConfig, StartConfig, StudentConfig, TrainConfig, TrainJobConfig
 
 _Flat = Parameter(name="*")

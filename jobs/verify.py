@@ -13,10 +13,10 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
         deep: also read every column, decode every mask, and compare its area and box with what the segment says.
         json: print JSON.
     """
-    from pipeline import summary
     from pipeline.json_stream import chunks
+    from pipeline.ledger import summary
+    from pipeline.ledger.summary import counted
     from pipeline.output import Output
-    from pipeline.summary import counted
     from pipeline.verify import verify as check
 
     result = check(Output.of(out), deep=deep, told=lambda line: print(line, file=sys.stderr, flush=True))

@@ -10,8 +10,8 @@ from models.architecture import Form
 from models.errors import UsageError
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference, offered
 from models.zoo import MODELS
+from pipeline.ledger.tolerance import Tolerance
 from pipeline.reading.limits import ReadLimits
-from pipeline.tolerance import Tolerance
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16"]

@@ -16,8 +16,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from pipeline.ledger import LedgerRow
-from pipeline.redaction import redact
+from pipeline.ledger.ledger import LedgerRow
+from pipeline.stores.redaction import redact
 
 OURS = ("pipeline", "models", "jobs")
 """Loggers of which all from INFO on is kept; of libraries it is from WARNING on."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import UsageError
-from pipeline.publish import is_local, listing, names, publish_bytes, read_bytes
-from pipeline.urls import canonical, redact
+from pipeline.stores.publish import is_local, listing, names, publish_bytes, read_bytes
+from pipeline.stores.urls import canonical, redact
 
 LABEL_SUFFIX = ".parquet"
 FAILED_SUFFIX = ".json"

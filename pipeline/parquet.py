@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.errors import UsageError
-from pipeline.publish import publish_bytes, read_bytes
-from pipeline.ranged import open_ranged
-from pipeline.urls import redact
+from pipeline.stores.publish import publish_bytes, read_bytes
+from pipeline.stores.ranged import open_ranged
+from pipeline.stores.urls import redact
 
 
 def write(table: pa.Table, url: str) -> None:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from pipeline.ledger import LedgerRow
-from pipeline.pace import Pace, duration
+from pipeline.ledger.ledger import LedgerRow
+from pipeline.ledger.pace import Pace, duration
 
 LOG_SECONDS = 30.0
 """Time between lines at first, where output is a file or a pipe."""
@@ -26,8 +26,8 @@ MOST_LOG_SECONDS = 600.0
 class LabelProgress:
     """Shards done and failed, images/s and time left of one `label`; the same work for each shard of any number.
 
-    Rate and time left come from what ended in the last minutes (`pipeline.pace`). Shards that earlier jobs did only
-    move the bar.
+    Rate and time left come from what ended in the last minutes (`pipeline.ledger.pace`). Shards that earlier jobs did
+    only move the bar.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.errors import EnvironmentFailure, UsageError
-from pipeline import ledger, parquet, run
+from pipeline import parquet, run
 from pipeline.config import (
     Device,
     InferenceConfig,
@@ -23,13 +23,14 @@ from pipeline.config import (
     ReplicaConfig,
     VocabularyConfig,
 )
+from pipeline.ledger import ledger
+from pipeline.ledger.status import Status, settle, status
+from pipeline.ledger.summary import counted
 from pipeline.output import Output
-from pipeline.publish import publish
 from pipeline.reading.limits import ReadLimits
-from pipeline.shard import Shard, describe_many
-from pipeline.status import Status, settle, status
-from pipeline.summary import counted
-from pipeline.urls import redact
+from pipeline.shards.shard import Shard, describe_many
+from pipeline.stores.publish import publish
+from pipeline.stores.urls import redact
 
 _Group = TypeVar("_Group", ModelConfig, VocabularyConfig, InferenceConfig, ReadLimits)
 

@@ -11,7 +11,7 @@ from models.zoo import MODELS
 from pipeline.config import LabelConfig
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
-from pipeline.urls import redact
+from pipeline.stores.urls import redact
 from pipeline.versions import versions
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.vocabulary import Vocabulary
-from pipeline import class_ledger, segment_sums, summary
-from pipeline.label_table import LabelTable
+from pipeline.ledger import class_ledger, summary
+from pipeline.ledger.status import Status
 from pipeline.output import Output
 from pipeline.query.formats import clean, width
-from pipeline.segment_sums import BINS, LONGEST, SegmentSums
-from pipeline.status import Status
-from pipeline.vocabulary_table import vocabulary_of_run
+from pipeline.table import segment_sums
+from pipeline.table.label_table import LabelTable
+from pipeline.table.segment_sums import BINS, LONGEST, SegmentSums
+from pipeline.table.vocabulary_table import vocabulary_of_run
 
 LISTED = 10
 """Classes in each of the two lists."""

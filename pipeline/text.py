@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from models.errors import UsageError
 from models.vocabulary.templates import templates_hash
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.publish import publish_bytes, read_bytes
+from pipeline.stores.publish import publish_bytes, read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor

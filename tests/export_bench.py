@@ -19,8 +19,8 @@ def exported(table: str, form: str, folder: str, workers: int) -> tuple[int, flo
     """Images, seconds and peak memory in MB of one export; of its main process where there are several."""
     from pipeline.export.destination import Destination
     from pipeline.export.export import Export, export
-    from pipeline.filters import SegmentFilter
     from pipeline.output import Output
+    from pipeline.table.filters import SegmentFilter
 
     started = time.perf_counter()
     tally = export(

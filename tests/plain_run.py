@@ -14,14 +14,17 @@ from models.segmenter import Segmenter
 from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates
 from models.zoo import MODELS
-from pipeline import ledger, manifest, parquet, run, vocabulary_table
+from pipeline import parquet, run
 from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
-from pipeline.labeling import Labeler, label_shard
-from pipeline.ledger import LedgerRow
-from pipeline.model_thread import ModelThread
+from pipeline.labeling.labeling import Labeler, label_shard
+from pipeline.labeling.model_thread import ModelThread
+from pipeline.ledger import ledger
+from pipeline.ledger.ledger import LedgerRow
+from pipeline.ledger.status import Status, settle
 from pipeline.output import Output
-from pipeline.shard import Shard, describe_many
-from pipeline.status import Status, settle
+from pipeline.shards import manifest
+from pipeline.shards.shard import Shard, describe_many
+from pipeline.table import vocabulary_table
 from pipeline.text import ensure_text_features
 
 MANY_SEGMENTS = InferenceConfig(score_threshold=0.1, overlap_threshold=0.0)

@@ -31,8 +31,8 @@ from tests.object_store import BUCKET, s3_server
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.ledger import LedgerRow
-    from pipeline.shard import Shard
+    from pipeline.ledger.ledger import LedgerRow
+    from pipeline.shards.shard import Shard
 
 SHARD = bytes(1024)
 """What stands in every shard."""
@@ -46,7 +46,15 @@ UNTOLD = 1_000
 PART_ROWS = 500
 """Rows of one of the ledger's parts; a tenth of what is done stands in parts."""
 
-LIBRARIES = ("pyarrow.parquet", "pyarrow.compute", "fsspec", "numpy", "s3fs", "pipeline.summary", "pipeline.planning")
+LIBRARIES = (
+    "pyarrow.parquet",
+    "pyarrow.compute",
+    "fsspec",
+    "numpy",
+    "s3fs",
+    "pipeline.ledger.summary",
+    "pipeline.shards.planning",
+)
 """Imported before a step is measured."""
 
 DRIVER = (*LIBRARIES, "pipeline.cluster.labeling")
@@ -83,9 +91,11 @@ def make(out: Path, place: str, done: int) -> None:
     """The files of a run of PLACE/train/*.tar, in a local folder: manifest, label files, ledger and parts."""
     import pyarrow.parquet as pq
 
-    from pipeline import ledger, manifest, parquet
+    from pipeline import parquet
+    from pipeline.ledger import ledger
     from pipeline.output import Output
-    from pipeline.planning import shards_of
+    from pipeline.shards import manifest
+    from pipeline.shards.planning import shards_of
 
     output = Output.of(str(out))
     output.write_json(
@@ -112,7 +122,7 @@ def make(out: Path, place: str, done: int) -> None:
 def _rows(shards: "list[Shard]") -> "pa.Table":
     import pyarrow as pa
 
-    from pipeline import ledger
+    from pipeline.ledger import ledger
 
     table = ledger.to_table([_row(shards[0])]).take(pa.array([0] * len(shards)))
     for name, values in (
@@ -128,8 +138,8 @@ def _rows(shards: "list[Shard]") -> "pa.Table":
 def _row(shard: "Shard") -> "LedgerRow":
     from datetime import UTC, datetime
 
-    from pipeline.counts import ClassCount, Counts
-    from pipeline.ledger import PHASES, LedgerRow
+    from pipeline.ledger.counts import ClassCount, Counts
+    from pipeline.ledger.ledger import PHASES, LedgerRow
 
     classes = tuple(ClassCount(vocab_id=n, segments=50, images=40) for n in range(CLASSES))
     return LedgerRow(
@@ -148,7 +158,7 @@ def _row(shard: "Shard") -> "LedgerRow":
 
 
 def _label_file(path: Path, shard: "Shard") -> None:
-    from pipeline.counts import Counts
+    from pipeline.ledger.counts import Counts
     from pipeline.table.footer import Footer
     from pipeline.table.writer import LabelWriter
 
@@ -171,17 +181,17 @@ def _label_file(path: Path, shard: "Shard") -> None:
 
 def listed(place: str) -> str:
     """What `label PLACE/train/*.tar` does first."""
-    from pipeline.planning import shards_of
+    from pipeline.shards.planning import shards_of
 
     return f"{len(shards_of([f'{place}/train/*.tar'], limit=None)):,} shards"
 
 
 def resumed(place: str) -> str:
     """What the driver does before the first shard: list, manifest, what is done, what is left, a table of tasks."""
-    from pipeline import manifest
     from pipeline.cluster.labeling import to_tasks
     from pipeline.output import Output
-    from pipeline.planning import shards_of
+    from pipeline.shards import manifest
+    from pipeline.shards.planning import shards_of
 
     output = Output.of(f"{place}/out")
     asked = shards_of([f"{place}/train/*.tar"], limit=None)
@@ -218,8 +228,8 @@ def _printed(place: str, *, json: bool) -> str:
 
 def settled(place: str) -> str:
     """The end of a `label`: parts and footers merged into ledger.parquet."""
+    from pipeline.ledger.status import settle
     from pipeline.output import Output
-    from pipeline.status import settle
 
     now = settle(Output.of(f"{place}/out"))
     return f"{now.shards('done'):,} done"

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.counts import Counts
+    from pipeline.ledger.counts import Counts
 
 LABEL_SET = "coco-stuff-171"
 RARE = 71
@@ -100,7 +100,7 @@ def rows(file: int, samples: int, shard: str, masks: list[list[Mask]]) -> "tuple
     """The rows of one label file, and what its ledger counts."""
     import pyarrow as pa
 
-    from pipeline.counts import ClassCount, Counts
+    from pipeline.ledger.counts import ClassCount, Counts
     from pipeline.table.schema import LABELS, SEGMENT
 
     random = np.random.default_rng([1, file])
@@ -195,7 +195,7 @@ def rows(file: int, samples: int, shard: str, masks: list[list[Mask]]) -> "tuple
 
 def write_file(path: str, file: int, samples: int, shard: str, *, fingerprint: str, masks: list[list[Mask]]) -> Any:
     """Write one label file; what `LedgerRow.from_footer` says of it."""
-    from pipeline.ledger import LedgerRow
+    from pipeline.ledger.ledger import LedgerRow
     from pipeline.table.footer import Footer
     from pipeline.table.writer import open_label_file
 
@@ -220,11 +220,13 @@ def make(folder: Path, files: int, samples: int, processes: int = 0, masks: int 
     """The whole table: run.json, vocabulary, manifest, label files, ledger; with 0 processes, all in this one."""
     from models.resize import ResizeRule
     from models.vocabulary import Vocabulary
-    from pipeline import ledger, manifest, parquet, run
+    from pipeline import parquet, run
     from pipeline.config import InferenceConfig, LabelConfig, ModelConfig, VocabularyConfig
+    from pipeline.ledger import ledger
     from pipeline.output import Output
-    from pipeline.shard import Shard
-    from pipeline.vocabulary_table import to_table
+    from pipeline.shards import manifest
+    from pipeline.shards.shard import Shard
+    from pipeline.table.vocabulary_table import to_table
 
     output = Output.of(str(folder))
     vocabulary = Vocabulary.load(LABEL_SET)
@@ -284,8 +286,8 @@ def stats(folder: str) -> Any:
 
 def asked(sql: str, folder: str, **keep: Any) -> Any:
     """`maskmill query`."""
-    from pipeline.filters import SegmentFilter
     from pipeline.query import ask
+    from pipeline.table.filters import SegmentFilter
 
     with ask(folder, sql, SegmentFilter(**keep)) as answer:
         return [list(row) for row in answer.rows]

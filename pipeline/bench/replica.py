@@ -16,11 +16,11 @@ from pipeline.bench.images import write_shard
 from pipeline.bench.results import ReplicaPeak
 from pipeline.bench.timing import resident_peak
 from pipeline.config import InferenceConfig, LabelConfig, ReplicaConfig, machine_cpus
-from pipeline.labeling import Labeler, label_shard
-from pipeline.ledger import LedgerRow
-from pipeline.model_thread import ModelThread
+from pipeline.labeling.labeling import Labeler, label_shard
+from pipeline.labeling.model_thread import ModelThread
+from pipeline.ledger.ledger import LedgerRow
 from pipeline.output import Output
-from pipeline.shard import Shard, describe
+from pipeline.shards.shard import Shard, describe
 
 MEMORY_IMAGE = (240, 320)
 """Height, width of JPEGs in shards that memory is measured over: small files, for it is their number that counts."""

@@ -28,9 +28,9 @@ from pipeline.bench.subject import Subject, subject_of
 from pipeline.bench.timing import Stopwatch
 from pipeline.bench.work import Macs, macs
 from pipeline.config import InferenceConfig, machine_cpus
-from pipeline.ledger import LedgerRow
+from pipeline.ledger.ledger import LedgerRow
 from pipeline.reading.errors import SampleError, ShardError
-from pipeline.shard import Shard, describe_many
+from pipeline.shards.shard import Shard, describe_many
 
 IN_FLIGHT = 2
 """Shards that a replica has in work at once (pipeline.cluster.labeling), so that one is published while the next is

@@ -12,14 +12,14 @@ from pipeline.bench.constant import segments
 from pipeline.bench.results import Row
 from pipeline.bench.timing import Stopwatch, Timing
 from pipeline.config import InferenceConfig
-from pipeline.counts import Counts
+from pipeline.ledger.counts import Counts
 from pipeline.output import Output
-from pipeline.publish import publish
 from pipeline.reading.images import decode_sample
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.open import open_shard
 from pipeline.reading.samples import Sample
-from pipeline.shard import Shard
+from pipeline.shards.shard import Shard
+from pipeline.stores.publish import publish
 from pipeline.table.footer import Footer
 from pipeline.table.rows import LabelRow
 from pipeline.table.writer import LabelWriter

@@ -17,7 +17,7 @@ from models.san.untrained import FillRule
 from models.segmenter import ClassFeatures
 from models.vocabulary import Vocabulary
 from pipeline.bench.config import RANDOM, BenchConfig
-from pipeline.placement import CPU_BATCH, GPU_BATCH
+from pipeline.labeling.placement import CPU_BATCH, GPU_BATCH
 
 RANDOM_NAMES = 171
 """Made-up names where the weights are made up and no number is given: as many as COCO-Stuff has."""

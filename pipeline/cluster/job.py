@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from models.errors import EnvironmentFailure
 from models.vocabulary.templates import load_templates
 from models.zoo import MODELS
-from pipeline import manifest, parquet, run, stores
+from pipeline import parquet, run
 from pipeline.cluster import session
 from pipeline.cluster.labeling import label_shards
 from pipeline.cluster.replica import ReplicaSpec, clean_nodes, prepare
 from pipeline.config import LabelConfig
-from pipeline.ledger_parts import LedgerParts
+from pipeline.labeling.placement import place
+from pipeline.ledger.parts import LedgerParts
+from pipeline.ledger.status import Status, settle
 from pipeline.output import Output
-from pipeline.placement import place
-from pipeline.planning import refuse_another_run, vocabulary_of
 from pipeline.progress import LabelProgress
 from pipeline.retry import forget
-from pipeline.shard import Shard
-from pipeline.status import Status, settle
-from pipeline.vocabulary_table import to_table
+from pipeline.shards import manifest
+from pipeline.shards.planning import refuse_another_run, vocabulary_of
+from pipeline.shards.shard import Shard
+from pipeline.stores import stores
+from pipeline.table.vocabulary_table import to_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

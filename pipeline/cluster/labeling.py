@@ -11,14 +11,14 @@ import ray
 from ray.data._internal.logical.operators import StreamingRepartition
 
 from models.errors import EnvironmentFailure, UsageError
-from pipeline import ledger
 from pipeline.cluster.metrics import ShardMetrics
 from pipeline.cluster.replica import Replica, ReplicaSpec
 from pipeline.cluster.supervision import Supervision, supervised
-from pipeline.failure import PASSING, REQUESTS, attempts, record
-from pipeline.ledger import LedgerRow
-from pipeline.shard import Shard
-from pipeline.tolerance import Failures, TooManyFailedError
+from pipeline.ledger import ledger
+from pipeline.ledger.failure import PASSING, REQUESTS, attempts, record
+from pipeline.ledger.ledger import LedgerRow
+from pipeline.ledger.tolerance import Failures, TooManyFailedError
+from pipeline.shards.shard import Shard
 
 SHARDS_IN_FLIGHT = 2
 """Shards a replica works on at once: while one computes, the next is read and the last is published."""

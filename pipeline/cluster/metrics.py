@@ -15,7 +15,7 @@ from typing import Literal
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from pipeline.ledger import PHASES, LedgerRow
+from pipeline.ledger.ledger import PHASES, LedgerRow
 from pipeline.reading.errors import SAMPLE_REASONS, SHARD_REASONS
 
 REFRESH_SECONDS = 4.0

@@ -19,21 +19,24 @@ from models.errors import EnvironmentFailure, UsageError
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
 from models.zoo import load
-from pipeline import ledger, logs, scratch, stores
+from pipeline import logs
 from pipeline.cluster.metrics import ReplicaMetrics
 from pipeline.config import LabelConfig
-from pipeline.failure import recorded
-from pipeline.labeling import Labeler, label_shard
-from pipeline.ledger import LedgerRow
-from pipeline.model_thread import DeviceLostError, ModelThread
+from pipeline.labeling import scratch
+from pipeline.labeling.labeling import Labeler, label_shard
+from pipeline.labeling.model_thread import DeviceLostError, ModelThread
+from pipeline.labeling.placement import Placement
+from pipeline.labeling.watchdog import LAST_WORDS_SECONDS, InFlight, Watchdog, bounded, end_process
+from pipeline.ledger import ledger
+from pipeline.ledger.failure import recorded
+from pipeline.ledger.ledger import LedgerRow
 from pipeline.output import Output
-from pipeline.placement import Placement
 from pipeline.reading.errors import ShardError
-from pipeline.shard import Shard
-from pipeline.store_errors import OutputError
-from pipeline.stores import Stores
+from pipeline.shards.shard import Shard
+from pipeline.stores import stores
+from pipeline.stores.errors import OutputError
+from pipeline.stores.stores import Stores
 from pipeline.text import TextIdentity, ensure_text_features, load_text_features
-from pipeline.watchdog import LAST_WORDS_SECONDS, InFlight, Watchdog, bounded, end_process
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import torch
 from models.errors import EnvironmentFailure
 from pipeline.cluster import head
 from pipeline.config import machine_cpus
-from pipeline.placement import Node
+from pipeline.labeling.placement import Node
 
 
 @contextmanager

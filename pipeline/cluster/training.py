@@ -10,11 +10,11 @@ from torch import Tensor
 from models.errors import EnvironmentFailure, UsageError
 from models.training.loop import StepReport
 from models.training.ranks import Ranks
-from pipeline import stores
 from pipeline.cluster import session
 from pipeline.output import Output
-from pipeline.publish import publish_bytes
-from pipeline.stores import Stores
+from pipeline.stores import stores
+from pipeline.stores.publish import publish_bytes
+from pipeline.stores.stores import Stores
 from pipeline.training.config import TrainConfig
 from pipeline.training.output import TrainOutput
 from pipeline.training.run import train

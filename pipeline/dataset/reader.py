@@ -20,18 +20,18 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from models.errors import UsageError
 from models.vocabulary import Vocabulary
-from pipeline import stores
 from pipeline.dataset.order import Consumer, Shuffle, Span, equal_share, spans
 from pipeline.dataset.sample import LabeledImage
 from pipeline.dataset.walk import Raw, Walk
-from pipeline.filters import SegmentFilter
-from pipeline.label_table import LabelTable
+from pipeline.ledger.status import status
 from pipeline.output import Output
-from pipeline.planning import shards_of
-from pipeline.shard import Shard
-from pipeline.status import status
-from pipeline.urls import redact
-from pipeline.vocabulary_table import vocabulary_of_run
+from pipeline.shards.planning import shards_of
+from pipeline.shards.shard import Shard
+from pipeline.stores import stores
+from pipeline.stores.urls import redact
+from pipeline.table.filters import SegmentFilter
+from pipeline.table.label_table import LabelTable
+from pipeline.table.vocabulary_table import vocabulary_of_run
 
 Steps = Literal["exact", "pad", "drop"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.errors import UsageError
 from models.masks import rle
-from pipeline.filters import BoundFilter
+from pipeline.table.filters import BoundFilter
 
 SOFT_SCALE = 16.0 / 127.0
 """Logit of one step of a stored soft mask."""

@@ -10,19 +10,19 @@ from typing import Any, TypeVar
 from models.errors import EnvironmentFailure, UsageError
 from pipeline import run
 from pipeline.dataset.sample import LabeledImage, labeled_image
-from pipeline.filters import BoundFilter, SegmentFilter
-from pipeline.label_table import LabelTable
+from pipeline.labeling.scratch import shard_folder
 from pipeline.output import Output
 from pipeline.reading.errors import SampleError, ShardError
 from pipeline.reading.images import decode_sample
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.open import open_shard
 from pipeline.reading.samples import Sample
-from pipeline.scratch import shard_folder
-from pipeline.shard import Shard
+from pipeline.shards.shard import Shard
+from pipeline.table.filters import BoundFilter, SegmentFilter
 from pipeline.table.footer import FooterError
+from pipeline.table.label_table import LabelTable
 from pipeline.table.schema import STATUS_OK
-from pipeline.vocabulary_table import vocabulary_of_run
+from pipeline.table.vocabulary_table import vocabulary_of_run
 
 COLUMNS = [
     "key", "shard", "sample_index", "status", "width", "height", "mask_width", "mask_height", "caption", "segments",

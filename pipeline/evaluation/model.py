@@ -12,9 +12,9 @@ from models.inference.forms import SemanticInference
 from models.resize import ImageBatch
 from models.san.segmenter import SanSegmenter
 from models.segmenter import ClassFeatures, Segmenter
-from pipeline.batching import Batcher, Prepared, to_batch
 from pipeline.evaluation.confusion import Counts, count
 from pipeline.evaluation.scores import Evaluation
+from pipeline.labeling.batching import Batcher, Prepared, to_batch
 from pipeline.reading.errors import SampleError
 from pipeline.reading.images import decode
 from pipeline.reading.limits import ReadLimits

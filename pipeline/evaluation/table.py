@@ -14,15 +14,15 @@ from models.masks import rle
 from pipeline.evaluation.confusion import count
 from pipeline.evaluation.model import ClassMap, truth_of
 from pipeline.evaluation.scores import Evaluation
-from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
-from pipeline.shard import Shard
+from pipeline.shards.shard import Shard
+from pipeline.stores.urls import redact
 from pipeline.table.footer import FooterError
+from pipeline.table.label_table import LabelTable
 from pipeline.table.schema import STATUS_OK
 from pipeline.truth.class_map import TruthIds
 from pipeline.truth.pairs import Pair, Source, open_pairs
-from pipeline.urls import redact
 
 _COLUMNS = ["sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
 _ROWS_AT_ONCE = 64

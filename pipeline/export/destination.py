@@ -11,9 +11,9 @@ from typing import Any
 
 from models.errors import UsageError
 from pipeline.output import Output
-from pipeline.publish import is_local, names, publish, publish_bytes
-from pipeline.store_errors import store_errors
-from pipeline.urls import canonical, filesystem, redact
+from pipeline.stores.errors import store_errors
+from pipeline.stores.publish import is_local, names, publish, publish_bytes
+from pipeline.stores.urls import canonical, filesystem, redact
 
 RECORD = "export.json"
 """What stands in every export, written last: one without it is unfinished."""

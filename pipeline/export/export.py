@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import EnvironmentFailure, UsageError
-from pipeline import run, stores
+from pipeline import run
 from pipeline.dataset.walk import Walk
 from pipeline.export.class_map import ClassMaps
 from pipeline.export.destination import RECORD, Destination
@@ -21,14 +21,15 @@ from pipeline.export.plan import ShardPlan, done, plans
 from pipeline.export.pool import in_order
 from pipeline.export.source import Source
 from pipeline.export.tally import Tally
-from pipeline.filters import SegmentFilter
-from pipeline.label_table import LabelTable
+from pipeline.labeling.scratch import shard_folder
+from pipeline.ledger.status import status
 from pipeline.output import Output
-from pipeline.scratch import shard_folder
-from pipeline.status import status
-from pipeline.stores import Stores
-from pipeline.urls import redact
-from pipeline.vocabulary_table import vocabulary_of_run
+from pipeline.stores import stores
+from pipeline.stores.stores import Stores
+from pipeline.stores.urls import redact
+from pipeline.table.filters import SegmentFilter
+from pipeline.table.label_table import LabelTable
+from pipeline.table.vocabulary_table import vocabulary_of_run
 
 SAMPLES_A_WORKER = 2000
 """Samples that make a further process worth its start, by default."""

@@ -9,8 +9,8 @@ from pipeline.dataset.walk import ROWS, Walk
 from pipeline.export.plan import ShardPlan
 from pipeline.export.sample import ExportedSample, ExportedSegment, ImageFile, image_file, sample_name
 from pipeline.export.tally import Tally
-from pipeline.label_table import LabelTable
 from pipeline.table.footer import FooterError
+from pipeline.table.label_table import LabelTable
 from pipeline.table.schema import STATUS_OK
 
 _FIELDS = ("query", "vocab_id", "score", "margin", "mask_score", "stability", "kept", "area")

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from models.errors import UsageError
 from models.vocabulary import Vocabulary
-from pipeline import class_ledger, segment_sums
-from pipeline.class_ledger import ClassLedger
-from pipeline.filters import BoundFilter
-from pipeline.label_table import LabelTable
-from pipeline.segment_sums import SegmentSums
+from pipeline.ledger import class_ledger
+from pipeline.ledger.class_ledger import ClassLedger
+from pipeline.table import segment_sums
+from pipeline.table.filters import BoundFilter
+from pipeline.table.label_table import LabelTable
+from pipeline.table.segment_sums import SegmentSums
 
 
 class Figures:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pipeline.ledger import SCHEMA
+from pipeline.ledger.ledger import SCHEMA
 from pipeline.query import views
 from pipeline.table.schema import LABELS
-from pipeline.vocabulary_table import VOCABULARY
+from pipeline.table.vocabulary_table import VOCABULARY
 
 if TYPE_CHECKING:
     import duckdb

@@ -11,21 +11,23 @@ import pyarrow.compute as pc
 
 from models.errors import EnvironmentFailure, UsageError
 from models.vocabulary import Vocabulary
-from pipeline import class_ledger, run, vocabulary_table
-from pipeline.filters import BoundFilter, SegmentFilter
-from pipeline.label_table import LabelTable
-from pipeline.ledger import SCHEMA as LEDGER_COLUMNS
+from pipeline import run
+from pipeline.ledger import class_ledger
+from pipeline.ledger.ledger import SCHEMA as LEDGER_COLUMNS
+from pipeline.ledger.status import Status
+from pipeline.ledger.status import status as read_status
 from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.publish import is_local
 from pipeline.query import store, views
 from pipeline.query.figures import Figures
 from pipeline.query.formats import Answer
 from pipeline.query.plan import Plan, plan_of, shut
-from pipeline.status import Status
-from pipeline.status import status as read_status
+from pipeline.stores.publish import is_local
+from pipeline.stores.urls import filesystem, redact
+from pipeline.table import vocabulary_table
+from pipeline.table.filters import BoundFilter, SegmentFilter
+from pipeline.table.label_table import LabelTable
 from pipeline.table.schema import LABELS
-from pipeline.urls import filesystem, redact
-from pipeline.vocabulary_table import vocabulary_of_run
+from pipeline.table.vocabulary_table import vocabulary_of_run
 
 if TYPE_CHECKING:
     import duckdb

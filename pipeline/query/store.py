@@ -14,7 +14,7 @@ from fsspec import AbstractFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from models.errors import EnvironmentFailure
-from pipeline.ranged import open_ranged
+from pipeline.stores.ranged import open_ranged
 
 REQUESTS = 16
 """Requests in flight."""

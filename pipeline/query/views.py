@@ -7,7 +7,7 @@ VOCABULARY = "vocabulary"
 """One row a class: vocab_id, name, synonyms, source, kind."""
 
 LEDGER = "ledger"
-"""One row a shard, once a run has ended: columns `pipeline.ledger.SCHEMA`."""
+"""One row a shard, once a run has ended: columns `pipeline.ledger.ledger.SCHEMA`."""
 
 SAMPLES = "samples"
 """One row a sample, failed ones included.

@@ -9,7 +9,7 @@ from pipeline.reading.archive import ArchiveReport, check_archive
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.samples import Sample, read_samples
 from pipeline.reading.spool import nothing, spooled
-from pipeline.shard import Shard
+from pipeline.shards.shard import Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def open_shard(
     """A shard ready to be read; its scratch copy is gone when the context ends.
 
     Args:
-        shard: as `pipeline.shard.describe` gives it.
+        shard: as `pipeline.shards.shard.describe` gives it.
         scratch: an existing directory on a local disk.
         limits: what the shard and its samples may cost.
         extra: extensions of members to read beyond image and caption.

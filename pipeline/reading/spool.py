@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from models.errors import EnvironmentFailure, UsageError
-from pipeline.backoff import Fault, fault, patiently
-from pipeline.names import scheme_of
+from pipeline.labeling.scratch import shard_folder
 from pipeline.reading.checksum import digest, told
 from pipeline.reading.errors import ShardError
 from pipeline.reading.growth import watched
-from pipeline.scratch import shard_folder
-from pipeline.shard import Shard, describe, local_path, look
-from pipeline.stores import download_options
-from pipeline.urls import filesystem
+from pipeline.shards.shard import Shard, describe, local_path, look
+from pipeline.stores.backoff import Fault, fault, patiently
+from pipeline.stores.names import scheme_of
+from pipeline.stores.stores import download_options
+from pipeline.stores.urls import filesystem
 
 SPARE_BYTES = 64 * 2**20
 """Free space that a download leaves on the scratch disk."""
@@ -50,7 +50,7 @@ def spooled(
     together, never pass.
 
     Args:
-        shard: as `pipeline.shard.describe` gives it.
+        shard: as `pipeline.shards.shard.describe` gives it.
         scratch: an existing directory on a local disk.
         alive: called, from another thread, whenever bytes have arrived.
         wait: sleeps so many seconds between attempts; by default with a sign of life each second, since a wait of our

@@ -3,10 +3,10 @@
 from itertools import islice
 from typing import Any
 
+from pipeline.ledger.status import Status
 from pipeline.output import Output
 from pipeline.report.page import short
-from pipeline.status import Status
-from pipeline.urls import redact
+from pipeline.stores.urls import redact
 
 LISTED = 50
 """Failed, missing or stale shards that a page names at most."""

@@ -17,18 +17,18 @@ from PIL import Image
 from models.errors import EnvironmentFailure, UsageError
 from models.masks import rle
 from models.vocabulary import Vocabulary
-from pipeline.filters import BoundFilter
-from pipeline.label_table import LabelTable, ShardRows
 from pipeline.reading.errors import ShardError
 from pipeline.reading.limits import ReadLimits
 from pipeline.report.choice import Choice
 from pipeline.report.page import embedded, short
 from pipeline.report.sample import Span
-from pipeline.shard import describe
+from pipeline.shards.shard import describe
 from pipeline.showing.palette import colours
 from pipeline.showing.source import Original, originals
+from pipeline.stores.urls import redact
+from pipeline.table.filters import BoundFilter
 from pipeline.table.footer import FooterError
-from pipeline.urls import redact
+from pipeline.table.label_table import LabelTable, ShardRows
 
 SIDES = (640, 512, 384, 256, 160)
 """Long sides of a picture in pixels; the first at which it keeps to its bytes is taken."""

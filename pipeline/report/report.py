@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.vocabulary import Vocabulary
-from pipeline import class_ledger, run
-from pipeline.class_ledger import ClassLedger
-from pipeline.filters import SegmentFilter
-from pipeline.label_table import LabelTable
+from pipeline import run
+from pipeline.ledger import class_ledger
+from pipeline.ledger.class_ledger import ClassLedger
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
 from pipeline.report import figures, sample
@@ -23,8 +22,10 @@ from pipeline.report.facts import LISTED, ledger_facts, run_facts
 from pipeline.report.page import embedded, page, short
 from pipeline.report.picture import Drawer
 from pipeline.report.sample import Sampled
-from pipeline.urls import redact
-from pipeline.vocabulary_table import vocabulary_of_run
+from pipeline.stores.urls import redact
+from pipeline.table.filters import SegmentFilter
+from pipeline.table.label_table import LabelTable
+from pipeline.table.vocabulary_table import vocabulary_of_run
 
 CLASSES = 2_000
 """Classes that the page lists at most, the most frequent ones."""

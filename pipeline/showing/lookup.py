@@ -18,16 +18,16 @@ from PIL import Image
 from models.errors import UsageError
 from models.masks import rle
 from pipeline import run
-from pipeline.filters import BoundFilter
-from pipeline.label_table import LabelTable
 from pipeline.output import Output
-from pipeline.publish import read_bytes
 from pipeline.reading.errors import ShardError
 from pipeline.reading.limits import ReadLimits
-from pipeline.shard import describe
+from pipeline.shards.shard import describe
 from pipeline.showing.source import Original, originals
+from pipeline.stores.publish import read_bytes
+from pipeline.stores.urls import canonical, filesystem, redact
+from pipeline.table.filters import BoundFilter
+from pipeline.table.label_table import LabelTable
 from pipeline.table.schema import LABELS, STATUS_OK
-from pipeline.urls import canonical, filesystem, redact
 
 CHOICES = 5
 """Samples or keys that an error names at most."""

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 from models.errors import UsageError
-from pipeline import class_ledger
-from pipeline.filters import BoundFilter
-from pipeline.label_table import LabelTable, ShardRows
+from pipeline.ledger import class_ledger
 from pipeline.output import Output
-from pipeline.segment_columns import LEAVES, columns_of
 from pipeline.showing.lookup import Place
+from pipeline.stores.urls import filesystem, redact
+from pipeline.table.filters import BoundFilter
 from pipeline.table.footer import FooterError
-from pipeline.urls import filesystem, redact
+from pipeline.table.label_table import LabelTable, ShardRows
+from pipeline.table.segment_columns import LEAVES, columns_of
 
 _COLUMNS = ["shard", "sample_index", *LEAVES]
 _ROWS_AT_ONCE = 1024

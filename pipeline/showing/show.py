@@ -11,14 +11,14 @@ from PIL import Image
 
 from models.errors import UsageError
 from pipeline import run
-from pipeline.filters import BoundFilter, SegmentFilter
 from pipeline.output import Output
 from pipeline.showing.drawing import picture
 from pipeline.showing.lookup import Found, Place, locate, read
 from pipeline.showing.search import search
 from pipeline.showing.write import write
-from pipeline.urls import redact
-from pipeline.vocabulary_table import vocabulary_of_run
+from pipeline.stores.urls import redact
+from pipeline.table.filters import BoundFilter, SegmentFilter
+from pipeline.table.vocabulary_table import vocabulary_of_run
 
 LIMIT = 6
 """Samples that a filter shows unless told otherwise."""

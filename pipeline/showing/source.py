@@ -16,7 +16,7 @@ from pipeline.reading.images import decode_sample
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.open import open_shard
 from pipeline.reading.samples import Sample
-from pipeline.shard import Shard
+from pipeline.shards.shard import Shard
 
 TRUTH_MEMBER = "seg.png"
 """Extension of the member that holds a sample's ground truth: a class id a pixel."""
@@ -48,7 +48,7 @@ def originals(
     """Samples of one shard in its order, one pass that ends with the last of them; one image in memory at a time.
 
     Args:
-        shard: as `pipeline.shard.describe` gives it.
+        shard: as `pipeline.shards.shard.describe` gives it.
         scratch: an existing local folder; a shard in a store is fetched into it whole.
         limits: what is refused unread.
         rows: sample_index -> `key` and `sha256` in the label table.

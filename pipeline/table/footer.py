@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.counts import Counts
+from pipeline.ledger.counts import Counts
 from pipeline.table.schema import FOOTER_KEY, LABELS, SCHEMA_VERSION
 
 

@@ -1,4 +1,4 @@
-"""Writes one label file to local scratch, in row groups of bounded memory. Publishing it is pipeline/publish.py's."""
+"""Writes one label file to local scratch, in row groups of bounded memory. Publishing it is stores/publish.py's."""
 
 from pathlib import Path
 from types import TracebackType

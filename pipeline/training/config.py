@@ -12,7 +12,7 @@ from models.training.recipe import Augmentation, Recipe
 from models.vocabulary.templates import DEFAULT_TEMPLATES
 from models.zoo import MODELS
 from pipeline.config import Device, at_least
-from pipeline.filters import SegmentFilter
+from pipeline.table.filters import SegmentFilter
 
 STUDENTS = tuple(name for name, spec in MODELS.items() if isinstance(spec.config, DenseClipConfig))
 """Models that `--student` may name."""

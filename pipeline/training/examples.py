@@ -9,14 +9,14 @@ from models.errors import UsageError
 from models.vocabulary import Vocabulary
 from pipeline import run
 from pipeline.dataset.reader import done_shards
-from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
+from pipeline.stores.urls import redact
+from pipeline.table.label_table import LabelTable
+from pipeline.table.vocabulary_table import vocabulary_of_run
 from pipeline.training.config import TrainConfig
 from pipeline.truth.labels import LabeledPair, open_labels
 from pipeline.truth.pairs import Pair, open_pairs, sources_of
-from pipeline.urls import redact
-from pipeline.vocabulary_table import vocabulary_of_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

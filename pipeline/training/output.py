@@ -19,9 +19,9 @@ from torch import nn
 
 from models import checkpoint
 from models.errors import EnvironmentFailure, UsageError
-from pipeline.publish import is_local
+from pipeline.stores.publish import is_local
+from pipeline.stores.urls import canonical
 from pipeline.training.config import Identity
-from pipeline.urls import canonical
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from models.errors import UsageError
 from models.masks import rle
 from models.training.augmentation import UNKNOWN, UNLABELED
 from pipeline.dataset.walk import in_step, rows_of, told
-from pipeline.filters import BoundFilter
-from pipeline.label_table import LabelTable
 from pipeline.reading.archive import check_archive
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.samples import IMAGE_EXTENSIONS, group
 from pipeline.reading.spool import spooled
-from pipeline.shard import Shard
+from pipeline.shards.shard import Shard
+from pipeline.table.filters import BoundFilter
+from pipeline.table.label_table import LabelTable
 from pipeline.table.schema import STATUS_OK
 from pipeline.truth.pairs import Span
 

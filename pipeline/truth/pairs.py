@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import UsageError
-from pipeline.planning import shards_of
 from pipeline.reading.archive import Member, check_archive
 from pipeline.reading.errors import ShardError
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.samples import IMAGE_EXTENSIONS, group
 from pipeline.reading.spool import spooled
-from pipeline.shard import Shard
+from pipeline.shards.planning import shards_of
+from pipeline.shards.shard import Shard
 from pipeline.truth.class_map import TruthIds
 
 TRUTH_MEMBER = "seg.png"

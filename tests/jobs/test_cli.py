@@ -74,7 +74,7 @@ FILTER_OPTIONS = {
     "--min-score", "--min-margin", "--min-mask-score", "--min-stability", "--min-kept", "--min-area",
     "--classes", "--leave-out",
 }  # fmt: skip
-"""Options of `pipeline.filters`, the same words in every command that has them."""
+"""Options of `pipeline.table.filters`, the same words in every command that has them."""
 
 REPORT_OPTIONS = {
     "--output", "-o", "--seed", "--images", "--image-shards", "--scratch", *FILTER_OPTIONS, "--help", "-h",

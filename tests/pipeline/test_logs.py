@@ -13,8 +13,8 @@ import pytest
 from _pytest.logging import LogCaptureHandler
 
 from pipeline import logs
-from pipeline.counts import Counts
-from pipeline.ledger import LedgerRow
+from pipeline.ledger.counts import Counts
+from pipeline.ledger.ledger import LedgerRow
 
 URL = "s3://bucket/pairs/00001.tar"
 _log = logging.getLogger("pipeline.somewhere")

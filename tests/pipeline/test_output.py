@@ -7,7 +7,7 @@ import pytest
 
 from models.errors import UsageError
 from pipeline.output import Output
-from pipeline.publish import publish_bytes
+from pipeline.stores.publish import publish_bytes
 
 
 @pytest.fixture(params=["path", "memory"])

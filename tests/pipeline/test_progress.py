@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-from pipeline.counts import Counts
-from pipeline.ledger import LedgerRow
+from pipeline.ledger.counts import Counts
+from pipeline.ledger.ledger import LedgerRow
 from pipeline.progress import LabelProgress
 
 DONE = LedgerRow(url="a", state="done", counts=Counts(read=30, labeled=30))

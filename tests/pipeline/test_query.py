@@ -8,11 +8,11 @@ import pytest
 
 from jobs.query import query
 from models.errors import UsageError
-from pipeline import ledger
+from pipeline.ledger import ledger
 from pipeline.query import ask, json_lines, table_lines
 from pipeline.query.formats import TABLE_ROWS
 from pipeline.table.schema import LABELS
-from pipeline.vocabulary_table import VOCABULARY
+from pipeline.table.vocabulary_table import VOCABULARY
 
 SEGMENT = {
     "query": 3,

@@ -11,13 +11,14 @@ import pytest
 from jobs import cli
 from models.errors import UsageError
 from models.inference.forms import QueriesInference
-from pipeline import ledger, run
+from pipeline import run
 from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig
-from pipeline.labeling import label_shard
+from pipeline.labeling.labeling import label_shard
+from pipeline.ledger import ledger
+from pipeline.ledger.status import settle, status
 from pipeline.output import Output
 from pipeline.retry import Chosen, Given, choose, configuration, forget, kept, lines
 from pipeline.run import Identity
-from pipeline.status import settle, status
 from pipeline.verify import verify
 from tests.plain_run import PLAIN, label, labeler, write_tar
 

@@ -14,15 +14,15 @@ from models.masks import rle
 from models.segment import Segment
 from models.vocabulary import Vocabulary
 from models.vocabulary.scenes import names
-from pipeline import vocabulary_table
 from pipeline.output import Output
-from pipeline.shard import describe
+from pipeline.shards.shard import describe
 from pipeline.showing.lookup import find
 from pipeline.showing.masks import Region, draw
 from pipeline.showing.page import wrap
 from pipeline.showing.palette import PALETTE, colours
 from pipeline.synthesis.scene import scene
 from pipeline.synthesis.shards import synthesize
+from pipeline.table import vocabulary_table
 from pipeline.table.rows import LabelRow, to_table
 
 SAMPLES = 3

@@ -9,12 +9,12 @@ from PIL import Image
 from jobs import cli
 from jobs.show import show
 from models.errors import UsageError
-from pipeline.compaction import compact
-from pipeline.filters import SegmentFilter
+from pipeline.compaction.compaction import compact
 from pipeline.output import Output
 from pipeline.showing.lookup import locate, read
 from pipeline.showing.show import MOST_ON_A_SHEET, places, show_all
-from pipeline.vocabulary_table import vocabulary_of_run
+from pipeline.table.filters import SegmentFilter
+from pipeline.table.vocabulary_table import vocabulary_of_run
 from tests import plain_run
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.stats import stats as command
 from models.errors import UsageError
-from pipeline.compaction import compact
+from pipeline.compaction.compaction import compact
 from pipeline.output import Output
 from pipeline.stats import lines, stats, to_json
 from tests.table_scale import make
@@ -90,8 +90,8 @@ def test_a_sealed_table_has_the_same_numbers(made, tmp_path):
 
 
 def test_failed_shards_are_counted_by_reason(tmp_path):
-    from pipeline import ledger
-    from pipeline.ledger import LedgerRow
+    from pipeline.ledger import ledger
+    from pipeline.ledger.ledger import LedgerRow
 
     out = Output.of(str(tmp_path / "out"))
     make(Path(out.url), 3, 60, masks=2)

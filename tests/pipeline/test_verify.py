@@ -10,11 +10,12 @@ import pytest
 
 from models.errors import UsageError
 from models.masks import rle
-from pipeline import ledger, manifest
-from pipeline.compaction import compact
+from pipeline.compaction.compaction import compact
+from pipeline.ledger import ledger
+from pipeline.ledger.status import status
 from pipeline.output import Output
-from pipeline.publish import publish_bytes
-from pipeline.status import status
+from pipeline.shards import manifest
+from pipeline.stores.publish import publish_bytes
 from pipeline.table.schema import DICTIONARY_COLUMNS, LABELS
 from pipeline.verify import verify
 from tests.plain_run import label, write_tar

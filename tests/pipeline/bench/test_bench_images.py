@@ -11,7 +11,7 @@ from pipeline.bench.images import DISTINCT, jpeg, photo, write_shard
 from pipeline.reading.images import decode_sample
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.open import open_shard
-from pipeline.shard import describe
+from pipeline.shards.shard import describe
 
 
 def test_a_photo_follows_from_its_size_and_seed() -> None:

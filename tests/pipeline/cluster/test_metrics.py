@@ -18,7 +18,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates
-from pipeline import ledger, stores
 from pipeline.cluster.labeling import to_tasks
 from pipeline.cluster.metrics import (
     IMAGES,
@@ -33,12 +32,14 @@ from pipeline.cluster.metrics import (
 )
 from pipeline.cluster.replica import Replica, ReplicaSpec, prepare
 from pipeline.config import ReplicaConfig
-from pipeline.counts import Counts
-from pipeline.ledger import PHASES, LedgerRow
+from pipeline.labeling.placement import Placement
+from pipeline.ledger import ledger
+from pipeline.ledger.counts import Counts
+from pipeline.ledger.ledger import PHASES, LedgerRow
 from pipeline.output import Output
-from pipeline.placement import Placement
 from pipeline.reading.errors import SAMPLE_REASONS, SHARD_REASONS
-from pipeline.shard import describe
+from pipeline.shards.shard import describe
+from pipeline.stores import stores
 from tests.plain_run import PLAIN
 
 PATIENCE = 90.0

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from pipeline.dataset import LabeledImages
-from pipeline.filters import SegmentFilter
 from pipeline.output import Output
+from pipeline.table.filters import SegmentFilter
 from tests.plain_run import label
 
 

@@ -13,7 +13,7 @@ import ray
 from models.errors import EnvironmentFailure
 from pipeline.cluster import supervision
 from pipeline.cluster.supervision import Supervision, supervised
-from pipeline.tolerance import Failures, TooManyFailedError
+from pipeline.ledger.tolerance import Failures, TooManyFailedError
 
 SHARDS = 24
 

@@ -16,11 +16,11 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from models.errors import UsageError
 from models.vocabulary import Vocabulary
-from pipeline import stores
 from pipeline.dataset import LabeledImages, collate, mask_set, semantic_map
-from pipeline.filters import SegmentFilter
 from pipeline.output import Output
+from pipeline.stores import stores
 from pipeline.synthesis.shards import synthesize
+from pipeline.table.filters import SegmentFilter
 from tests.plain_run import PLAIN, label, write_tar
 from tests.s3_server import led_to, moto_server
 

@@ -14,9 +14,9 @@ from pipeline.export.destination import Destination
 from pipeline.export.export import Export
 from pipeline.export.export import export as run_export
 from pipeline.export.tally import Tally
-from pipeline.filters import SegmentFilter
 from pipeline.output import Output
 from pipeline.synthesis.shards import synthesize
+from pipeline.table.filters import SegmentFilter
 from tests.plain_run import MANY_SEGMENTS, PLAIN, label, write_tar
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.cli import run
 from models.errors import EnvironmentFailure, UsageError
-from pipeline.compaction import compact
+from pipeline.compaction.compaction import compact
 from pipeline.export.export import RECORD
 from pipeline.export.sample import MAX_KEY, sample_name
 from pipeline.output import Output

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from models.errors import UsageError
-from pipeline.compaction import compact
-from pipeline.filters import SegmentFilter
+from pipeline.compaction.compaction import compact
 from pipeline.output import Output
 from pipeline.query import ask
+from pipeline.table.filters import SegmentFilter
 
 ZEBRAS = "SELECT shard, sample_index, segment, score FROM segments WHERE class = 'zebra' ORDER BY ALL"
 

@@ -9,7 +9,7 @@ import s3fs
 from jobs.query import query
 from jobs.stats import stats
 from models.errors import UsageError
-from pipeline.compaction import compact
+from pipeline.compaction.compaction import compact
 from pipeline.output import Output
 from pipeline.query import ask
 from tests.s3_server import S3Server, led_to, moto_server

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 import pytest
 
 from models.errors import UsageError
-from pipeline import ledger
-from pipeline.filters import SegmentFilter
-from pipeline.ledger import LedgerRow
+from pipeline.ledger import ledger
+from pipeline.ledger.ledger import LedgerRow
 from pipeline.query import ask
+from pipeline.table.filters import SegmentFilter
 from tests.table_scale import make
 
 

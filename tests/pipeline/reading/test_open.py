@@ -7,7 +7,7 @@ from pipeline.reading.errors import SampleError, ShardError
 from pipeline.reading.images import decode_sample
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.open import open_shard
-from pipeline.shard import describe
+from pipeline.shards.shard import describe
 from tests import hostile
 
 

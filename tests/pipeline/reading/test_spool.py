@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backoff import ATTEMPTS
 from pipeline.reading.errors import ShardError
 from pipeline.reading.spool import spooled
-from pipeline.shard import Shard, describe
+from pipeline.shards.shard import Shard, describe
+from pipeline.stores.backoff import ATTEMPTS
 from tests.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.object_store import ObjectStore, s3_server
 from tests.s3_server import S3Server, led_to, moto_server

@@ -8,7 +8,7 @@ import pytest
 
 from models.segmenter import Segmenter
 from pipeline.output import Output
-from pipeline.shard import Shard
+from pipeline.shards.shard import Shard
 from tests import plain_run
 
 SCRIPT = (

@@ -3,7 +3,7 @@ import pytest
 
 from pipeline.report.choice import choose
 from pipeline.report.sample import Sampled, Span
-from pipeline.segment_columns import SCALARS
+from pipeline.table.segment_columns import SCALARS
 
 
 def sampled(images=200, shards=10, seed=0):

@@ -15,9 +15,7 @@ from PIL import Image
 from jobs import cli
 from models.errors import UsageError
 from models.masks import rle
-from pipeline.compaction import compact
-from pipeline.filters import SegmentFilter
-from pipeline.label_table import LabelTable
+from pipeline.compaction.compaction import compact
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
 from pipeline.report.choice import Choice
@@ -26,7 +24,9 @@ from pipeline.report.page import embedded, page
 from pipeline.report.picture import Drawer
 from pipeline.report.report import report
 from pipeline.showing.source import Original
-from pipeline.vocabulary_table import vocabulary_of_run
+from pipeline.table.filters import SegmentFilter
+from pipeline.table.label_table import LabelTable
+from pipeline.table.vocabulary_table import vocabulary_of_run
 from tests import plain_run
 from tests.pipeline.report.conftest import CLASS, SCRIPT
 from tests.s3_server import led_to, moto_server

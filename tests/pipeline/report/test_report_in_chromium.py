@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.filters import SegmentFilter
 from pipeline.report.config import ReportConfig
 from pipeline.report.report import report
+from pipeline.table.filters import SegmentFilter
 from tests.chromium import Page, chromium
 from tests.pipeline.report.conftest import CLASS, SCRIPT
 

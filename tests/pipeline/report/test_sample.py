@@ -3,10 +3,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.vocabulary import Vocabulary
-from pipeline.filters import SegmentFilter
-from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.report.sample import Span, draw, read
+from pipeline.table.filters import SegmentFilter
+from pipeline.table.label_table import LabelTable
 from tests.pipeline.report.conftest import label_file
 
 EVERYTHING = SegmentFilter().bound(Vocabulary.load("scenes"), "general")

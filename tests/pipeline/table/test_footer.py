@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.counts import ClassCount, Counts
+from pipeline.ledger.counts import ClassCount, Counts
 from pipeline.table.footer import Footer, FooterError, check_file
 from pipeline.table.rows import LabelRow, to_table
 from pipeline.table.schema import FOOTER_KEY, LABELS, SCHEMA_VERSION

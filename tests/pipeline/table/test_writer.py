@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.segment import Segment
-from pipeline.counts import Counts
+from pipeline.ledger.counts import Counts
 from pipeline.table.footer import Footer, check_file
 from pipeline.table.rows import LabelRow
 from pipeline.table.schema import LABELS, ROW_GROUP_BYTES

@@ -16,15 +16,15 @@ from models import checkpoint
 from models.training.augmentation import UNKNOWN
 from models.training.recipe import Augmentation, Recipe
 from pipeline import run as runs
-from pipeline.compaction import compact
+from pipeline.compaction.compaction import compact
 from pipeline.dataset.reader import done_shards
-from pipeline.filters import SegmentFilter
-from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
+from pipeline.table.filters import SegmentFilter
+from pipeline.table.label_table import LabelTable
+from pipeline.table.vocabulary_table import vocabulary_of_run
 from pipeline.training.data import TrainingData, to_batch
 from pipeline.truth.labels import open_labels
-from pipeline.vocabulary_table import vocabulary_of_run
 from tests.plain_run import label
 
 ROOT = Path(__file__).parents[3]

@@ -12,13 +12,13 @@ from models.training.augmentation import UNKNOWN, UNLABELED
 from pipeline import run
 from pipeline.dataset import LabeledImages, semantic_map
 from pipeline.dataset.reader import done_shards
-from pipeline.filters import SegmentFilter
-from pipeline.label_table import LabelTable
 from pipeline.output import Output
 from pipeline.reading.images import decode
 from pipeline.reading.limits import ReadLimits
+from pipeline.table.filters import SegmentFilter
+from pipeline.table.label_table import LabelTable
+from pipeline.table.vocabulary_table import vocabulary_of_run
 from pipeline.truth.labels import open_labels
-from pipeline.vocabulary_table import vocabulary_of_run
 from tests.plain_run import label
 
 LIMITS = ReadLimits()

@@ -1,0 +1,87 @@
+"""What a `label` is asked to do: shards out of the command line's words, and what of them is left to do."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from models.errors import EnvironmentFailure
+from models.vocabulary import Vocabulary
+from models.vocabulary.templates import load_templates, templates_hash
+from models.zoo import MODELS
+from pipeline import run
+from pipeline.config import LabelConfig
+from pipeline.output import Output
+from pipeline.shards.listing import named
+from pipeline.shards.shard import Shard, describe_many
+from pipeline.stores.urls import redact
+
+LISTED = 20
+"""Shards that a dry run lists before it only counts."""
+
+
+def shards_of(arguments: Sequence[str], *, limit: int | None) -> list[Shard]:
+    """The shards that arguments name, with the size and etag that the store gives them.
+
+    Raises:
+        UsageError: a glob or list that matches nothing, two inputs that are one shard, an unknown scheme.
+        EnvironmentFailure: the store can't be listed (credentials, network).
+    """
+    try:
+        found = dict(islice(named(arguments).items(), limit))
+        return describe_many(list(found), {source: shard for source, shard in found.items() if shard is not None})
+    except PermissionError as error:
+        raise EnvironmentFailure(f"the shards can't be listed: {redact(str(error))}. Check the credentials.") from error
+    except OSError as error:
+        raise EnvironmentFailure(f"the shards can't be listed: {redact(str(error))}.") from error
+
+
+def vocabulary_of(config: LabelConfig) -> Vocabulary:
+    """The run's base vocabulary: the one named, else the model's.
+
+    Raises:
+        UsageError: no such label set or file, or a wrong one.
+    """
+    return Vocabulary.load(config.vocabulary.vocab or MODELS[config.model.model].default_vocabulary)
+
+
+def refuse_another_run(config: LabelConfig, output: Output) -> None:
+    """Compare what is known without loading the model with the run that OUT holds, if any; the job compares it all.
+
+    Raises:
+        UsageError: they differ; OUT holds a sealed table; or the vocabulary or the templates are wrong.
+    """
+    vocabulary, templates = vocabulary_of(config), load_templates(config.templates)
+    recorded = run.read(output)
+    if recorded is None:
+        return
+    run.refuse_sealed(recorded, output)
+    there = recorded["identity"]
+    now = run.identity(
+        config,
+        rule=MODELS[config.model.model].rule,
+        weights=there.get("weights", ""),
+        vocabulary=vocabulary.hash,
+        templates=templates_hash(templates),
+        # Follows from the vocabulary, the templates and the weights; the first two are compared themselves.
+        text_features=there.get("text_features", ""),
+    )
+    now.refuse(there, output)
+
+
+def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> list[str]:
+    """What `label` would do, as lines; nothing is written, no model is loaded."""
+    vocabulary = vocabulary_of(config)
+    done = output.done()
+    todo = [shard for shard in shards if shard.replace or shard.label_name not in done]
+    absent = sum(shard.missing for shard in todo)
+    size = sum(shard.size or 0 for shard in todo)
+    lines = [
+        f"would label {len(todo):,} of {len(shards):,} shards ({size / 1e6:,.1f} MB; "
+        f"{len(shards) - len(todo):,} done already, {absent:,} not found)",
+        f"model {config.model.model}, {len(vocabulary):,} names, {config.form} inference, into {redact(output.url)}",
+    ]
+    lines += [
+        f"  {shard.url}  " + ("not found" if shard.missing else f"{shard.size or 0:,} bytes") for shard in todo[:LISTED]
+    ]
+    if len(todo) > LISTED:
+        lines.append(f"  and {len(todo) - LISTED:,} more")
+    return lines

@@ -1,0 +1,152 @@
+"""Where the rows of shards lie in a label table, open (a file a shard) or sealed (files of many). What they mean is not
+asked here."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.errors import UsageError
+from pipeline import parquet, run
+from pipeline.ledger import ledger
+from pipeline.output import LABEL_SUFFIX, Output
+from pipeline.shards.shard import Shard
+from pipeline.stores.ranged import open_ranged
+from pipeline.stores.urls import filesystem, redact
+from pipeline.table.footer import check_file
+from pipeline.table.sealed import check_sealed
+
+SEALED_FILE = re.compile(r"part-\d{6}")
+"""Names of a sealed table's label files, without their ending; no shard's label file has such a name."""
+
+_PLACES = ["url", "state", "label_file", "first_row", "read"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardRows:
+    """The rows of one shard: a whole label file, or a part of one."""
+
+    url: str
+    """The label file."""
+
+    first: int
+    """First row in the file."""
+
+    count: int | None
+    """How many; None: all that the file has."""
+
+
+class LabelTable:
+    """The label files of one run, and in which of them a shard is."""
+
+    def __init__(self, output: Output) -> None:
+        """Read what tells, the listing of labels/ or a sealed table's ledger, when it is first needed.
+
+        Raises:
+            UsageError: run.json is damaged.
+        """
+        self.output = output
+        self.sealed = run.is_sealed(output.read_json(output.run) or {})
+
+    @cached_property
+    def files(self) -> list[str]:
+        """URLs of all label files, sorted; of a sealed table in the order of its rows.
+
+        Raises:
+            UsageError: there are none, the ledger of a sealed table is damaged, or `compact` hasn't finished this one.
+        """
+        if self.sealed:
+            found = sorted(set(self._places["label_file"].to_pylist()))
+        else:
+            found = sorted(name + LABEL_SUFFIX for name in self.output.done())
+            if any(SEALED_FILE.fullmatch(name.removesuffix(LABEL_SUFFIX)) for name in found):
+                raise UsageError(
+                    f"{redact(self.output.url)}: `compact` has not finished it. Run the same `maskmill compact` again, "
+                    "or remove it."
+                )
+        if not found:
+            raise UsageError(
+                f"{redact(self.output.url)}: no label files in {redact(self.output.labels)}. Label into it first: "
+                f"maskmill label SHARDS... --output {redact(self.output.url)}"
+            )
+        return [self._url(name) for name in found]
+
+    def rows_of(self, shard: str) -> ShardRows | None:
+        """Where the rows of the shard with this canonical URL lie; None if it isn't done.
+
+        Raises:
+            UsageError: the ledger of a sealed table is damaged.
+        """
+        if not self.sealed:
+            url = self.output.label(Shard(url=shard, source=shard).label_name)
+            fs, path = filesystem(url)
+            return ShardRows(url=url, first=0, count=None) if fs.exists(path) else None
+        index = pc.index(self._places["url"], shard).as_py()
+        if index < 0:
+            return None
+        (place,) = self._places.slice(index, 1).to_pylist()
+        return ShardRows(url=self._url(place["label_file"]), first=place["first_row"], count=place["read"])
+
+    def batches(self, rows: ShardRows, columns: list[str], size: int) -> Iterator[pa.RecordBatch]:
+        """The rows in shard order, at most `size` at once; only row groups that hold some of them are read.
+
+        Raises:
+            FooterError: the file isn't a sound label file of this kind of table.
+            OSError, ValueError: it is damaged or can't be read; FileNotFoundError: it isn't there.
+        """
+        with (
+            self.opened(rows.url) as source,
+            pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file,
+        ):
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+            end = sum(sizes) if rows.count is None else rows.first + rows.count
+            start, groups, skipped = 0, [], None
+            for group, length in enumerate(sizes):
+                if start < end and start + length > rows.first:
+                    groups.append(group)
+                    skipped = start if skipped is None else skipped
+                start += length
+            if start < end:
+                raise ValueError(f"rows up to {end} were expected, it has {start}")
+            at = skipped or 0
+            # An empty list of row groups would mean all of them.
+            for batch in file.iter_batches(size, row_groups=groups, columns=columns) if groups else ():
+                low, high = max(rows.first - at, 0), min(end - at, batch.num_rows)
+                if low < high:
+                    yield batch.slice(low, high - low)
+                at += batch.num_rows
+
+    @contextmanager
+    def opened(self, url: str) -> Iterator[BinaryIO]:
+        """A label file whose footer and columns are as they must be.
+
+        Raises:
+            FooterError, FileNotFoundError, OSError: as `batches`.
+        """
+        with open_ranged(url) as source:
+            (check_sealed if self.sealed else check_file)(source)
+            source.seek(0)
+            yield source
+
+    @cached_property
+    def _places(self) -> pa.Table:
+        """Done shards of a sealed table and where they are, in the order of the manifest."""
+        fix = "Restore it from a copy."
+        url = self.output.ledger
+        table = parquet.read_columns(url, ledger.SCHEMA, _PLACES, fix=fix)
+        if table is None:
+            raise UsageError(f"{redact(url)}: a sealed table without its ledger. {fix}")
+        places = table.filter(pc.field("state") == "done")
+        found = pc.unique(places["label_file"]).to_pylist()
+        if any(name is None or not SEALED_FILE.fullmatch(name.removesuffix(LABEL_SUFFIX)) for name in found):
+            raise UsageError(f"{redact(url)}: names files that no sealed table has. {fix}")
+        return places
+
+    def _url(self, file: str) -> str:
+        return self.output.label(file.removesuffix(LABEL_SUFFIX))

@@ -1,0 +1,106 @@
+"""Batches are a function of the samples' order and sizes: nothing is lost, mixed or kept waiting for long."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.resize import ResizeRule
+from pipeline.labeling.batching import WINDOW_BATCHES, Batcher, Prepared, to_batch
+
+RULE = ResizeRule(multiple=32)
+SIZES = ((32, 32), (30, 17), (32, 64), (64, 32), (33, 32))
+
+
+def image(index: int, size: tuple[int, int] = (32, 32)) -> Prepared:
+    return Prepared(sample_index=index, pixels=np.full((*size, 3), index % 256, np.uint8), mask_size=size)
+
+
+def indices(batches: list[list[Prepared]]) -> list[list[int]]:
+    return [[prepared.sample_index for prepared in batch] for batch in batches]
+
+
+def cut(sequence: list[tuple[int, tuple[int, int]]], batch_size: int) -> list[list[int]]:
+    """Indices of all batches of a shard whose decoded samples are these (index, size) pairs."""
+    batcher = Batcher(RULE, batch_size)
+    left = [batch for index, size in sequence for batch in batcher.add(image(index, size))]
+    return indices(left + batcher.rest())
+
+
+shards = st.lists(st.tuples(st.integers(1, 5), st.sampled_from(SIZES)), max_size=200).map(
+    # Steps between samples above 1 stand for samples that failed to decode.
+    lambda steps: [(sum(step for step, _ in steps[: i + 1]) - 1, size) for i, (_, size) in enumerate(steps)]
+)
+
+
+def test_a_full_batch_leaves_at_once():
+    batcher = Batcher(RULE, 2)
+    assert batcher.add(image(0)) == []
+    assert indices(batcher.add(image(1))) == [[0, 1]]
+    assert batcher.rest() == []
+
+
+def test_sizes_that_pad_to_the_same_share_a_batch_and_others_do_not():
+    assert cut([(0, (32, 32)), (1, (33, 32)), (2, (30, 17)), (3, (64, 32))], 2) == [[0, 2], [1, 3]]
+
+
+def test_a_rare_size_leaves_once_the_window_has_passed():
+    window = 2 * WINDOW_BATCHES
+    batcher = Batcher(RULE, 2)
+    batcher.add(image(0, (64, 64)))
+    left = [(index, batch) for index in range(1, window + 1) for batch in indices(batcher.add(image(index)))]
+    assert (window, [0]) in left
+    assert all(batch != [0] for index, batch in left if index < window)
+
+
+@given(shards, st.integers(1, 5))
+def test_every_image_leaves_exactly_once_and_in_shard_order(sequence, batch_size):
+    batches = cut(sequence, batch_size)
+    assert sorted(index for batch in batches for index in batch) == [index for index, _ in sequence]
+    assert all(batch == sorted(batch) and 1 <= len(batch) <= batch_size for batch in batches)
+
+
+@given(shards, st.integers(1, 5))
+def test_a_batch_has_one_padded_size(sequence, batch_size):
+    sizes = dict(sequence)
+    for batch in cut(sequence, batch_size):
+        assert len({RULE.padded(sizes[index]) for index in batch}) == 1
+
+
+@given(shards, st.integers(1, 5))
+def test_no_image_waits_longer_than_the_window(sequence, batch_size):
+    batcher = Batcher(RULE, batch_size)
+    waiting: set[int] = set()
+    for index, size in sequence:
+        waiting.add(index)
+        waiting -= {prepared.sample_index for batch in batcher.add(image(index, size)) for prepared in batch}
+        assert all(index - other < WINDOW_BATCHES * batch_size for other in waiting)
+
+
+@given(shards, st.integers(1, 5), st.integers(0, 200))
+def test_batches_that_have_left_do_not_depend_on_what_comes_later(sequence, batch_size, stop):
+    def left_before(samples):
+        batcher = Batcher(RULE, batch_size)
+        return indices([batch for index, size in samples for batch in batcher.add(image(index, size))])
+
+    part = left_before(sequence[:stop])
+    assert left_before(sequence)[: len(part)] == part
+
+
+@pytest.mark.parametrize("size", [(32, 32), (30, 17)])
+def test_the_models_input_holds_the_pixels_where_they_belong(size):
+    batch = to_batch([image(3, size), image(4, (32, 32))], RULE)
+    height, width = size
+    assert batch.pixels.shape == (2, 3, 32, 32)
+    assert batch.sizes == (size, (32, 32))
+    assert batch.mask_sizes == (size, (32, 32))
+    assert bool((batch.pixels[0, :, :height, :width] == 3).all())
+    assert bool((batch.pixels[1] == 4).all())
+
+
+def test_samples_that_failed_to_decode_also_end_the_wait_of_a_rare_size():
+    batcher = Batcher(RULE, 2)
+    assert batcher.add(image(0)) == []
+    last = WINDOW_BATCHES * 2
+    assert batcher.passed(last - 1) == []
+    assert indices(batcher.passed(last)) == [[0]]

@@ -1,0 +1,124 @@
+"""What a `label` would do is told without doing any of it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.errors import UsageError
+from pipeline.config import InferenceConfig, LabelConfig, ModelConfig, ReplicaConfig, VocabularyConfig
+from pipeline.output import Output
+from pipeline.shards.planning import LISTED, dry_run, refuse_another_run, shards_of
+from pipeline.shards.shard import Shard
+from tests.fault_proxy import fault_proxy
+from tests.plain_run import MANY_SEGMENTS, PLAIN, label
+from tests.s3_server import led_to, moto_server
+
+
+def test_shards_come_in_the_order_of_asking_once_each_and_up_to_the_limit(scenes, tmp_path):
+    folder = scenes[0].parent
+    pattern = f"{folder}/scenes-*.tar"
+    assert [shard.url for shard in shards_of([str(scenes[1]), pattern], limit=None)] == [str(scenes[1]), str(scenes[0])]
+    assert [shard.url for shard in shards_of([pattern], limit=1)] == [str(scenes[0])]
+    assert shards_of([pattern], limit=None)[0].size == scenes[0].stat().st_size
+
+
+def test_a_named_shard_that_is_not_there_is_kept_and_a_pattern_without_a_match_is_wrong_usage(tmp_path):
+    (shard,) = shards_of([str(tmp_path / "never.tar")], limit=None)
+    assert shard.missing
+    with pytest.raises(UsageError, match="matches no file"):
+        shards_of([str(tmp_path / "*.tar")], limit=None)
+
+
+def test_a_dry_run_lists_shards_and_writes_nothing(scenes, tmp_path):
+    output = Output.of(str(tmp_path / "out"))
+    shards = shards_of([*map(str, scenes), str(tmp_path / "never.tar")], limit=None)
+    text = dry_run(shards, LabelConfig(), output)
+    size = sum(path.stat().st_size for path in scenes) / 1e6
+    assert text[0] == f"would label 3 of 3 shards ({size:.1f} MB; 0 done already, 1 not found)"
+    assert text[1] == f"model san-vit-b16, 171 names, general inference, into {output.url}"
+    assert text[2:] == [
+        f"  {scenes[0]}  {scenes[0].stat().st_size:,} bytes",
+        f"  {scenes[1]}  {scenes[1].stat().st_size:,} bytes",
+        f"  {tmp_path}/never.tar  not found",
+    ]
+    assert not Path(output.url).exists()
+
+
+def test_a_dry_run_of_many_shards_lists_the_first_and_counts_the_rest(tmp_path):
+    shards = [Shard(url=f"s3://b/{n}.tar", source=f"s3://b/{n}.tar", size=1) for n in range(LISTED + 1_500)]
+    text = dry_run(shards, LabelConfig(), Output.of(str(tmp_path)))
+    assert len(text) == 2 + LISTED + 1
+    assert text[-1] == "  and 1,500 more"
+
+
+def test_no_credentials_are_listed(tmp_path):
+    shard = Shard(url="https://h/a.tar", source="https://me:hunter2@h/a.tar?sig=hunter3", size=1)
+    assert "hunter" not in "\n".join(dry_run([shard], LabelConfig(), Output.of(str(tmp_path))))
+
+
+def test_what_is_done_is_left_out_and_another_run_is_refused_before_a_model_is_loaded(tiny, scenes, tmp_path):
+    output = Output.of(str(tmp_path / "out"))
+    label(tiny, scenes, output, only=1)
+    shards = shards_of([*map(str, scenes)], limit=None)
+    text = dry_run(shards, replace(PLAIN, replica=ReplicaConfig(batch_size=1)), output)
+    assert text[0].startswith("would label 1 of 2 shards")
+    assert "1 done already" in text[0]
+    assert str(scenes[1]) in text[2]
+
+    other = replace(PLAIN, inference=replace(MANY_SEGMENTS, inference="semantic"))
+    with pytest.raises(UsageError, match='inference: "general" there, "semantic" now'):
+        refuse_another_run(other, output)
+    with pytest.raises(UsageError, match="model: "):
+        refuse_another_run(replace(PLAIN, model=ModelConfig(model="san-vit-b16")), output)
+    with pytest.raises(UsageError, match=r"score_threshold: 0\.1 there, 0\.5 now"):
+        refuse_another_run(replace(PLAIN, inference=InferenceConfig(overlap_threshold=0.0)), output)
+    refuse_another_run(PLAIN, output)
+    refuse_another_run(other, Output.of(str(tmp_path / "nothing there yet")))
+
+
+def test_an_unknown_vocabulary_is_refused_before_a_model_is_loaded(tmp_path):
+    config = LabelConfig(vocabulary=VocabularyConfig(vocab="no-such-set"))
+    with pytest.raises(UsageError, match="no-such-set"):
+        refuse_another_run(config, Output.of(str(tmp_path)))
+
+
+def test_a_run_json_without_its_fields_is_another_run(tmp_path):
+    (tmp_path / "run.json").write_text('{"identity": {}, "fingerprint": ""}')
+    with pytest.raises(UsageError, match="holds another run"):
+        refuse_another_run(PLAIN, Output.of(str(tmp_path)))
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    with moto_server() as server, fault_proxy(server.endpoint) as proxy, led_to(server, proxy.endpoint):
+        with ThreadPoolExecutor(8) as threads:
+            list(
+                threads.map(
+                    server.put_all,
+                    ({f"many/{n:05}.tar": b"x" for n in range(first, 1100, 8)} for first in range(8)),
+                )
+            )
+        server.put_all({"many/notes.txt": b"x", "few/a.tar": b"ab", "few/b.tar": b"abc"})
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    ("argument", "shards", "requests"),
+    [
+        ("s3://shards/many/*.tar", 1100, {"GET list": 2}),
+        ("s3://shards/many/", 1100, {"GET list": 2}),
+        ("s3://shards/many", 1100, {"GET list": 2}),
+        ("s3://shards/**/*.tar", 1102, {"GET list": 2}),
+        ("s3://shards/many/010*.tar", 100, {"GET list": 1}),
+        ("s3://shards/many/{00000..01099}.tar", 1100, {"GET list": 2}),
+        ("s3://shards/few/{a,b}.tar", 2, {"HEAD object": 2}),
+    ],
+)
+def test_shards_are_listed_and_described_by_one_listing(bucket, argument, shards, requests):
+    bucket.log.clear()
+    found = shards_of([argument], limit=None)
+    assert len(found) == shards
+    assert all(shard.etag and shard.size for shard in found)
+    assert bucket.requests() == requests

@@ -8,6 +8,7 @@ from models.architecture import Architecture, Form, Precision
 from models.clip.config import ClipTextConfig
 from models.errors import UsageError
 from models.san.config import SCENE_TOKENS
+from models.windows import WindowConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -127,17 +128,6 @@ class ContextDecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WindowConfig:
-    """Sliding windows of inference."""
-
-    side: int
-    """Side of the square windows in pixels; an image that is smaller is decoded as it is."""
-
-    stride: int
-    """Pixels from one window to the next; the last is shifted back so that it ends with the image."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class DenseClipConfig(Architecture["DenseClipSegmenter"]):
     """All sizes of a DenseCLIP."""
 
@@ -208,7 +198,7 @@ class DenseClipConfig(Architecture["DenseClipSegmenter"]):
     @property
     def sliding(self) -> str | None:
         """See `Architecture.sliding`."""
-        return None if self.windows is None else f"{self.windows.side} every {self.windows.stride}"
+        return None if self.windows is None else str(self.windows)
 
     def fitted_to(self, state: "Mapping[str, Tensor]") -> "DenseClipConfig":
         """See `Architecture.fitted_to`: the last layer's rows are the vocabulary's names."""

@@ -12,10 +12,9 @@ from torch import Tensor
 from models.clip.layers import full_precision
 from models.clip.pixels import Normalisation
 from models.clip.tokenizer import Tokenizer
-from models.denseclip.config import WindowConfig
 from models.denseclip.model import DenseClip
 from models.denseclip.names import check_names
-from models.denseclip.windows import LEAST_SIDE, window_bands, windows_of
+from models.denseclip.windows import LEAST_SIDE, grid_of, side_by_side, window_bands
 from models.errors import UsageError
 from models.inference.forms import offered
 from models.inference.semantic import closed_segments
@@ -24,6 +23,7 @@ from models.segment import Segment
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
 from models.vocabulary.templates import TEMPLATE_SETS
+from models.windows import WindowConfig
 
 if TYPE_CHECKING:
     from models.architecture import Precision
@@ -139,7 +139,7 @@ class DenseClipSegmenter(Segmenter):
         Returns:
             For each image its bands; None where its numbers are not finite.
         """
-        grids = [windows_of(size, windows) for size in sizes]
+        grids = [grid_of(size, windows) for size in sizes]
         logits = self._logits(
             [window for image, grid in zip(images, grids, strict=True) for window in grid.cut(image)],
             texts,
@@ -147,7 +147,7 @@ class DenseClipSegmenter(Segmenter):
         )
         found: list[Bands | None] = []
         for grid, size, mask_size in zip(grids, sizes, mask_sizes, strict=True):
-            own = grid.side_by_side(torch.stack([next(logits) for _ in range(len(grid))]))
+            own = side_by_side(grid, torch.stack([next(logits) for _ in range(len(grid))]))
             found.append(window_bands(own, grid, size, mask_size) if bool(own.isfinite().all()) else None)
         return found
 

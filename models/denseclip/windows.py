@@ -1,4 +1,4 @@
-"""Sliding windows and what is made of them: where they lie, and class logits at mask size, in bands of rows.
+"""What DenseCLIP says in sliding windows, as class logits at mask size in bands of rows; it finds no segment.
 
 As published, windows' logits are enlarged to the window, averaged where windows overlap, and enlarged to the masks.
 Each step acts on rows and columns apart and windows form a grid, so that all of it is `rows @ logits @ columns^T` with
@@ -6,73 +6,37 @@ one small matrix for each axis over the windows' logits side by side. The whole 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.denseclip.config import WindowConfig
 from models.inference.upsample import Axis, axis_of, bands_of
 from models.resize import Size
+from models.windows import WindowConfig, Windows, windows_of
 
 LEAST_SIDE = 32
 """Fewer pixels on a side leave the coarsest level without cells; a smaller image is read with zeros up to it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Windows:
-    """The windows of one image: all of one size, at every pair of a row's and a column's start."""
-
-    tops: tuple[int, ...]
-    """First rows, in pixels of the resized image."""
-
-    lefts: tuple[int, ...]
-    """First columns."""
-
-    size: Size
-    """Height, width of each window."""
-
-    def __len__(self) -> int:
-        return len(self.tops) * len(self.lefts)
-
-    def cut(self, image: Tensor) -> list[Tensor]:
-        """The windows of an image [3, H, W], row by row of the grid."""
-        height, width = self.size
-        return [image[:, top : top + height, left : left + width] for top in self.tops for left in self.lefts]
-
-    def side_by_side(self, logits: Tensor) -> Tensor:
-        """Logits of all windows, [windows, N, h, w] in the order of `cut`, as [N, rows of windows x h, columns x w]."""
-        grid = torch.unflatten(logits, 0, (len(self.tops), len(self.lefts)))
-        return grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
-
-
-def windows_of(size: Size, config: WindowConfig | None) -> Windows:
-    """Where the windows of an image of this height, width lie.
-
-    Source: MMSegmentation's sliding inference: a window every `stride` pixels, the last shifted inside.
-    """
+def grid_of(size: Size, config: WindowConfig | None) -> Windows:
+    """Where the windows of an image of this height, width lie."""
     height, width = (max(side, LEAST_SIDE) for side in size)
-    if config is None:
-        return Windows(tops=(0,), lefts=(0,), size=(height, width))
-    return Windows(
-        tops=_starts(height, config),
-        lefts=_starts(width, config),
-        size=(min(height, config.side), min(width, config.side)),
-    )
+    return windows_of((height, width), config)
 
 
-def _starts(length: int, config: WindowConfig) -> tuple[int, ...]:
-    count = max(length - config.side + config.stride - 1, 0) // config.stride + 1
-    return tuple(max(min(i * config.stride + config.side, length) - config.side, 0) for i in range(count))
+def side_by_side(windows: Windows, logits: Tensor) -> Tensor:
+    """Logits of all windows, [windows, N, h, w] in the order of `Windows.cut`, as [N, rows x h, columns x w]."""
+    grid = torch.unflatten(logits, 0, (len(windows.tops), len(windows.lefts)))
+    return grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
 
 
 def window_bands(logits: Tensor, windows: Windows, size: Size, mask_size: Size) -> Iterator[tuple[slice, Tensor]]:
     """Class logits at mask size, some rows at a time.
 
     Args:
-        logits: `Windows.side_by_side`, [N, rows, columns], float32 or float64.
+        logits: `side_by_side`, [N, rows, columns], float32 or float64.
         windows: where they lie.
         size: height, width of the resized image.
         mask_size: height, width of the masks.

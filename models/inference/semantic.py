@@ -63,11 +63,21 @@ def semantic_segments(mask_logits: Tensor, class_logits: Tensor, geometry: Geome
     labels, totals = _classify(mask_logits, weights, geometry)
     probabilities = class_logits.double().softmax(1)
 
-    def scores(ids: Tensor, means: Tensor) -> list[ClassScores]:
-        sums = means @ probabilities
-        return class_scores(sums.clamp_min(torch.finfo(sums.dtype).tiny).log(), top_k, given=ids)
+    def scores(ids: Tensor, areas: Tensor) -> list[ClassScores]:
+        return sum_scores((totals[ids] / areas[:, None]) @ probabilities, top_k, ids)
 
-    return _segments(labels, totals, scores, classes=probabilities.shape[1])
+    return segments_of_labels(labels, len(totals), scores, classes=probabilities.shape[1])
+
+
+def sum_scores(means: Tensor, top_k: int, ids: Tensor) -> list[ClassScores]:
+    """Scores of segments from the means over their pixels of each name's sum, background's last.
+
+    Args:
+        means: float64 [K, N + 1].
+        top_k: classes and logits to list for each.
+        ids: int64 [K], their classes.
+    """
+    return class_scores(means.clamp_min(torch.finfo(means.dtype).tiny).log(), top_k, given=ids)
 
 
 def closed_segments(bands: Iterable[Band], names: int, mask_size: Size, *, top_k: int) -> list[Segment]:
@@ -95,31 +105,34 @@ def closed_segments(bands: Iterable[Band], names: int, mask_size: Size, *, top_k
             totals = torch.zeros(names, names, dtype=torch.float64, device=band.device)
         # max, not argmax: both name the first of equal ones, and max is five times faster on a CPU.
         labels[rows] = band.max(0).indices
-        _add_by_class(totals, labels[rows].flatten(), band.flatten(1))
+        add_by_class(totals, labels[rows].flatten(), band.flatten(1))
     assert labels is not None, "an image has rows"
     assert totals is not None
-    return _segments(
-        labels, totals, lambda ids, means: class_scores(means, top_k, given=ids, background=False), classes=names
-    )
+    sums = totals
+
+    def scores(ids: Tensor, areas: Tensor) -> list[ClassScores]:
+        return class_scores(sums[ids] / areas[:, None], top_k, given=ids, background=False)
+
+    return segments_of_labels(labels, names, scores, classes=names)
 
 
-def _segments(
-    labels: Tensor, totals: Tensor, scores: Callable[[Tensor, Tensor], list[ClassScores]], *, classes: int
+def segments_of_labels(
+    labels: Tensor, names: int, scores: Callable[[Tensor, Tensor], list[ClassScores]], *, classes: int
 ) -> list[Segment]:
     """The segments of a label map.
 
     Args:
-        labels: int64 [H, W].
-        totals: float64 [N, Q], sums over each class's pixels.
-        scores: from class ids [K] and means over their pixels [K, Q] to their scores.
+        labels: int64 [H, W], below `names`.
+        names: N.
+        scores: from class ids [K] and the areas of their segments [K], both int64, to their scores.
         classes: columns that `scores` works on.
     """
-    areas = torch.bincount(labels.flatten(), minlength=len(totals))
+    areas = torch.bincount(labels.flatten(), minlength=names)
     present = areas.nonzero().squeeze(1)
     segments: list[Segment] = []
     for ids in torch.split(present, max(1, _chunk(labels.device) // max(classes, labels.numel()))):
         encoded = encode_and_measure(labels == ids[:, None, None])
-        for told, mask in zip(scores(ids, totals[ids] / areas[ids, None]), encoded, strict=True):
+        for told, mask in zip(scores(ids, areas[ids]), encoded, strict=True):
             segments.append(
                 make_segment(
                     -1, told, None, mask, kept=None, mask_size=(labels.shape[0], labels.shape[1]), mask_logits=None
@@ -140,19 +153,28 @@ def _classify(mask_logits: Tensor, probabilities: Tensor, geometry: Geometry) ->
         probabilities: of the names, [N, Q], times any common factor.
         geometry: sizes.
     """
-    rows_at_once = _rows(probabilities, geometry.mask_size[1])
+    step = rows_at_once(probabilities, geometry.mask_size[1])
     labels = torch.empty(geometry.mask_size, dtype=torch.int64, device=mask_logits.device)
     totals = torch.zeros(probabilities.shape, dtype=torch.float64, device=mask_logits.device)
-    for rows, band in bands(mask_logits, geometry, rows_at_once):
+    for rows, band in bands(mask_logits, geometry, step):
         masks = band.clamp_min_(LOWEST_LOGIT).sigmoid_()
-        ids = _candidates(probabilities, masks)
-        found = ids[_highest(probabilities[ids], masks.flatten(1))[1]]
-        labels[rows] = found.view(-1, geometry.mask_size[1])
-        _add_by_class(totals, found, masks.flatten(1))
+        labels[rows] = classify(probabilities, masks)
+        add_by_class(totals, labels[rows].flatten(), masks.flatten(1))
     return labels, totals
 
 
-def _rows(probabilities: Tensor, width: int) -> int:
+def classify(probabilities: Tensor, masks: Tensor) -> Tensor:
+    """The name with the highest sum over queries at each pixel, the first of equal ones: int64 [rows, W].
+
+    Args:
+        probabilities: of the names, [N, Q], times any common factor.
+        masks: mask probabilities [Q, rows, W].
+    """
+    ids = _candidates(probabilities, masks)
+    return ids[_highest(probabilities[ids], masks.flatten(1))[1]].view(masks.shape[1:])
+
+
+def rows_at_once(probabilities: Tensor, width: int) -> int:
     """Rows of a band: whole tiles, few enough that the band's masks and names x tiles stay small."""
     names, queries = probabilities.shape
     by_masks = band_rows(queries, width, probabilities.device) // TILE
@@ -205,7 +227,7 @@ def _highest(probabilities: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
-def _add_by_class(totals: Tensor, labels: Tensor, masks: Tensor) -> None:
+def add_by_class(totals: Tensor, labels: Tensor, masks: Tensor) -> None:
     """Add each pixel's mask probabilities [Q, P] to the row of its class in `totals` [N, Q].
 
     A product with one-hot rows, for adding at an index has no fixed order on an accelerator.

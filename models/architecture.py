@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,11 +16,9 @@ Precision = Literal["float32", "bfloat16", "float64"]
 Form = Literal["general", "semantic", "queries"]
 """Inference forms, by name."""
 
-Segmenter_co = TypeVar("Segmenter_co", bound="Segmenter", covariant=True)
 
-
-class Architecture(ABC, Generic[Segmenter_co]):
-    """All sizes of a model. A family is a subclass, a frozen dataclass that says how sizes become a model."""
+class Architecture:
+    """All sizes of a model. A family is a subclass, a frozen dataclass; a `Family` makes its models."""
 
     __slots__ = ()
 
@@ -51,6 +49,10 @@ class Architecture(ABC, Generic[Segmenter_co]):
         """The sizes with those that a checkpoint decides, such as the names of a closed vocabulary, taken from it."""
         return self
 
+
+class Family(ABC):
+    """How sizes become a model; `models.families.family_of` finds the one of a configuration."""
+
     @abstractmethod
     def empty(self) -> "nn.Module":
         """The model without storage (on the meta device), to be given its tensors by `assign`."""
@@ -58,5 +60,5 @@ class Architecture(ABC, Generic[Segmenter_co]):
     @abstractmethod
     def segmenter(
         self, model: "nn.Module", *, name: str, weights: str, rule: "ResizeRule", dtype: Precision
-    ) -> Segmenter_co:
+    ) -> "Segmenter":
         """A model that `empty` made and that has its tensors, behind the door."""

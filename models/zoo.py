@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.architecture import Architecture, Precision, Segmenter_co
+from models.architecture import Architecture, Precision
 from models.denseclip.config import DENSECLIP_RN50, DENSECLIP_RN101, DENSECLIP_TINY, DENSECLIP_VIT_B
 from models.errors import UsageError
+from models.families import family_of
 from models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class ModelSpec:
     name: str
     """As in `maskmill label --model`."""
 
-    config: "Architecture[Segmenter]"
+    config: Architecture
     """All sizes, and with them the family."""
 
     short_side: int
@@ -169,13 +170,13 @@ def load(name: str, *, weights: str | None = None, device: str = "auto", dtype: 
     return segmenter
 
 
-def shapes(config: "Architecture[Segmenter]") -> dict[str, tuple[int, ...]]:
+def shapes(config: Architecture) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors that a model of this configuration needs."""
-    return {name: tuple(tensor.shape) for name, tensor in config.empty().state_dict().items()}
+    return {name: tuple(tensor.shape) for name, tensor in family_of(config).empty().state_dict().items()}
 
 
 def build(
-    config: Architecture[Segmenter_co],
+    config: Architecture,
     state: "Mapping[str, Tensor]",
     *,
     name: str | None = None,
@@ -183,7 +184,7 @@ def build(
     device: "torch.device | str" = "cpu",
     dtype: Precision = "float32",
     source: str = "state",
-) -> Segmenter_co:
+) -> "Segmenter":
     """A segmenter of any configuration from tensors under the released names.
 
     Args:
@@ -206,7 +207,8 @@ def build(
 
     if dtype not in ("float32", "bfloat16", "float64"):
         raise UsageError(f"--dtype {dtype!r}: expected float32, bfloat16 or float64.")
-    model = config.empty()
+    family = family_of(config)
+    model = family.empty()
     wanted = model.state_dict()
     own = checkpoint.fitted(
         state,
@@ -217,7 +219,7 @@ def build(
     )
     model.load_state_dict(own, assign=True)
     model.to(device=torch.device(device), dtype=torch.float64 if dtype == "float64" else torch.float32).eval()
-    return config.segmenter(
+    return family.segmenter(
         model,
         name=config.family if name is None else name,
         weights=checkpoint.weights_hash(own),

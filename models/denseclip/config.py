@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from models.architecture import Architecture, Form, Precision
+from models.architecture import Architecture, Form
 from models.clip.config import ClipTextConfig
 from models.errors import UsageError
 from models.san.config import SCENE_TOKENS
 from models.windows import WindowConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from models.denseclip.segmenter import DenseClipSegmenter
-    from models.resize import ResizeRule
 
 LEVELS = 4
 """Feature maps that the image encoder gives, at strides 4, 8, 16 and 32."""
@@ -128,7 +126,7 @@ class ContextDecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DenseClipConfig(Architecture["DenseClipSegmenter"]):
+class DenseClipConfig(Architecture):
     """All sizes of a DenseCLIP."""
 
     family: ClassVar[str] = "denseclip"
@@ -205,22 +203,6 @@ class DenseClipConfig(Architecture["DenseClipSegmenter"]):
         last = state.get("decode_head.conv_seg.weight")
         known = last is not None and last.dim() == 4 and len(last) > 0
         return replace(self, num_classes=len(last)) if last is not None and known else self
-
-    def empty(self) -> "nn.Module":
-        """See `Architecture.empty`."""
-        from models.denseclip.model import empty
-
-        return empty(self)
-
-    def segmenter(
-        self, model: "nn.Module", *, name: str, weights: str, rule: "ResizeRule", dtype: Precision
-    ) -> "DenseClipSegmenter":
-        """See `Architecture.segmenter`."""
-        from models.denseclip.model import DenseClip
-        from models.denseclip.segmenter import DenseClipSegmenter
-
-        assert isinstance(model, DenseClip)
-        return DenseClipSegmenter(model, name=name, weights=weights, rule=rule, dtype=dtype)
 
 
 _TEXT = ClipTextConfig(context_length=13, width=512, heads=8, layers=12)

@@ -4,15 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from models.architecture import Architecture, Form, Precision
+from models.architecture import Architecture, Form
 from models.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
 from models.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from models.resize import ResizeRule
-    from models.san.segmenter import SanSegmenter
+    pass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +55,7 @@ class MaskDecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SanConfig(Architecture["SanSegmenter"]):
+class SanConfig(Architecture):
     """All sizes of a SAN."""
 
     family: ClassVar[str] = "san"
@@ -119,22 +116,6 @@ class SanConfig(Architecture["SanSegmenter"]):
             raise UsageError(
                 f"SAN configuration: {', '.join(wrong)} does not fit the other sizes. See models/san/config.py."
             )
-
-    def empty(self) -> "nn.Module":
-        """See `Architecture.empty`."""
-        from models.san.model import empty
-
-        return empty(self)
-
-    def segmenter(
-        self, model: "nn.Module", *, name: str, weights: str, rule: "ResizeRule", dtype: Precision
-    ) -> "SanSegmenter":
-        """See `Architecture.segmenter`."""
-        from models.san.model import San
-        from models.san.segmenter import SanSegmenter
-
-        assert isinstance(model, San)
-        return SanSegmenter(model, name=name, weights=weights, rule=rule, dtype=dtype)
 
     @classmethod
     def parse(cls, mapping: Mapping[str, Any]) -> "SanConfig":

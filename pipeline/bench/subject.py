@@ -109,7 +109,7 @@ def subject_of(config: BenchConfig) -> Subject:
     if config.weights == RANDOM:
         notes.append("weights are random: labels mean nothing")
         state = FILL.state(zoo.shapes(sizes))
-        segmenter = zoo.build(
+        loaded = zoo.build(
             sizes, state, name=spec.name, rule=spec.rule, device=device, dtype=config.dtype, source=RANDOM
         )
     else:
@@ -117,8 +117,8 @@ def subject_of(config: BenchConfig) -> Subject:
             loaded = zoo.load(config.model, weights=config.weights, device=device.type, dtype=config.dtype)
         except EnvironmentFailure as error:
             raise EnvironmentFailure(f"{error} To measure without them: --weights {RANDOM}.") from error
-        assert isinstance(loaded, SanSegmenter)
-        segmenter = loaded
+    assert isinstance(loaded, SanSegmenter)
+    segmenter = loaded
     if config.size is not None:
         # A long side of 4 x the short one, as published (640 and 2,560).
         segmenter.rule = replace(spec.rule, short_side=config.size, long_side_cap=4 * config.size)

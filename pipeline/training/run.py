@@ -14,6 +14,7 @@ from models import checkpoint, zoo
 from models.errors import UsageError
 from models.san.config import SanConfig
 from models.san.initial import initial
+from models.san.segmenter import SanSegmenter
 from models.training.loop import StepReport, Training
 from models.training.ranks import ALONE, Ranks
 from models.vocabulary.templates import load_templates, templates_hash
@@ -132,6 +133,7 @@ def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> 
     segmenter = zoo.build(
         spec.config, state, name=start.model, rule=spec.rule, device=device, dtype=start.dtype, source=source
     )
+    assert isinstance(segmenter, SanSegmenter)
     vocabulary = examples.vocabulary
     templates = load_templates(data.templates)
     groups = groups_of(vocabulary, data.leave_out)

@@ -9,6 +9,7 @@ from models import checkpoint, zoo
 from models.denseclip.config import DenseClipConfig
 from models.denseclip.initial import initial
 from models.denseclip.names import check_names
+from models.denseclip.segmenter import DenseClipSegmenter
 from models.errors import UsageError
 from models.segmenter import ClassFeatures
 from models.training.recipe import Recipe
@@ -50,6 +51,7 @@ def prepared_student(config: TrainConfig, examples: Examples, device: torch.devi
     segmenter = zoo.build(
         sizes, state, name=name, rule=spec.rule, device=device, dtype=config.start.dtype, source=source
     )
+    assert isinstance(segmenter, DenseClipSegmenter)
     groups = groups_of(vocabulary, data.leave_out)
     ids = np.array([-1 if entry.name in data.leave_out else entry.vocab_id for entry in vocabulary], np.int32)
     if (ids < 0).all():

@@ -15,7 +15,7 @@ from models.clip.layers import (
     to_map,
     to_tokens,
 )
-from tests.models.san.plain_san import draw
+from tests.models.san.tiny16 import draw
 
 
 @pytest.mark.parametrize("size", [(32, 48), (35, 50), (16, 16)])

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from models.clip.products import linear, linear_gelu
-from tests.models.san.plain_san import draw
+from tests.models.san.tiny16 import draw
 
 
 @pytest.mark.parametrize("shape", [(1, 16), (5, 16), (2, 7, 16), (0, 16)])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.san.loss_config import LossConfig
 from models.san.model import SanOutput
 from models.san.targets import Target
-from tests.models.san.plain_san import draw
+from tests.models.san.tiny16 import draw
 
 Array = NDArray[np.float64]
 SMALL = LossConfig(points=40)

@@ -1,7 +1,7 @@
 import torch
 from torch.nn import functional
 
-from tests.models.san.plain_san import draw, tiny16
+from tests.models.san.tiny16 import draw, tiny16
 
 
 def test_text_is_the_same_in_any_company():

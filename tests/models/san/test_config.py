@@ -7,7 +7,7 @@ import pytest
 
 from models.errors import UsageError
 from models.san.config import SAN_TINY, SAN_VIT_L14, SanConfig
-from tests.models.san.plain_san import GOLDEN
+from tests.models.san.tiny16 import GOLDEN
 
 TINY16 = json.loads((GOLDEN / "tiny16.json").read_text())["config"]
 

@@ -27,7 +27,7 @@ from tests.models.san.plain_losses import (
     targets_of,
     values_at,
 )
-from tests.models.san.plain_san import class_weights, draw, tiny16
+from tests.models.san.tiny16 import class_weights, draw, tiny16
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "san" / "tiny16_train.json"
 

@@ -1,6 +1,6 @@
 import torch
 
-from tests.models.san.plain_san import draw, tiny16
+from tests.models.san.tiny16 import draw, tiny16
 
 
 def test_folding_the_last_layer_into_queries_gives_the_plain_products():

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from models.san.config import SAN_VIT_B16, SAN_VIT_L14, SanConfig
 from models.san.model import empty
 from tests.golden_rule import image
-from tests.models.san.plain_san import GOLDEN, class_weights, draw, tiny16, tiny16_config
+from tests.models.san.tiny16 import GOLDEN, class_weights, draw, tiny16, tiny16_config
 
 PATHS = {
     "math": [SDPBackend.MATH],

@@ -13,7 +13,7 @@ from models.san.point_sampling import Draw, SampleRandom, loss_points, sample_ma
 from tests.generator_random import GeneratorRandom
 from tests.golden_train import RecordedRandom, loss_config
 from tests.models.san.plain_losses import outputs_of, targets_of, values_at
-from tests.models.san.plain_san import draw
+from tests.models.san.tiny16 import draw
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "san" / "tiny16_train.json"
 EDGES = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [1.0, 0.3], [0.5, 0.0], [0.999999, 0.000001]])

@@ -5,7 +5,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.san.recognition import attend_with_self, pool_bias
-from tests.models.san.plain_san import draw
+from tests.models.san.tiny16 import draw
 
 B, HEADS, Q, L, D = 2, 3, 5, 11, 8
 

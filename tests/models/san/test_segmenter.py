@@ -14,7 +14,7 @@ from models.resize import batch_of
 from models.segmenter import Segmenter
 from pipeline.synthesis.scene import scene
 from tests.golden_rule import image
-from tests.models.san.plain_san import tiny16
+from tests.models.san.tiny16 import tiny16
 from tests.untrained_tiny import untrained_tiny
 
 VOCABULARY = Vocabulary.of(["person", "dining table", "sky", "grass"])

@@ -1,6 +1,6 @@
 import torch
 
-from tests.models.san.plain_san import draw, tiny16
+from tests.models.san.tiny16 import draw, tiny16
 
 
 def test_only_the_depths_asked_for_are_computed_and_given():

@@ -2,7 +2,7 @@ import torch
 
 from models.san.config import SAN_VIT_L14
 from models.san.model import empty
-from tests.models.san.plain_san import draw, tiny16
+from tests.models.san.tiny16 import draw, tiny16
 
 
 def test_kept_are_the_layers_that_something_reads():

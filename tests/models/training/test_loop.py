@@ -18,7 +18,7 @@ from models.training.batch import TrainingBatch
 from models.training.loop import Training
 from models.training.ranks import Ranks
 from models.training.recipe import Augmentation, Recipe
-from tests.models.san.plain_san import tiny16_config
+from tests.models.san.tiny16 import tiny16_config
 
 CONFIG = tiny16_config()
 RECIPE = Recipe(steps=10, batch_size=4, learning_rate=1e-3, clip_norm=1.0)

@@ -1,0 +1,31 @@
+"""How the sizes of a SAN become its model, and the model a segmenter."""
+
+from torch import nn
+
+from models.architecture import Family, Precision
+from models.resize import ResizeRule
+from models.san.config import SanConfig
+from models.san.model import San, empty
+from models.san.segmenter import SanSegmenter
+
+
+class SanFamily(Family):
+    """See `Family`.
+
+    Args:
+        config: all sizes.
+    """
+
+    def __init__(self, config: SanConfig) -> None:
+        self.config = config
+
+    def empty(self) -> San:
+        """See `Family.empty`."""
+        return empty(self.config)
+
+    def segmenter(
+        self, model: nn.Module, *, name: str, weights: str, rule: ResizeRule, dtype: Precision
+    ) -> SanSegmenter:
+        """See `Family.segmenter`."""
+        assert isinstance(model, San), "made by this family"
+        return SanSegmenter(model, name=name, weights=weights, rule=rule, dtype=dtype)

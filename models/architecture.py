@@ -1,14 +1,10 @@
-"""What the zoo asks of a family of models: sizes, how to make one, what it offers. Importing needs no torch."""
+"""What is known of a model before there is one: sizes, and what its family offers. Importing this needs no torch."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from models.resize import ResizeRule
-    from models.segmenter import Segmenter
+    from torch import Tensor
 
 Precision = Literal["float32", "bfloat16", "float64"]
 """Arithmetic of a model: float32, bfloat16 products with float32 sums and logits, or float64 for checks."""
@@ -18,7 +14,7 @@ Form = Literal["general", "semantic", "queries"]
 
 
 class Architecture:
-    """All sizes of a model. A family is a subclass, a frozen dataclass; a `Family` makes its models."""
+    """All sizes of a model. A family is a subclass, a frozen dataclass; a `models.family.Family` makes its models."""
 
     __slots__ = ()
 
@@ -48,17 +44,3 @@ class Architecture:
     def fitted_to(self, state: "Mapping[str, Tensor]") -> Self:
         """The sizes with those that a checkpoint decides, such as the names of a closed vocabulary, taken from it."""
         return self
-
-
-class Family(ABC):
-    """How sizes become a model; `models.families.family_of` finds the one of a configuration."""
-
-    @abstractmethod
-    def empty(self) -> "nn.Module":
-        """The model without storage (on the meta device), to be given its tensors by `assign`."""
-
-    @abstractmethod
-    def segmenter(
-        self, model: "nn.Module", *, name: str, weights: str, rule: "ResizeRule", dtype: Precision
-    ) -> "Segmenter":
-        """A model that `empty` made and that has its tensors, behind the door."""

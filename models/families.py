@@ -1,11 +1,16 @@
 """Which code makes the models of a configuration. It is imported, and torch with it, when it is asked for."""
 
-from models.architecture import Architecture, Family
+from typing import TYPE_CHECKING
+
+from models.architecture import Architecture
 from models.denseclip.config import DenseClipConfig
 from models.san.config import SanConfig
 
+if TYPE_CHECKING:
+    from models.family import Family
 
-def family_of(config: Architecture) -> Family:
+
+def family_of(config: Architecture) -> "Family":
     """What makes models of these sizes."""
     if isinstance(config, SanConfig):
         from models.san.family import SanFamily

@@ -2,10 +2,11 @@
 
 from torch import nn
 
-from models.architecture import Family, Precision
+from models.architecture import Precision
 from models.denseclip.config import DenseClipConfig
 from models.denseclip.model import DenseClip, empty
 from models.denseclip.segmenter import DenseClipSegmenter
+from models.family import Family
 from models.resize import ResizeRule
 
 

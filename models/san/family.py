@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from models.architecture import Family, Precision
+from models.architecture import Precision
+from models.family import Family
 from models.resize import ResizeRule
 from models.san.config import SanConfig
 from models.san.model import San, empty

@@ -30,6 +30,9 @@ class Architecture:
     ignored: ClassVar[frozenset[str]] = frozenset()
     """Tensors of released checkpoints that nothing here reads."""
 
+    takes_windows: ClassVar[bool] = False
+    """Whether sliding windows can be asked for (`models.family.Family.slide`)."""
+
     num_classes: int
     """Classes of the training vocabulary."""
 

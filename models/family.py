@@ -19,3 +19,10 @@ class Family(ABC):
     @abstractmethod
     def segmenter(self, model: nn.Module, *, name: str, weights: str, rule: ResizeRule, dtype: Precision) -> Segmenter:
         """A model that `empty` made and that has its tensors, behind the door."""
+
+    def slide(self, segmenter: Segmenter, scale: float) -> Segmenter:
+        """The segmenter with sliding windows over images of up to `scale` times their usual size.
+
+        Only of a family that takes windows (`Architecture.takes_windows`).
+        """
+        raise AssertionError("a family that takes no windows")

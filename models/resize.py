@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from models.windows import WindowConfig, Windows, third_overlapping, windows_of
+
 Size = tuple[int, int]
 """Height, width in pixels."""
 
@@ -31,16 +33,7 @@ class ResizeRule:
 
     def size(self, image: Size) -> Size:
         """Height, width that an image of this height, width is resized to."""
-        height, width = image
-        scale = self.short_side / min(height, width)
-        new_height, new_width = (
-            (self.short_side, scale * width) if height < width else (scale * height, self.short_side)
-        )
-        longest = max(new_height, new_width)
-        if longest > self.long_side_cap:
-            shrink = self.long_side_cap / longest
-            new_height, new_width = new_height * shrink, new_width * shrink
-        return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
+        return _fitted(image, self.short_side, self.long_side_cap)
 
     def padded(self, resized: Size) -> Size:
         """Height, width after padding; images may share a batch when theirs are equal."""
@@ -49,12 +42,83 @@ class ResizeRule:
             -(-resized[1] // self.multiple) * self.multiple,
         )
 
+    def in_batch(self, resized: Size, batch_size: int) -> int:
+        """Images of this resized height, width that make a full batch, where the model takes `batch_size` at once."""
+        return batch_size
+
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
         """The resized image (Pillow's bilinear) as uint8 [h, w, 3], RGB, not padded."""
         height, width = self.size((image.height, image.width))
         if (height, width) != (image.height, image.width):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(image, dtype=np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlidingRule(ResizeRule):
+    """The rule of sliding windows: of an image larger than a model's usual input more pixels are kept.
+
+    `short_side` and `long_side_cap` say the usual size, which an image has that is no larger; `short_side` is also the
+    side of the windows.
+    """
+
+    scale: float
+    """A larger image is resized to so many times its usual size, but not beyond its own."""
+
+    def __post_init__(self) -> None:
+        # Then no image that is looked at whole has the padded size of one that isn't.
+        assert self.short_side % self.multiple == self.long_side_cap % self.multiple == 0, "sizes that need no padding"
+
+    @property
+    def windows(self) -> WindowConfig:
+        """Windows that overlap by a third."""
+        return third_overlapping(self.short_side)
+
+    def size(self, image: Size) -> Size:
+        """See `ResizeRule.size`."""
+        usual = _fitted(image, self.short_side, self.long_side_cap)
+        if max(usual) >= max(image):
+            return usual
+        larger = _fitted(image, self.scale * self.short_side, self.scale * self.long_side_cap)
+        return image if max(larger) >= max(image) else larger
+
+    def grid(self, resized: Size) -> Windows | None:
+        """The windows of a resized image; None where it has its usual size, and is looked at whole."""
+        if min(resized) <= self.short_side and max(resized) <= self.long_side_cap:
+            return None
+        return windows_of(resized, self.windows)
+
+    def padded(self, resized: Size) -> Size:
+        """See `ResizeRule.padded`: the image whole as usual, else up to where its last windows would end unshifted.
+
+        So images share a batch whose windows form the same grid. What lies beyond the image is in no window.
+        """
+        height, width = ResizeRule.padded(self, resized)
+        if self.grid(resized) is None:
+            return height, width
+        return self._covered(resized[0], height), self._covered(resized[1], width)
+
+    def _covered(self, length: int, padded: int) -> int:
+        if length <= self.short_side:
+            return padded
+        return self.short_side + (self.windows.count(length) - 1) * self.windows.stride
+
+    def in_batch(self, resized: Size, batch_size: int) -> int:
+        """See `ResizeRule.in_batch`: `batch_size` counts windows."""
+        grid = self.grid(resized)
+        return batch_size if grid is None else max(1, batch_size // len(grid))
+
+
+def _fitted(image: Size, short_side: float, long_side_cap: float) -> Size:
+    """An image's height, width scaled to a short side, or to a long side where that would exceed its cap."""
+    height, width = image
+    scale = short_side / min(height, width)
+    new_height, new_width = (short_side, scale * width) if height < width else (scale * height, short_side)
+    longest = max(new_height, new_width)
+    if longest > long_side_cap:
+        shrink = long_side_cap / longest
+        new_height, new_width = new_height * shrink, new_width * shrink
+    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models.errors import UsageError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -25,6 +27,28 @@ class WindowConfig:
     def count(self, length: int) -> int:
         """Windows beside one another along an image's side of so many pixels."""
         return max(length - self.side + self.stride - 1, 0) // self.stride + 1
+
+
+def third_overlapping(side: int) -> WindowConfig:
+    """Square windows each of which shares a third of its side with the next, as published sliding evaluations have."""
+    return WindowConfig(side=side, stride=max(1, side * 2 // 3))
+
+
+LARGEST_SCALE = 4.0
+"""Scales beyond this are refused: an image of 4 x 640 pixels already has 36 windows, and a panorama 144."""
+
+
+def check_scale(scale: float) -> None:
+    """Refuse a scale of sliding windows that is none.
+
+    Raises:
+        UsageError: it isn't above 1, or too large.
+    """
+    if not 1.0 < scale <= LARGEST_SCALE:
+        raise UsageError(
+            f"--windows {scale:g}: expected a number above 1, up to {LARGEST_SCALE:g}: times an image's usual size. "
+            "Try 2, or leave it out."
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """The models that have a name, and how one gets its weights and its device. Importing this needs no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from models.denseclip.config import DENSECLIP_RN50, DENSECLIP_RN101, DENSECLIP_T
 from models.errors import UsageError
 from models.families import family_of
 from models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14
+from models.windows import check_scale, third_overlapping
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +56,31 @@ class ModelSpec:
         return ResizeRule(
             short_side=self.short_side, long_side_cap=self.long_side_cap, multiple=self.config.size_divisibility
         )
+
+    def rule_with(self, windows: float | None) -> "ResizeRule":
+        """The rule with sliding windows of a scale; the model's own for None."""
+        from models.resize import SlidingRule
+
+        return self.rule if windows is None else SlidingRule(**asdict(self.rule), scale=windows)
+
+    def sliding(self, windows: float | None) -> str | None:
+        """What a run's identity says of sliding windows; None where images are looked at whole."""
+        if windows is None:
+            return self.config.sliding
+        return f"{third_overlapping(self.short_side)} of images up to {windows:g} times their usual size"
+
+    def check_windows(self, windows: float | None) -> None:
+        """Refuse sliding windows of a scale that makes none, or of a model that can't be asked for them.
+
+        Raises:
+            UsageError: either.
+        """
+        if windows is None:
+            return
+        check_scale(windows)
+        if not self.config.takes_windows:
+            slides = f"slides by itself, {self.config.sliding}" if self.config.sliding else "has none"
+            raise UsageError(f"--windows {windows:g}: {self.name} {slides}. Leave it out.")
 
 
 _SAN_PAGE = "https://huggingface.co/Mendel192/san"
@@ -138,7 +164,14 @@ MODELS: Mapping[str, ModelSpec] = {
 """Models by name."""
 
 
-def load(name: str, *, weights: str | None = None, device: str = "auto", dtype: Precision = "float32") -> "Segmenter":
+def load(
+    name: str,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    dtype: Precision = "float32",
+    windows: float | None = None,
+) -> "Segmenter":
     """A segmenter by name, ready to label.
 
     Args:
@@ -146,14 +179,17 @@ def load(name: str, *, weights: str | None = None, device: str = "auto", dtype: 
         weights: a file, an fsspec URL or hf://OWNER/REPO/FILE; the model's default where None.
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
         dtype: arithmetic of the model.
+        windows: look at larger images through sliding windows, at up to so many times their usual size (SAN, in
+            semantic form); None: whole.
 
     Raises:
-        UsageError: an unknown name, weights that don't fit, or a device that isn't there.
+        UsageError: an unknown name, weights that don't fit, a device that isn't there, or windows that can't be had.
         EnvironmentFailure: the weights' store or hub doesn't answer.
     """
     spec = MODELS.get(name)
     if spec is None:
         raise UsageError(f"--model {name!r}: no such model. Models are {', '.join(MODELS)}.")
+    spec.check_windows(windows)
     target = pick_device(device)
     source = spec.default_weights if weights is None else weights
     if source is None:
@@ -167,7 +203,7 @@ def load(name: str, *, weights: str | None = None, device: str = "auto", dtype: 
         spec.config.fitted_to(state), state, name=name, rule=spec.rule, device=target, dtype=dtype, source=source
     )
     segmenter.settle()
-    return segmenter
+    return segmenter if windows is None else family_of(spec.config).slide(segmenter, windows)
 
 
 def shapes(config: Architecture) -> dict[str, tuple[int, ...]]:

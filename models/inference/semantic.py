@@ -6,6 +6,7 @@ out of the choice and not made up for.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -130,8 +131,9 @@ def segments_of_labels(
     areas = torch.bincount(labels.flatten(), minlength=names)
     present = areas.nonzero().squeeze(1)
     segments: list[Segment] = []
-    for ids in torch.split(present, max(1, _chunk(labels.device) // max(classes, labels.numel()))):
-        encoded = encode_and_measure(labels == ids[:, None, None])
+    for ids in torch.split(present, max(1, _chunk(labels.device) // classes)):
+        parts = torch.split(ids, max(1, _chunk(labels.device) // labels.numel()))
+        encoded = chain.from_iterable(encode_and_measure(labels == part[:, None, None]) for part in parts)
         for told, mask in zip(scores(ids, areas[ids]), encoded, strict=True):
             segments.append(
                 make_segment(

@@ -8,6 +8,8 @@ from models.resize import ResizeRule
 from models.san.config import SanConfig
 from models.san.model import San, empty
 from models.san.segmenter import SanSegmenter
+from models.san.windows import SlidingSan
+from models.segmenter import Segmenter
 
 
 class SanFamily(Family):
@@ -30,3 +32,8 @@ class SanFamily(Family):
         """See `Family.segmenter`."""
         assert isinstance(model, San), "made by this family"
         return SanSegmenter(model, name=name, weights=weights, rule=rule, dtype=dtype)
+
+    def slide(self, segmenter: Segmenter, scale: float) -> SlidingSan:
+        """See `Family.slide`."""
+        assert isinstance(segmenter, SanSegmenter), "made by this family"
+        return SlidingSan(segmenter, scale)

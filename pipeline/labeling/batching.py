@@ -48,9 +48,14 @@ class Batcher:
         leaving = [
             size
             for size, images in self._waiting.items()
-            if len(images) == self._batch_size or sample_index - images[0].sample_index >= self._window
+            if len(images) == self._full(images[0]) or sample_index - images[0].sample_index >= self._window
         ]
         return [self._waiting.pop(size) for size in leaving]
+
+    def _full(self, image: Prepared) -> int:
+        """How many images like this one make a full batch."""
+        height, width, _ = image.pixels.shape
+        return self._rule.in_batch((height, width), self._batch_size)
 
     def rest(self) -> list[list[Prepared]]:
         """What is left at the shard's end, each list one batch."""

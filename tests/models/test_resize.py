@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.resize import ResizeRule, batch_of, mask_size
+from models.resize import ResizeRule, SlidingRule, batch_of, mask_size
 from tests.golden_rule import image
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "san"
@@ -45,3 +45,47 @@ def test_masks_are_never_larger_than_the_image_nor_empty():
     assert mask_size((100, 50), 1024) == (100, 50)
     assert mask_size((4096, 2048), 1024) == (1024, 512)
     assert mask_size((1, 5000), 1024) == (1, 1024)
+
+
+SLIDING = SlidingRule(scale=2.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "windows"),
+    [
+        ((3000, 4000), (1280, 1707), 12),  # large enough: twice the usual size
+        ((4000, 4000), (1280, 1280), 9),
+        ((960, 1280), (960, 1280), 6),  # not beyond its own size
+        ((700, 640), (700, 640), None),  # the usual size is no smaller
+        ((480, 640), (640, 853), None),  # enlarged as usual, no further
+        ((300, 4000), (300, 4000), 9),  # the cap of the long side made it small
+        ((500, 9000), (284, 5120), 12),
+        ((200, 2000), (256, 2560), None),
+    ],
+)
+def test_sliding_windows_keep_more_pixels_of_images_that_have_them(shape, size, windows):
+    assert SLIDING.size(shape) == size
+    grid = SLIDING.grid(size)
+    assert (None if grid is None else len(grid)) == windows
+    if grid is None:
+        assert ResizeRule().size(shape) == size
+        assert SLIDING.padded(size) == ResizeRule().padded(size)
+
+
+@pytest.mark.parametrize("height", range(90, 700, 53))
+@pytest.mark.parametrize("width", range(90, 1700, 171))
+def test_windows_lie_in_the_padded_image_and_equal_padding_is_an_equal_grid(height, width):
+    rule = SlidingRule(short_side=128, long_side_cap=512, multiple=16, scale=1.7)
+    size = rule.size((height, width))
+    padded = rule.padded(size)
+    assert size[0] <= padded[0]
+    assert size[1] <= padded[1]
+    grid = rule.grid(size)
+    if grid is None:
+        assert rule.in_batch(size, 8) == 8
+        assert max(padded) <= 512
+        assert min(padded) <= 128
+    else:
+        assert max(padded) > 512 or min(padded) > 128
+        assert len(rule.grid(padded)) == len(grid)
+        assert rule.in_batch(size, 8) == max(1, 8 // len(grid))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.resize import ResizeRule
+from models.resize import ResizeRule, SlidingRule
 from pipeline.labeling.batching import WINDOW_BATCHES, Batcher, Prepared, to_batch
 
 RULE = ResizeRule(multiple=32)
@@ -51,6 +51,14 @@ def test_a_rare_size_leaves_once_the_window_has_passed():
     left = [(index, batch) for index in range(1, window + 1) for batch in indices(batcher.add(image(index)))]
     assert (window, [0]) in left
     assert all(batch != [0] for index, batch in left if index < window)
+
+
+def test_with_sliding_windows_it_is_windows_that_fill_a_batch():
+    batcher = Batcher(SlidingRule(short_side=32, long_side_cap=128, multiple=32, scale=2.0), 18)
+    sequence = [(64, 64), (32, 32), (60, 64), (64, 64), (64, 50)]  # 9, 1, 9, 9 and 6 windows
+    left = [batch for index, size in enumerate(sequence) for batch in batcher.add(image(index, size))]
+    assert indices(left) == [[0, 2]]
+    assert indices(batcher.rest()) == [[1], [3], [4]]
 
 
 @given(shards, st.integers(1, 5))

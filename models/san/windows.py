@@ -1,0 +1,120 @@
+"""A SAN that looks at large images through sliding windows. Where they lie is the resize rule's, averaging inference's.
+
+Class probabilities of several windows can be averaged at each pixel. Their queries can't: each window has its own, and
+nothing says which of them mean the same object. So the semantic form alone is offered.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.errors import UsageError
+from models.inference.forms import offered
+from models.inference.sliding import SlidingGeometry, sliding_segments
+from models.resize import ImageBatch, SlidingRule
+from models.san.segmenter import SanSegmenter
+from models.segment import Segment
+from models.segmenter import ClassFeatures, Segmenter
+from models.vocabulary import Vocabulary
+from models.windows import Windows
+
+if TYPE_CHECKING:
+    from models.inference.forms import Inference
+
+
+class SlidingSan(Segmenter):
+    """A SAN and its sliding windows. Images of their usual size go to the SAN whole, as without windows.
+
+    Args:
+        san: the model; its rule says the usual size and the side of the windows.
+        scale: how many times its usual size an image may have (`SlidingRule.scale`).
+    """
+
+    forms = ("semantic",)
+    rule: SlidingRule
+
+    def __init__(self, san: SanSegmenter, scale: float) -> None:
+        self.san = san
+        self.name = san.name
+        self.weights = san.weights
+        self.device = san.device
+        self.templates = san.templates
+        self.rule = SlidingRule(**asdict(san.rule), scale=scale)
+
+    def settle(self) -> None:
+        """See `Segmenter.settle`."""
+        self.san.settle()
+
+    def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
+        """See `SanSegmenter.encode_text`."""
+        return self.san.encode_text(vocabulary, templates)
+
+    def segment(
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: "Inference",
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> list[list[Segment] | None]:
+        """See `Segmenter.segment`."""
+        offered(inference, self.forms, f"{self.name} with windows")
+        if soft_masks:
+            raise UsageError(
+                "--soft-masks with --windows: a class has no mask logits of its own. Leave one of them out."
+            )
+        grids = [self.rule.grid(size) for size in batch.sizes]
+        if all(grid is None for grid in grids):
+            return self.san.segment(batch, classes, inference, top_k=top_k)
+        found: list[list[Segment] | None] = []
+        with torch.inference_mode():
+            outputs = self._outputs(batch, grids, classes)
+            for grid, size, mask_size in zip(grids, batch.sizes, batch.mask_sizes, strict=True):
+                assert grid is not None, "no image that is looked at whole has the padded size of one that isn't"
+                logits = [next(outputs) for _ in range(len(grid))]
+                geometry = SlidingGeometry(
+                    windows=grid, padded=self.san.rule.padded(grid.size), size=size, mask_size=mask_size
+                )
+                try:
+                    segments = sliding_segments(
+                        [masks for masks, _ in logits], [names for _, names in logits], geometry, top_k=top_k
+                    )
+                except FloatingPointError:
+                    found.append(None)
+                else:
+                    found.append(segments)
+        return found
+
+    def _outputs(
+        self, batch: ImageBatch, grids: Sequence[Windows | None], classes: ClassFeatures
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Mask logits [Q, h, w] and class logits [Q, N + 1] of each window of each image, in order.
+
+        Some windows go through the model together, of one image or several: no more pixels for each image of the batch
+        than the longest image has that is looked at whole, so that a smaller batch needs less memory.
+        """
+        at_once = len(batch) * max(1, self.rule.long_side_cap // self.rule.short_side)
+        windows = (
+            window
+            for image, grid in zip(batch.pixels, grids, strict=True)
+            if grid is not None
+            for window in grid.cut(image)
+        )
+        while part := list(islice(windows, at_once)):
+            output = self.san.logits(self._batch_of_windows(part), classes)
+            yield from zip(output.mask_logits, output.class_logits, strict=True)
+
+    def _batch_of_windows(self, windows: Sequence[Tensor]) -> ImageBatch:
+        """Windows uint8 [3, h, w] as images of one padded size."""
+        sizes = tuple((window.shape[1], window.shape[2]) for window in windows)
+        height, width = self.san.rule.padded(sizes[0])
+        padded = [
+            functional.pad(window, (0, width - window.shape[2], 0, height - window.shape[1])) for window in windows
+        ]
+        return ImageBatch(pixels=torch.stack(padded), sizes=sizes, mask_sizes=sizes)

@@ -4,21 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Runs = NDArray[np.int64]
-"""Lengths of the runs of a mask read column by column; the first counts zeros and may be 0."""
+from models.masks.runs import Runs, runs_of
 
 MAX_GROUPS = 7
 """Characters that one run may take: seven groups of 5 bits hold every run of a mask below 2^34 pixels."""
-
-MAX_BATCH_PIXELS = 1 << 30
-"""Pixels whose boundaries are sought at once. `torch.nonzero` on CUDA takes fewer than 2^31 elements."""
-
-CACHE_PIXELS = 4 << 20
-"""Pixels whose boundaries are sought at once on a CPU: what its cache holds."""
 
 TURNED = 64
 """Columns that are turned into rows at once: a cache line of each row."""
@@ -50,7 +42,7 @@ def encode(masks: Tensor) -> list[bytes]:
     Source: COCO API maskApi.c, rleEncode and rleToString (column-major, 5 bits a character, runs after the third as
     differences to the run two back).
     """
-    lengths, counts = _runs_of(masks)
+    lengths, counts = runs_of(masks)
     return _strings(lengths, counts)
 
 
@@ -63,7 +55,7 @@ def encode_and_measure(masks: Tensor) -> list[EncodedMask]:
     Returns:
         N encoded masks.
     """
-    lengths, counts = _runs_of(masks)
+    lengths, counts = runs_of(masks)
     areas, boxes = _measures(lengths, counts, masks.shape[1])
     return [
         EncodedMask(rle=text, area=area, bbox=(x, y, width, height))
@@ -222,65 +214,33 @@ def _of_size(lengths: Runs, size: tuple[int, int]) -> Runs:
     return lengths
 
 
-def _runs_of(masks: Tensor) -> tuple[Runs, Runs]:
-    """Runs of all masks, one after the other, and how many each mask has."""
-    assert masks.dtype == torch.bool, f"masks are bool, not {masks.dtype}"
-    count, height, width = masks.shape
-    pixels = height * width
-    assert pixels > 0, "a mask has pixels"
-    at_once = max(1, (CACHE_PIXELS if masks.device.type == "cpu" else MAX_BATCH_PIXELS) // pixels)
-    found = [
-        _boundaries(masks[start : start + at_once].contiguous()) + start * pixels for start in range(0, count, at_once)
-    ]
-    # Where a mask ends the next begins, so that one sorted list of ends holds the runs of all of them.
-    lasts = torch.arange(1, count + 1, device=masks.device) * pixels
-    ends = torch.cat((*found, lasts)).sort().values
-    stops = torch.searchsorted(ends, lasts).cpu().numpy() + 1
-    return np.diff(ends.cpu().numpy(), prepend=0), np.diff(stops, prepend=0)
-
-
-def _boundaries(masks: Tensor) -> Tensor:
-    """Column-major positions, over all masks, of the pixels that differ from the one before them; in no order.
-
-    Before a column's first pixel comes the last one of the column to its left, before a mask's first pixel a zero.
-    """
-    count, height, width = masks.shape
-    flat = masks.flatten()
-    changed = torch.zeros(-(-len(flat) // 8) * 8, dtype=torch.bool, device=masks.device)
-    torch.ne(flat[width:], flat[:-width], out=changed[width : len(flat)])
-    top = changed[: len(flat)].view(count, height, width)[:, 0]
-    top[:, 0] = masks[:, 0, 0]
-    top[:, 1:] = masks[:, 0, 1:] != masks[:, -1, :-1]
-    # Boundaries are rare: eight pixels are passed over at a time.
-    words = changed.view(torch.int64).nonzero().squeeze(1)
-    word, byte = changed.view(-1, 8)[words].nonzero(as_tuple=True)
-    place = words[word] * 8 + byte
-    row = place // width
-    index = row // height
-    return (index * width + place - row * width) * height + row - index * height
-
-
 def _measures(lengths: Runs, counts: Runs, height: int) -> tuple[Runs, Runs]:
     """Areas int64 [N] and boxes int64 [N, 4] of masks with `counts` runs each."""
+    areas, boxes = np.zeros(len(counts), np.int64), np.zeros((len(counts), 4), np.int64)
     first = np.cumsum(counts) - counts
-    place = np.arange(len(lengths)) - np.repeat(first, counts)
-    ends = np.cumsum(lengths)
-    ends -= np.repeat(ends[first] - lengths[first], counts)
-    begins = ends - lengths
-    ones = (place % 2 == 1) & (lengths > 0)
-    areas = np.add.reduceat(np.where(ones, lengths, 0), first) if len(first) else first
-    boxes = np.zeros((len(counts), 4), np.int64)
-    if not len(first):
+    odd = (np.arange(len(lengths)) - np.repeat(first, counts)) & 1 == 1
+    # Of the runs of ones alone, those that are empty left out.
+    ones = np.flatnonzero(odd & (lengths > 0))
+    each = np.diff(np.searchsorted(ones, first), append=len(ones))
+    some = each > 0
+    if not len(ones):
         return areas, boxes
-    left, top = np.divmod(begins, height)
-    right, bottom = np.divmod(ends - 1, height)
+    starts = (np.cumsum(each) - each)[some]
+    ends = np.cumsum(lengths)
+    before = (ends[first] - lengths[first])[some]
+    long = lengths[ones]
+    last = ends[ones] - np.repeat(before, each[some]) - 1
+    begin = last - long + 1
+    left, right = begin // height, last // height
     # A run that goes on into the next column touches the bottom of one and the top of the other.
-    top, bottom = np.where(left < right, 0, top), np.where(left < right, height - 1, bottom)
-    far = np.iinfo(np.int64).max
-    x, y = (np.minimum.reduceat(np.where(ones, edge, far), first) for edge in (left, top))
-    x_end, y_end = (np.maximum.reduceat(np.where(ones, edge + 1, 0), first) for edge in (right, bottom))
-    some = areas > 0
-    boxes[some] = np.stack((x, y, x_end - x, y_end - y), axis=1)[some]
+    within = left == right
+    top = np.where(within, begin - left * height, 0)
+    bottom = np.where(within, last - right * height, height - 1)
+    # Runs come column by column, so the first one is leftmost and the last one rightmost.
+    x, x_end = left[starts], right[starts + each[some] - 1] + 1
+    y, y_end = np.minimum.reduceat(top, starts), np.maximum.reduceat(bottom, starts) + 1
+    areas[some] = np.add.reduceat(long, starts)
+    boxes[some] = np.stack((x, y, x_end - x, y_end - y), axis=1)
     return areas, boxes
 
 
@@ -289,15 +249,16 @@ def _strings(lengths: Runs, counts: Runs) -> list[bytes]:
     if not len(counts):
         return []
     first = np.cumsum(counts) - counts
-    place = np.arange(len(lengths)) - np.repeat(first, counts)
     values = lengths.copy()
-    later = np.flatnonzero(place > 2)
-    values[later] -= lengths[later - 2]
+    values[2:] -= lengths[:-2]
+    for place in range(min(3, int(counts.max()))):
+        whole = first[counts > place] + place
+        values[whole] = lengths[whole]
     # A signed value takes the fewest groups of 5 bits that hold it and its sign.
     groups = np.ones(len(values), np.int64)
-    magnitude = np.where(values < 0, ~values, values)
-    for bits in range(4, 5 * MAX_GROUPS - 1, 5):
-        groups += magnitude >> bits > 0
+    magnitude = values ^ (values >> 63)
+    for bits in range(4, int(magnitude.max()).bit_length(), 5):
+        groups += magnitude >= 1 << bits
     stops = np.cumsum(groups)
     at = stops - groups
     characters = np.empty(stops[-1], np.uint8)

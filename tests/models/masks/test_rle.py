@@ -69,12 +69,6 @@ def test_no_masks_encode_to_nothing() -> None:
     assert rle.encode_and_measure(torch.zeros(0, 5, 7, dtype=torch.bool)) == []
 
 
-def test_masks_beyond_one_block_of_cache_equal_pycocotools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rle, "CACHE_PIXELS", 2 * 13 * 11)
-    masks = random_masks((13, 11), 7)
-    assert rle.encode(torch.from_numpy(masks)) == oracle(masks)
-
-
 @settings(max_examples=150, deadline=None)
 @given(small_masks)
 def test_any_mask_encodes_as_pycocotools_does_and_comes_back(masks: NDArray[np.bool_]) -> None:

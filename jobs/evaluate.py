@@ -20,6 +20,7 @@ def evaluate(
     templates: str | None = None,
     novel: list[str] | None = None,
     dense_clip: bool = False,
+    windows: float | None = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
     batch_size: int = 8,
@@ -42,6 +43,8 @@ def evaluate(
         templates: prompt template set by name, or a text file with one template a line. Default: the model's.
         novel: a name that training left out; all such are scored as a group. Default for `scenes`: those left out.
         dense_clip: also score the dense features of the model's CLIP, without SAN: a baseline.
+        windows: the model looks at large images through sliding windows, at up to so many times their usual size, as in
+            `label`.
         device: where the model computes.
         dtype: precision of the model.
         batch_size: images the model takes at once.
@@ -66,6 +69,8 @@ def evaluate(
         raise UsageError(f"--model {model!r}: no such model; models are {', '.join(MODELS)}.")
     if model is None and (dense_clip or weights is not None):
         raise UsageError(f"{'--dense-clip' if dense_clip else '--weights'} needs a --model. Name it.")
+    if windows is not None and (model is None or dense_clip):
+        raise UsageError(f"--windows {windows:g}: expected a --model, and no --dense-clip. Leave one of them out.")
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected 1 or more.")
     output = None if labels is None else Output.of(labels)
@@ -83,7 +88,7 @@ def evaluate(
     found = []
     if model is not None:
         prompts = load_templates(templates or MODELS[model].config.templates)
-        segmenter = load(model, weights=weights, device=device, dtype=dtype)
+        segmenter = load(model, weights=weights, device=device, dtype=dtype, windows=windows)
         classes = segmenter.classes(known, prompts).to(segmenter.device)
         found += evaluate_model(
             sources,

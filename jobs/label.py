@@ -51,7 +51,7 @@ def label(
         job: what to take and when to give up.
     """
     from pipeline.output import Output
-    from pipeline.shards.planning import dry_run, refuse_another_run, shards_of
+    from pipeline.shards.planning import dry_run, price_lines, refuse_another_run, shards_of
 
     config = LabelConfig(
         model=model, vocabulary=vocabulary, inference=inference, limits=limits, replica=replica, job=job
@@ -70,6 +70,8 @@ def label(
     from pipeline.cluster.job import label as run_job
 
     check(config, target)
+    for line in price_lines(config):
+        print(line, flush=True)
     result = run_job(asked, config, target)
     return report(result, asked, target)
 

@@ -45,7 +45,7 @@ def retry(
     from pipeline.ledger.status import status
     from pipeline.output import Output
     from pipeline.retry import Given, choose, configuration, kept, lines
-    from pipeline.shards.planning import dry_run, refuse_another_run
+    from pipeline.shards.planning import dry_run, price_lines, refuse_another_run
 
     target = Output.of(out)
     given = Given(weights=weights, vocab=vocab, templates=templates, device=device)
@@ -68,6 +68,8 @@ def retry(
     from pipeline.cluster.job import label as run_job
 
     check(config, target)
+    for line in price_lines(config):
+        print(line, flush=True)
     result = run_job(asked, config, target)
     old = kept(target, asked, result.status)
     for url, why in old:

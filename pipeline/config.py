@@ -82,6 +82,12 @@ class InferenceConfig:
     soft_masks: bool = False
     """Store each segment's mask logits too, as int8 at the model's stride (general, queries)."""
 
+    windows: float | None = None
+    """For photos larger than the model's input (SAN, with --inference semantic): look at them at up to so many times
+    the usual size, above 1 and up to 4, though never enlarged, through square windows that overlap by a third, and
+    average what these say of each pixel. Images that are no larger are labeled as without it. Finer, and many times the
+    price, which is printed first. Default: each image whole. Larger masks need --mask-side too."""
+
     def __post_init__(self) -> None:
         at_least("--top-k", self.top_k, 1)
         at_least("--mask-side", self.mask_side, 1)
@@ -89,6 +95,8 @@ class InferenceConfig:
             raise UsageError(
                 "--soft-masks with --inference semantic: a class has no mask of its own. Use general or queries."
             )
+        if self.windows is not None and self.soft_masks:
+            raise UsageError("--soft-masks with --windows: a class has no mask of its own. Leave one of them out.")
         self.form()
 
     def form(self, default: Form = "general") -> Inference:
@@ -209,6 +217,12 @@ class LabelConfig:
         spec = MODELS.get(self.model.model)
         if spec is None:
             raise UsageError(f"--model {self.model.model!r}: no such model; models are {', '.join(MODELS)}.")
+        spec.check_windows(self.inference.windows)
+        if self.inference.windows is not None and self.form != "semantic":
+            raise UsageError(
+                f"--windows with --inference {self.form}: class probabilities of several windows can be averaged, "
+                "queries of theirs can't. Add --inference semantic."
+            )
         offered(self.inference.form(self.form), spec.config.forms, spec.name)
         if self.inference.soft_masks and self.form == "semantic":
             raise UsageError(f"--soft-masks: {spec.name} has no queries, and no mask logits of theirs. Leave it out.")

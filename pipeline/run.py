@@ -126,7 +126,7 @@ def identity(
         resize=rule,
         limits=_limits(config.limits),
         decoder=DECODER,
-        windows=MODELS[config.model.model].config.sliding,
+        windows=MODELS[config.model.model].sliding(config.inference.windows),
         dtype=config.model.dtype,
         label_version=LABEL_VERSION,
     )

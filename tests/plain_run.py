@@ -82,7 +82,7 @@ def label(
     text = ensure_text_features(segmenter, vocabulary, templates, output.url, dtype=config.model.dtype)
     identity = run.identity(
         config,
-        rule=MODELS[config.model.model].rule,
+        rule=MODELS[config.model.model].rule_with(config.inference.windows),
         weights=text.weights,
         vocabulary=text.vocabulary,
         templates=text.templates,

@@ -70,7 +70,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
         text = prepare(config, placement, output, vocabulary, templates)
         identity = run.identity(
             config,
-            rule=MODELS[config.model.model].rule,
+            rule=MODELS[config.model.model].rule_with(config.inference.windows),
             weights=text.weights,
             vocabulary=text.vocabulary,
             templates=text.templates,

@@ -262,7 +262,13 @@ def clean_nodes(folder: Path) -> None:
 def _segmenter(config: LabelConfig, placement: Placement) -> Segmenter:
     # Ray tells a process OMP_NUM_THREADS = 1 unless it declares CPUs; what it declares is what it may use.
     torch.set_num_threads(placement.cpus)
-    made = load(config.model.model, weights=config.model.weights, device=placement.device, dtype=config.model.dtype)
+    made = load(
+        config.model.model,
+        weights=config.model.weights,
+        device=placement.device,
+        dtype=config.model.dtype,
+        windows=config.inference.windows,
+    )
     if made.device.type == "cuda":
         # A device that fails at its first product shall take no shard with it.
         numbers = torch.ones(256, 256, device=made.device)

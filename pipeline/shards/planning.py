@@ -57,7 +57,7 @@ def refuse_another_run(config: LabelConfig, output: Output) -> None:
     there = recorded["identity"]
     now = run.identity(
         config,
-        rule=MODELS[config.model.model].rule,
+        rule=MODELS[config.model.model].rule_with(config.inference.windows),
         weights=there.get("weights", ""),
         vocabulary=vocabulary.hash,
         templates=templates_hash(templates),
@@ -65,6 +65,15 @@ def refuse_another_run(config: LabelConfig, output: Output) -> None:
         text_features=there.get("text_features", ""),
     )
     now.refuse(there, output)
+
+
+def price_lines(config: LabelConfig) -> list[str]:
+    """What options cost that take many times the work; no line where none of them is on."""
+    if (scale := config.inference.windows) is None:
+        return []
+    from pipeline.labeling.windows_price import price_line  # with it comes torch, which a dry run else does without
+
+    return [price_line(config.model.model, scale, len(vocabulary_of(config)))]
 
 
 def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> list[str]:
@@ -79,6 +88,7 @@ def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> lis
         f"{len(shards) - len(todo):,} done already, {absent:,} not found)",
         f"model {config.model.model}, {len(vocabulary):,} names, {config.form} inference, into {redact(output.url)}",
     ]
+    lines += price_lines(config)
     lines += [
         f"  {shard.url}  " + ("not found" if shard.missing else f"{shard.size or 0:,} bytes") for shard in todo[:LISTED]
     ]

@@ -35,6 +35,7 @@ LABEL_OPTIONS = {
     "--model", "--weights", "--device", "--dtype",
     "--vocab", "--templates",
     "--inference", "--score-threshold", "--overlap-threshold", "--top-k", "--mask-side", "--soft-masks",
+    "--windows",
     "--max-member-bytes", "--max-members", "--max-pixels", "--max-caption-bytes", "--keep-truncated",
     "--replicas", "--cpus-per-replica", "--batch-size", "--scratch", "--stall-seconds",
     "--limit", "--dry-run", "--max-failed-samples", "--max-failed-shards",
@@ -56,6 +57,7 @@ TRAIN_OPTIONS = {
 
 EVALUATE_OPTIONS = {
     "--model", "--weights", "--labels", "--vocab", "--truth-ids", "--templates", "--novel", "--dense-clip",
+    "--windows",
     "--device", "--dtype", "--batch-size", "--scratch", "--json",
     "--help", "-h",
 }  # fmt: skip
@@ -211,6 +213,15 @@ def test_the_version_is_the_distributions(maskmill) -> None:
         (["label", "shards", "-o"], ["-o", "requires an argument"]),
         (["label", "shards", "-o", "out", "--modle", "san-tiny"], ["--modle", "maskmill label --help"]),
         (["label", "shards", "-o", "out", "--model", "sam"], ["--model 'sam'", "san-vit-b16", "san-tiny"]),
+        (["label", "shards", "-o", "out", "--windows", "2"], ["--windows", "general", "Add --inference semantic"]),
+        (["label", "shards", "-o", "out", "--windows", "2", "--inference", "queries"], ["Add --inference semantic"]),
+        (["label", "shards", "-o", "out", "--windows", "1", "--inference", "semantic"], ["--windows 1", "above 1"]),
+        (["label", "shards", "-o", "out", "--windows", "nan", "--inference", "semantic"], ["--windows nan"]),
+        (["label", "shards", "-o", "out", "--windows", "99", "--inference", "semantic"], ["--windows 99", "up to 4"]),
+        (["label", "shards", "-o", "out", "--windows", "2", "--model", "denseclip-rn50"], ["512 every 341", "Leave it"]),
+        (["evaluate", "shards", "--model", "denseclip-rn50", "--windows", "2"], ["512 every 341"]),
+        (["evaluate", "shards", "--labels", "out", "--windows", "2"], ["--windows 2", "--model"]),
+        (["evaluate", "shards", "--model", "san-tiny", "--windows", "0.5"], ["--windows 0.5", "above 1"]),
         (["label", "shards", "-o", "out", "--vocab", "cocoa"], ["--vocab 'cocoa'", "coco-stuff-171"]),
         (["label", "shards", "-o", "out", "--templates", "many"], ["many", "vild14"]),
         (["label", "shards", "-o", "out", "--device", "tpu"], ["tpu", "--device", "cuda"]),
@@ -373,6 +384,16 @@ def test_a_dry_run_lists_shards_and_writes_nothing(maskmill, here: Path) -> None
     assert "1 not found" in lines[0]
     assert sum(line.endswith("bytes") for line in lines) == 2
     assert not (here / "out").exists()
+
+
+def test_a_dry_run_with_windows_tells_their_price_in_one_line(maskmill) -> None:
+    arguments = ["label", "shards", "-o", "out", "--dry-run", "--inference", "semantic"]
+    whole, windowed = maskmill(*arguments), maskmill(*arguments, "--windows", "2")
+    assert windowed.code == 0, windowed.err
+    (line,) = set(windowed.out.splitlines()) - set(whole.out.splitlines())
+    assert line.startswith(
+        "windows   640 x 640, in photos of a short side of 1,280 or more: 1:1 9 (569 GMAC, 9.0x whole)"
+    )
 
 
 def test_a_command_ends_its_process_before_threads_of_libraries_can_abort_it() -> None:

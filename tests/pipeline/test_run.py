@@ -1,13 +1,14 @@
 """A run's identity: all that changes labels is in it, nothing else is, and another run's output is refused."""
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import pytest
 
 from models.errors import UsageError
 from models.resize import ResizeRule
+from models.zoo import MODELS
 from pipeline import run
 from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig, VocabularyConfig
 from pipeline.output import Output
@@ -22,6 +23,9 @@ def identity(config: LabelConfig = LabelConfig(), **changed) -> Identity:  # noq
 
 
 BASE = identity()
+
+FINGERPRINT = "f0df49140c5d6b95477c171ecee7d505b9207d593be6a9342deffcd28ba0e9fa"
+"""Of `identity()` as it was written when there was no option but those of the first release: runs began with it."""
 
 
 @pytest.mark.parametrize(
@@ -56,7 +60,7 @@ OTHER = {
     "resize": identity(rule=ResizeRule(long_side_cap=1024)),
     "limits": identity(LabelConfig(limits=ReadLimits(max_pixels=1000))),
     "decoder": replace(BASE, decoder="another"),
-    "windows": replace(BASE, windows="640"),
+    "windows": identity(LabelConfig(inference=InferenceConfig(windows=2.0))),
     "dtype": identity(LabelConfig(model=ModelConfig(dtype="bfloat16"))),
     "label_version": replace(BASE, label_version=run.LABEL_VERSION + 1),
 }
@@ -95,6 +99,25 @@ class LaterLimits(ReadLimits):
 def test_a_limit_that_a_later_version_adds_leaves_runs_that_began_earlier_resumable():
     assert identity(LabelConfig(limits=LaterLimits())).fingerprint == BASE.fingerprint
     assert identity(LabelConfig(limits=LaterLimits(new_limit=8))).fingerprint != BASE.fingerprint
+
+
+def test_a_run_without_windows_has_the_fingerprint_it_had_before_there_were_any():
+    assert BASE.windows is None
+    assert replace(BASE, label_version=1).fingerprint == FINGERPRINT
+
+
+def test_windows_tell_side_stride_and_scale_and_the_rule_that_they_have_a_scale():
+    rule = MODELS["san-vit-b16"].rule_with(2.0)
+    config = LabelConfig(inference=InferenceConfig(inference="semantic", windows=2.0))
+    windowed = identity(config, rule=rule)
+    assert windowed.windows == "640 every 426 of images up to 2 times their usual size"
+    assert asdict(windowed)["resize"] == {
+        "short_side": 640,
+        "long_side_cap": 2560,
+        "multiple": 32,
+        "scale": 2.0,
+    }
+    assert identity(LabelConfig(model=ModelConfig(model="denseclip-rn50"))).windows == "512 every 341"
 
 
 def test_thresholds_that_a_form_has_not_do_not_count():

@@ -9,12 +9,14 @@ from PIL import Image
 
 from jobs.cli import run
 from models.errors import UsageError
+from models.san.windows import SlidingSan
 from models.vocabulary import Vocabulary
-from pipeline.config import InferenceConfig, LabelConfig
+from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
 from pipeline.evaluation.model import evaluate_model
 from pipeline.evaluation.table import evaluate_table, paint
 from pipeline.output import Output
 from pipeline.truth.pairs import sources_of
+from tests.mosaics import write_mosaics
 from tests.plain_run import PLAIN, label, write_tar
 
 
@@ -103,3 +105,19 @@ def test_wrong_usage_is_one_line_and_exit_code_2(scenes, capsys, words, said):
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+def test_a_table_made_with_windows_scores_as_the_model_with_the_same_windows(tiny, tmp_path):
+    shard = write_mosaics(tmp_path / "mosaics.tar", 5)
+    sliding = SlidingSan(tiny, 2.0)
+    windows = InferenceConfig(inference="semantic", windows=2.0)
+    output = Output.of(str(tmp_path / "out"))
+    label(sliding, [shard], output, LabelConfig(model=ModelConfig(model="san-tiny"), inference=windows))
+    sources = sources_of([str(shard)])
+    table = evaluate_table(sources, output, 48, scratch=tmp_path)
+    classes = tiny.classes(Vocabulary.load("scenes"))
+    (model,) = evaluate_model(sources, sliding, classes, batch_size=4, scratch=tmp_path)
+    (whole,) = evaluate_model(sources, tiny, classes, batch_size=4, scratch=tmp_path)
+    assert (table.images, table.counts.sum()) == (5, 5 * 256 * 256)
+    np.testing.assert_array_equal(table.counts, model.counts)
+    assert (table.counts != whole.counts).any()

@@ -1,0 +1,72 @@
+"""What sliding windows cost, told before a job begins: windows an image, and work beside the whole image's."""
+
+from dataclasses import dataclass
+
+from models.resize import ResizeRule, Size, SlidingRule
+from models.san.config import SanConfig
+from models.zoo import MODELS
+from pipeline.bench.work import macs
+
+SHAPES: tuple[tuple[str, Size], ...] = (("1:1", (1, 1)), ("4:3", (3, 4)), ("3:2", (2, 3)), ("16:9", (9, 16)))
+"""Common shapes of photos, and their height, width in some unit."""
+
+LARGE = 10_000
+"""Pixels of that unit: photos so large that no scale reaches their own size."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowsPrice:
+    """What windows cost for an image of one size."""
+
+    windows: int
+    """Windows; 1 where the image is looked at whole."""
+
+    macs: float
+    """Multiply-accumulates of all its windows."""
+
+    whole_macs: float
+    """Those of the image without windows."""
+
+    @property
+    def times(self) -> float:
+        """How many times the price of the image without windows that is."""
+        return self.macs / self.whole_macs
+
+
+def windows_price(config: SanConfig, rule: SlidingRule, image: Size, names: int) -> WindowsPrice:
+    """The price of an image.
+
+    Args:
+        config: SAN's sizes.
+        rule: usual sizes and windows.
+        image: its height, width before it is resized.
+        names: classes asked about.
+    """
+    usual = ResizeRule(short_side=rule.short_side, long_side_cap=rule.long_side_cap, multiple=rule.multiple)
+    whole = macs(config, usual.padded(usual.size(image)), names).whole
+    grid = rule.grid(rule.size(image))
+    if grid is None:
+        return WindowsPrice(windows=1, macs=whole, whole_macs=whole)
+    each = macs(config, usual.padded(grid.size), names).whole
+    return WindowsPrice(windows=len(grid), macs=len(grid) * each, whole_macs=whole)
+
+
+def price_line(model: str, scale: float, names: int) -> str:
+    """One line: windows, work and its multiple for large photos of common shapes.
+
+    Args:
+        model: a model that takes windows.
+        scale: of `--windows`.
+        names: classes asked about.
+    """
+    spec = MODELS[model]
+    rule, config = spec.rule_with(scale), spec.config
+    assert isinstance(rule, SlidingRule), "a scale makes windows"
+    assert isinstance(config, SanConfig), "checked to take windows"
+    told = []
+    for name, (height, width) in SHAPES:
+        price = windows_price(config, rule, (height * LARGE, width * LARGE), names)
+        work = price.macs / 1e9
+        told.append(f"{name} {price.windows} ({work:,.{0 if work >= 100 else 1}f} GMAC, {price.times:.1f}x whole)")
+    side, short = rule.windows.side, round(scale * spec.short_side)
+    return f"windows   {side} x {side}, in photos of a short side of {short:,} or more: {', '.join(told)}"

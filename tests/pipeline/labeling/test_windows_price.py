@@ -1,0 +1,42 @@
+"""What windows cost, against counts made by hand."""
+
+import pytest
+
+from models.san.config import SAN_VIT_B16
+from models.zoo import MODELS
+from pipeline.bench.work import macs
+from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
+from pipeline.labeling.windows_price import price_line, windows_price
+from pipeline.shards.planning import price_lines
+
+
+@pytest.mark.parametrize(
+    ("image", "windows", "whole"),
+    [
+        ((3000, 4000), 12, (640, 864)),  # resized to 1280 x 1707: 3 windows down, 4 across
+        ((960, 1280), 6, (640, 864)),
+        ((480, 640), 1, (640, 864)),
+    ],
+)
+def test_an_images_price_is_its_windows_beside_its_usual_size(image, windows, whole):
+    rule = MODELS["san-vit-b16"].rule_with(2.0)
+    price = windows_price(SAN_VIT_B16, rule, image, 171)
+    one = macs(SAN_VIT_B16, (640, 640), 171).whole
+    assert price.windows == windows
+    assert price.whole_macs == macs(SAN_VIT_B16, whole, 171).whole
+    assert price.macs == (price.whole_macs if windows == 1 else windows * one)
+    assert price.times == price.macs / price.whole_macs
+
+
+def test_the_price_is_one_line_and_none_without_windows():
+    """63 GMAC a window (the contract's table: 28.0 + 23.4 + 11.8, and 0.05 for 171 names)."""
+    line = price_line("san-vit-b16", 2.0, 171)
+    assert line.startswith(
+        "windows   640 x 640, in photos of a short side of 1,280 or more: 1:1 9 (569 GMAC, 9.0x whole), "
+    )
+    assert "4:3 12 (759 GMAC, " in line
+    assert "\n" not in line
+    tiny = ModelConfig(model="san-tiny")
+    assert price_lines(LabelConfig(model=tiny)) == []
+    (told,) = price_lines(LabelConfig(model=tiny, inference=InferenceConfig(inference="semantic", windows=1.5)))
+    assert "128 x 128, in photos of a short side of 192 or more: 1:1 4 (" in told

@@ -104,9 +104,13 @@ class SlidingRule(ResizeRule):
         return self.short_side + (self.windows.count(length) - 1) * self.windows.stride
 
     def in_batch(self, resized: Size, batch_size: int) -> int:
-        """See `ResizeRule.in_batch`: `batch_size` counts windows."""
-        grid = self.grid(resized)
-        return batch_size if grid is None else max(1, batch_size // len(grid))
+        """See `ResizeRule.in_batch`: fewer of those with more pixels, so that a batch has about as many of them."""
+        return batch_size if self.grid(resized) is None else max(1, int(batch_size / self.scale**2))
+
+    @property
+    def windows_at_once(self) -> int:
+        """Windows that go through the model together, for each image of a batch: of a full batch about `batch_size`."""
+        return int(self.scale**2)
 
 
 def _fitted(image: Size, short_side: float, long_side_cap: float) -> Size:

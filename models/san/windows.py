@@ -17,6 +17,7 @@ from models.errors import UsageError
 from models.inference.forms import offered
 from models.inference.sliding import SlidingGeometry, sliding_segments
 from models.resize import ImageBatch, SlidingRule
+from models.san.model import SanOutput
 from models.san.segmenter import SanSegmenter
 from models.segment import Segment
 from models.segmenter import ClassFeatures, Segmenter
@@ -96,10 +97,10 @@ class SlidingSan(Segmenter):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Mask logits [Q, h, w] and class logits [Q, N + 1] of each window of each image, in order.
 
-        Some windows go through the model together, of one image or several: no more pixels for each image of the batch
-        than the longest image has that is looked at whole, so that a smaller batch needs less memory.
+        Some windows go through the model together, of one image or several; fewer where the batch is smaller, so that
+        it needs less memory.
         """
-        at_once = len(batch) * max(1, self.rule.long_side_cap // self.rule.short_side)
+        at_once = len(batch) * self.rule.windows_at_once
         windows = (
             window
             for image, grid in zip(batch.pixels, grids, strict=True)
@@ -107,8 +108,22 @@ class SlidingSan(Segmenter):
             for window in grid.cut(image)
         )
         while part := list(islice(windows, at_once)):
-            output = self.san.logits(self._batch_of_windows(part), classes)
-            yield from zip(output.mask_logits, output.class_logits, strict=True)
+            for output in self._logits(self._batch_of_windows(part), classes):
+                yield from zip(output.mask_logits, output.class_logits, strict=True)
+
+    def _logits(self, windows: ImageBatch, classes: ClassFeatures) -> list[SanOutput]:
+        """Logits of windows, at half as many at once where the device has not the memory for all."""
+        try:
+            return [self.san.logits(windows, classes)]
+        except torch.OutOfMemoryError:
+            if len(windows) == 1:
+                raise
+        half = len(windows) // 2  # begun outside of the handler, which would keep what the failed try holds
+        return [
+            output
+            for part in (windows.part(0, half), windows.part(half, len(windows)))
+            for output in self._logits(part, classes)
+        ]
 
     def _batch_of_windows(self, windows: Sequence[Tensor]) -> ImageBatch:
         """Windows uint8 [3, h, w] as images of one padded size."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from models.architecture import Form
 from models.errors import UsageError
+from models.windows import check_scale
 from pipeline.config import Device, Dtype, at_least
 
 Group = Literal["floor", "model", "parts", "stages", "shard", "feeding"]
@@ -65,6 +66,9 @@ class BenchConfig:
     samples: int | None = None
     """JPEGs in the made-up shard. Default: 4 batches on a CPU, 32 on a GPU."""
 
+    windows: float | None = None
+    """Measure the model with sliding windows too, of this scale as in `label` (in semantic form), beside it without."""
+
     parts: tuple[Group, ...] = ()
     """Measure this alone (may be given several times). Default: all."""
 
@@ -85,6 +89,8 @@ class BenchConfig:
         at_least("--repeats", self.repeats, LEAST_REPEATS)
         for option in ("threads", "size", "batch_size", "names", "samples"):
             at_least(f"--{option.replace('_', '-')}", getattr(self, option), 1)
+        if self.windows is not None:
+            check_scale(self.windows)
         for samples in self.shard_sizes:
             at_least("--shard-sizes", samples, 1)
         if not self.gpu_rate > 0:

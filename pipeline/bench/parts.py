@@ -16,7 +16,7 @@ from models.resize import ImageBatch, Size, batch_of
 from models.san.recognition import pool_bias
 from models.san.segmenter import SanSegmenter
 from models.segment import Segment
-from models.segmenter import ClassFeatures
+from models.segmenter import ClassFeatures, Segmenter
 from pipeline.bench.images import photo
 from pipeline.bench.timing import Work
 
@@ -24,7 +24,7 @@ RLE_MASKS = 10
 """Masks of an image whose run lengths are timed: about what the default form keeps of a photo."""
 
 
-def input_batch(segmenter: SanSegmenter, image: Size, masks: Size, count: int) -> ImageBatch:
+def input_batch(segmenter: Segmenter, image: Size, masks: Size, count: int) -> ImageBatch:
     """A batch of made-up photos of one height and width, resized by the model's rule."""
     from PIL import Image
 

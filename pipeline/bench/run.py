@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from models.errors import EnvironmentFailure, UsageError
+from models.inference.forms import SemanticInference
 from models.resize import Size, mask_size
+from models.san.windows import SlidingSan
 from models.segmenter import ClassFeatures, Segmenter
 from pipeline.bench.config import BenchConfig
 from pipeline.bench.constant import ConstantSegmenter
@@ -28,6 +30,7 @@ from pipeline.bench.subject import Subject, subject_of
 from pipeline.bench.timing import Stopwatch
 from pipeline.bench.work import Macs, macs
 from pipeline.config import InferenceConfig, machine_cpus
+from pipeline.labeling.windows_price import windows_price
 from pipeline.ledger.ledger import LedgerRow
 from pipeline.reading.errors import SampleError, ShardError
 from pipeline.shards.shard import Shard, describe_many
@@ -175,6 +178,9 @@ class _Bench:
             each = sum(len(one or ()) for one in found) / count
             note = f"batch {count}, {each:.1f} segments an image"
             yield _counted(row_of("model + segments", whole, count, note=note), work.whole, product)
+            if self.config.windows is not None:
+                side = round(self.config.windows * subject.size)
+                yield self._windowed(subject, watch, product, "model + windows", (side, side))
             if self.config.profile is not None:
                 write_profile(
                     lambda: segmenter.segment(batch, subject.classes, form), watch.device, self.config.profile
@@ -210,6 +216,9 @@ class _Bench:
             self.say("whole shards")
             if not self.sources:
                 yield self._at_shard_size(subject, watch, product)
+                if self.config.windows is not None:
+                    image = self.config.image_size
+                    yield self._windowed(subject, watch, product, "windows at shard's size", image)
             yield self._labeled(
                 "shard", shards, watch, segmenter=segmenter, classes=subject.classes, batch_size=subject.batch_size
             )
@@ -232,6 +241,18 @@ class _Bench:
         height, width = batch.pixels.shape[-2:]
         row = row_of("model at shard's size", timing, count, note=f"batch {count}, input {width} x {height}")
         return _counted(row, macs(segmenter.model.config, (height, width), subject.names).whole, product)
+
+    def _windowed(self, subject: Subject, watch: Stopwatch, product: float | None, part: str, image: Size) -> Row:
+        """The model with sliding windows over images of one size, in semantic form, as many as a batch then has."""
+        assert self.config.windows is not None, "asked for"
+        sliding = SlidingSan(subject.segmenter, self.config.windows)
+        rule, config = sliding.rule, subject.segmenter.model.config
+        count = rule.in_batch(rule.size(image), subject.batch_size)
+        batch = input_batch(sliding, image, mask_size(image, self._form.mask_side), count)
+        timing = watch.time(lambda: sliding.segment(batch, subject.classes, SemanticInference()))
+        price = windows_price(config, rule, image, subject.names)
+        note = f"batch {count}, {price.windows} windows an image, {price.times:.1f}x the GMAC of the whole, semantic"
+        return _counted(row_of(part, timing, count, note=note), price.macs, product)
 
     def _labeled(
         self,

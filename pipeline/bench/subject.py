@@ -104,6 +104,11 @@ def subject_of(config: BenchConfig) -> Subject:
         known = ", ".join(name for name, one in zoo.MODELS.items() if isinstance(one.config, SanConfig))
         raise UsageError(f"--model {config.model!r}: not a model that is measured. Those are {known}.")
     sizes = spec.config
+    if config.windows is not None and config.size is not None and config.size % sizes.size_divisibility:
+        raise UsageError(
+            f"--size {config.size}: with --windows expected a multiple of {sizes.size_divisibility} pixels. "
+            f"Try {-(-config.size // sizes.size_divisibility) * sizes.size_divisibility}."
+        )
     device = zoo.pick_device(config.device)
     notes = []
     if config.weights == RANDOM:

@@ -134,7 +134,9 @@ class _Inputs:
 
     def _rates(self) -> None:
         model = self._row("model at shard's size") or self._row("model + segments")
-        rate = None if model is None else _Known(model.rate, self._told(model))
+        # A bench with --windows is one of a job with windows; its whole shards are without them, as is what they keep.
+        labels = self._row("windows at shard's size") or self._row("model + windows") or model
+        rate = None if labels is None else _Known(labels.rate, self._told(labels))
         self._take("rate", "a GPU", "images/s", measured=rate)
         if "rate" not in self._found:
             raise UsageError("--rate: none given, and no --bench that measured the model. Give images/s of one GPU.")

@@ -102,7 +102,7 @@ COMPACT_OPTIONS = {"--file-size", "--partial", "--scratch", "--help", "-h"}
 
 BENCH_OPTIONS = {
     "--model", "--weights", "--device", "--dtype", "--threads", "--inference", "--size", "--batch-size", "--repeats",
-    "--names", "--image", "--samples", "--parts", "--shard-sizes", "--gpu-rate", "--profile", "--scratch",
+    "--names", "--image", "--samples", "--windows", "--parts", "--shard-sizes", "--gpu-rate", "--profile", "--scratch",
     "--compare", "--output", "-o", "--json",
     "--help", "-h",
 }  # fmt: skip
@@ -218,7 +218,7 @@ def test_the_version_is_the_distributions(maskmill) -> None:
         (["label", "shards", "-o", "out", "--windows", "1", "--inference", "semantic"], ["--windows 1", "above 1"]),
         (["label", "shards", "-o", "out", "--windows", "nan", "--inference", "semantic"], ["--windows nan"]),
         (["label", "shards", "-o", "out", "--windows", "99", "--inference", "semantic"], ["--windows 99", "up to 4"]),
-        (["label", "shards", "-o", "out", "--windows", "2", "--model", "denseclip-rn50"], ["512 every 341", "Leave it"]),
+        (["label", "shards", "-o", "out", "--windows", "2", "--model", "denseclip-rn50"], ["512 every 341. Leave"]),
         (["evaluate", "shards", "--model", "denseclip-rn50", "--windows", "2"], ["512 every 341"]),
         (["evaluate", "shards", "--labels", "out", "--windows", "2"], ["--windows 2", "--model"]),
         (["evaluate", "shards", "--model", "san-tiny", "--windows", "0.5"], ["--windows 0.5", "above 1"]),
@@ -258,6 +258,7 @@ def test_the_version_is_the_distributions(maskmill) -> None:
         (["status", "shards"], ["shards", "no run.json"]),
         (["status"], ["OUT", "maskmill status --help"]),
         (["bench", "--repeats", "2"], ["--repeats 2", "3 or more"]),
+        (["bench", "--windows", "1"], ["--windows 1", "above 1"]),
         (["bench", "--image", "big"], ["--image 'big'", "WIDTHxHEIGHT"]),
         (["bench", "--parts", "speed"], ["--parts", "speed", "floor"]),
         (["bench", "--compare", "a.json", "b.json"], ["--compare 'a.json'", "can't be read"]),

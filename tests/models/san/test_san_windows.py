@@ -119,7 +119,20 @@ def test_windows_go_through_the_model_in_bounded_numbers_and_one_shape(classes):
     sliding.segment(one, classes, SEMANTIC)
     assert sum(shape[0] for shape in seen) == 66
     assert {shape[1:] for shape in seen} == {(3, 128, 128)}
-    assert max(shape[0] for shape in seen) == 4
+    assert max(shape[0] for shape in seen) == 16
+
+
+def test_where_windows_do_not_fit_together_fewer_are_tried(sliding, classes):
+    class Small(SanSegmenter):
+        def logits(self, batch, classes):
+            if len(batch) > 1:
+                raise torch.OutOfMemoryError("made up")
+            return super().logits(batch, classes)
+
+    plain = sliding.san
+    small = SlidingSan(Small(plain.model, name="san-tiny", weights="", rule=plain.rule, dtype="float32"), 2.0)
+    one = batch(sliding, (256, 256))
+    same(small.segment(one, classes, SEMANTIC)[0], sliding.segment(one, classes, SEMANTIC)[0])
 
 
 def test_a_low_panorama_has_low_windows_padded_as_images_are(sliding, classes):

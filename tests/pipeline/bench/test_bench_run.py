@@ -54,6 +54,23 @@ def test_the_model_and_its_parts_are_told_with_their_multiplications(tmp_path: P
     assert found.feeding is None
 
 
+def test_windows_are_measured_beside_the_model_without_them(tmp_path: Path) -> None:
+    small = {**SMALL, "image": "160x120"}
+    found = bench(BenchConfig(**small, windows=2.0, parts=("model", "shard"), scratch=tmp_path))
+    assert [row.part for row in found.rows] == [
+        "model", "model + segments", "model + windows", "model at shard's size", "windows at shard's size", "shard",
+    ]  # fmt: skip
+    whole, windows, shaped = (found.row(part) for part in ("model", "model + windows", "windows at shard's size"))
+    assert whole is not None
+    assert windows is not None
+    assert shaped is not None
+    assert windows.gmac == pytest.approx(9 * whole.gmac)
+    assert "9 windows an image, 9.0x" in windows.note
+    assert "12 windows an image" in shaped.note  # 120 x 160, which 128 x 171 would exceed: 3 x 4 windows of 64
+    assert (windows.images, whole.images) == (1, 2)
+    assert found.settings["windows"] == 2.0
+
+
 def test_the_user_s_shards_are_measured_and_left_alone(tmp_path: Path, scenes: list[Path]) -> None:
     before = [path.read_bytes() for path in scenes]
     (tmp_path / "scratch").mkdir()

@@ -57,6 +57,11 @@ def test_made_up_logits_don_t_depend_on_how_many_names_there_are(names: int) -> 
     assert len(made_up(names, 8).stuff) == names
 
 
+def test_a_size_that_windows_can_not_have_is_refused_before_weights_are_fetched() -> None:
+    with pytest.raises(UsageError, match=r"--size 100: with --windows expected a multiple of 32 pixels\. Try 128\."):
+        subject_of(BenchConfig(size=100, windows=2.0))
+
+
 @pytest.mark.parametrize("model", ["sam", "denseclip-rn50"])
 def test_a_model_that_has_not_these_parts_is_refused(model: str) -> None:
     with pytest.raises(UsageError, match=f"--model '{model}'.*san-vit-b16"):

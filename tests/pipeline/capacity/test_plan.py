@@ -120,6 +120,15 @@ def test_five_billion_images_on_sixty_four_gpus() -> None:
     assert (found.bytes_read, found.bytes_written, found.shards) == (1e15, 2e13, 5_000_000)
 
 
+def test_a_bench_with_windows_is_of_a_job_with_windows() -> None:
+    bench = replace(BENCH, rows=(*BENCH.rows, row("model + windows", 90.0), row("windows at shard's size", 100.0)))
+    inputs = {one.name: one for one in plan(1000, 1, PlanConfig(), bench).inputs}
+    assert inputs["a GPU"].value == pytest.approx(100.0)
+    assert inputs["a GPU"].source.startswith('"windows at shard\'s size" of san-vit-b16')
+    # What whole shards keep was measured without windows, against the model without.
+    assert inputs["kept of it by whole shards"].value == pytest.approx(0.9)
+
+
 def test_a_bench_gives_what_the_command_line_doesn_t() -> None:
     inputs = {one.name: one for one in plan(1000, 1, PlanConfig(), BENCH).inputs}
     assert (inputs["a GPU"].value, inputs["a GPU"].origin) == (pytest.approx(800.0), "measured")

@@ -53,9 +53,9 @@ def test_a_rare_size_leaves_once_the_window_has_passed():
     assert all(batch != [0] for index, batch in left if index < window)
 
 
-def test_with_sliding_windows_it_is_windows_that_fill_a_batch():
-    batcher = Batcher(SlidingRule(short_side=32, long_side_cap=128, multiple=32, scale=2.0), 18)
-    sequence = [(64, 64), (32, 32), (60, 64), (64, 64), (64, 50)]  # 9, 1, 9, 9 and 6 windows
+def test_images_with_windows_share_a_batch_by_their_grids_and_fill_it_by_their_pixels():
+    batcher = Batcher(SlidingRule(short_side=32, long_side_cap=128, multiple=32, scale=2.0), 8)
+    sequence = [(64, 64), (32, 32), (60, 64), (64, 64), (64, 50)]  # 9, 1, 9, 9 and 6 windows; 8 / 2^2 in a batch
     left = [batch for index, size in enumerate(sequence) for batch in batcher.add(image(index, size))]
     assert indices(left) == [[0, 2]]
     assert indices(batcher.rest()) == [[1], [3], [4]]

@@ -54,6 +54,10 @@ class Segment:
     mask_size: tuple[int, int]
     """Height, width of the mask in pixels."""
 
+    agreement: float | None = None
+    """Mean IoU of the mask with those of other views of the image, in [0, 1]; None unless asked for. The definition
+    stands in models/agreement/segmenter.py."""
+
     mask_logits: NDArray[np.int8] | None = None
     """Quantised mask logits [h, w] at the model's stride, padding cropped: round(clip(logit, -16, 16) x 127 / 16)."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from models.agreement.views import View, views_of
 from models.architecture import Form
 from models.errors import UsageError
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference, offered
@@ -88,6 +89,11 @@ class InferenceConfig:
     average what these say of each pixel. Images that are no larger are labeled as without it. Finer, and many times the
     price, which is printed first. Default: each image whole. Larger masks need --mask-side too."""
 
+    agreement: str | None = None
+    """Label other views of each image too, and store with each segment how far it agrees with them (mean IoU): flip
+    (mirrored), scale (0.75 of the size) or flip,scale. Labels stay the same; each view costs another pass of the model.
+    """
+
     def __post_init__(self) -> None:
         at_least("--top-k", self.top_k, 1)
         at_least("--mask-side", self.mask_side, 1)
@@ -98,6 +104,16 @@ class InferenceConfig:
         if self.windows is not None and self.soft_masks:
             raise UsageError("--soft-masks with --windows: a class has no mask of its own. Leave one of them out.")
         self.form()
+        _ = self.views
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views that agreement is asked with.
+
+        Raises:
+            UsageError: a name that is none.
+        """
+        return views_of(self.agreement)
 
     def form(self, default: Form = "general") -> Inference:
         """The inference form with the thresholds it takes; `default` is the model's own, for who named none."""

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from models.agreement.views import stated
 from models.errors import UsageError
 from models.zoo import MODELS
 from pipeline.config import LabelConfig
@@ -22,6 +24,9 @@ LABEL_VERSION = 1
 
 DECODER = "pillow"
 """What decodes images, at full resolution."""
+
+_LATER = frozenset({"agreement"})
+"""Fields of an identity that came after the first runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,14 +84,26 @@ class Identity:
     label_version: int
     """`LABEL_VERSION` of the code."""
 
+    agreement: list[str] | None = None
+    """Views that segments are held against; None: none."""
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """All fields as run.json has them.
+
+        One that came later (`_LATER`) is named only where it isn't None, which must mean what was done before there was
+        such a field: so runs that began earlier can be resumed.
+        """
+        return {name: value for name, value in asdict(self).items() if name not in _LATER or value is not None}
+
     @property
     def fingerprint(self) -> str:
-        """sha256 over all fields."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        """sha256 over all fields that are recorded."""
+        return hashlib.sha256(json.dumps(self.recorded, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def differences(self, recorded: dict[str, Any]) -> list[str]:
         """`field: recorded value, value now` for every field that differs from a run.json's identity."""
-        mine = json.loads(json.dumps(asdict(self)))
+        mine = json.loads(json.dumps(self.recorded))
         return [
             f"{name}: {_short(recorded.get(name))} there, {_short(mine.get(name))} now"
             for name in sorted(mine.keys() | recorded.keys())
@@ -129,6 +146,7 @@ def identity(
         windows=MODELS[config.model.model].sliding(config.inference.windows),
         dtype=config.model.dtype,
         label_version=LABEL_VERSION,
+        agreement=stated(config.inference.views) or None,
     )
 
 
@@ -168,7 +186,7 @@ def record(output: Output, run: Identity, config: LabelConfig) -> None:
         output.run,
         {
             "fingerprint": run.fingerprint,
-            "identity": asdict(run),
+            "identity": run.recorded,
             "config": settings,
             "redacted": redacted,
             "versions": versions(),
@@ -207,6 +225,11 @@ def refuse_sealed(recorded: dict[str, Any], output: Output) -> None:
             f"{redact(output.url)}: a sealed table, nothing is added to it. Label into the --output that it was made "
             "from, or into another, and `maskmill compact` that."
         )
+
+
+def has_agreement(identity: Mapping[str, Any]) -> bool:
+    """Whether the segments of the run with this recorded identity have an agreement."""
+    return bool(identity.get("agreement"))
 
 
 def require(output: Output) -> dict[str, Any]:

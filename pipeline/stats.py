@@ -100,6 +100,10 @@ def lines(found: Stats) -> Iterator[str]:
     yield ""
     yield f"score     mean {sums.scores.sum() / max(sums.segments.sum(), 1):.3f}"
     yield from _bars([(f"{n / BINS:.2f}-{(n + 1) / BINS:.2f}", int(count)) for n, count in enumerate(sums.by_score)])
+    if sums.agreed:
+        of = "all" if sums.agreed == sums.segments.sum() else f"{sums.agreed:,} of {int(sums.segments.sum()):,}"
+        yield ""
+        yield f"agreement mean {sums.agreement / sums.agreed:.3f} ({of} segments)"
     yield ""
     images = int(sums.by_length.sum())
     yield f"segments  {int(sums.segments.sum()) / max(images, 1):.2f} an image"
@@ -125,6 +129,10 @@ def to_json(found: Stats) -> dict[str, Any]:
             }
             for entry in found.vocabulary
         ],
+        "agreement": {
+            "segments": sums.agreed,
+            "mean": sums.agreement / sums.agreed if sums.agreed else None,
+        },
         "scores": [
             {"from": n / BINS, "to": (n + 1) / BINS, "segments": int(count)} for n, count in enumerate(sums.by_score)
         ],

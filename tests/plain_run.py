@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.agreement.segmenter import with_agreement
 from models.segmenter import Segmenter
 from models.vocabulary import Vocabulary
 from models.vocabulary.templates import load_templates
@@ -47,7 +48,7 @@ def labeler(
     """What a replica holds, for the vocabulary `scenes`; its threads end with the `with`."""
     form = config.inference
     model = ModelThread(
-        segmenter,
+        with_agreement(segmenter, form.views),
         segmenter.classes(Vocabulary.load("scenes")),
         form.form(config.form),
         top_k=form.top_k,

@@ -144,6 +144,7 @@ def rows(file: int, samples: int, shard: str, masks: list[list[Mask]]) -> "tuple
         "kept": pa.array(np.ones(count, np.float32)),
         "area": pa.array(np.array([mask.area for mask in flat], np.int32)[number]),
         "bbox": lists(np.array([mask.bbox for mask in flat], np.int32)[number], 4, pa.int32()),
+        "agreement": pa.nulls(count, pa.float32()),
     }
     segments = pa.StructArray.from_arrays([columns[field.name] for field in SEGMENT], fields=list(SEGMENT))
     rles = pa.array([mask.rle for mask in flat], pa.binary()).take(pa.array(number))

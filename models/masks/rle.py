@@ -86,7 +86,7 @@ def areas_and_bboxes(rles: Sequence[bytes], size: tuple[int, int]) -> tuple[NDAr
     Raises:
         ValueError: as `decode`, for the first mask that is wrong.
     """
-    lengths = [_of_size(runs, size) for runs in _parsed(rles)]
+    lengths = runs_of_size(rles, size)
     counts = np.array([len(runs) for runs in lengths], np.int64)
     return _measures(np.concatenate([*lengths, counts[:0]]), counts, size[0])
 
@@ -124,7 +124,7 @@ def decode_all(rles: Sequence[bytes], size: tuple[int, int]) -> NDArray[np.bool_
         ValueError: as `decode`, if one of them isn't a mask of this size.
     """
     height, width = size
-    found = [_of_size(lengths, size) for lengths in _parsed(rles)]
+    found = runs_of_size(rles, size)
     masks = np.zeros((len(found), height, width), np.bool_)
     for mask, lengths in zip(masks, found, strict=True):
         through_ones = lengths[: len(lengths) // 2 * 2]
@@ -142,6 +142,19 @@ def decode_all(rles: Sequence[bytes], size: tuple[int, int]) -> NDArray[np.bool_
             block = strip[first : first + TURNED]
             mask[:, left + first : left + first + len(block)] = block.T
     return masks
+
+
+def runs_of_size(rles: Sequence[bytes], size: tuple[int, int]) -> list[Runs]:
+    """Run lengths of several masks of one size, as `runs`, which add up to it.
+
+    Args:
+        rles: COCO compressed run lengths; not trusted.
+        size: height, width of all of them.
+
+    Raises:
+        ValueError: as `decode`, for the first mask that is wrong.
+    """
+    return [_of_size(lengths, size) for lengths in _parsed(rles)]
 
 
 def runs(rle: bytes) -> Runs:

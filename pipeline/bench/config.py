@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from models.agreement.views import views_of
 from models.architecture import Form
 from models.errors import UsageError
 from models.windows import check_scale
@@ -72,6 +73,10 @@ class BenchConfig:
     parts: tuple[Group, ...] = ()
     """Measure this alone (may be given several times). Default: all."""
 
+    agreement: str | None = None
+    """Also the model with its segments held against other views of the image, as in `label`: flip, scale or flip,scale.
+    """
+
     shard_sizes: tuple[int, ...] = ()
     """Also the peak memory of a replica, in a process of its own, over a shard of so many samples (may be given several
     times: 1000 and 10000 tell whether memory grows with the shard)."""
@@ -97,7 +102,7 @@ class BenchConfig:
             raise UsageError(f"--gpu-rate {self.gpu_rate}: expected images/s above 0.")
         if self.profile is not None and not self.profile.absolute().parent.is_dir():
             raise UsageError(f"--profile {str(self.profile)!r}: its folder isn't there. Make it first.")
-        _ = self.image_size
+        _ = self.image_size, views_of(self.agreement)
 
     @property
     def groups(self) -> tuple[Group, ...]:

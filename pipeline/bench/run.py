@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -11,9 +12,11 @@ from typing import Any
 
 import torch
 
+from models.agreement.segmenter import AgreementSegmenter
+from models.agreement.views import views_of
 from models.errors import EnvironmentFailure, UsageError
 from models.inference.forms import SemanticInference
-from models.resize import Size, mask_size
+from models.resize import ImageBatch, Size, mask_size
 from models.san.windows import SlidingSan
 from models.segmenter import ClassFeatures, Segmenter
 from pipeline.bench.config import BenchConfig
@@ -181,6 +184,7 @@ class _Bench:
             if self.config.windows is not None:
                 side = round(self.config.windows * subject.size)
                 yield self._windowed(subject, watch, product, "model + windows", (side, side))
+            yield from self._agreement(subject, watch, batch, whole.median)
             if self.config.profile is not None:
                 write_profile(
                     lambda: segmenter.segment(batch, subject.classes, form), watch.device, self.config.profile
@@ -190,6 +194,24 @@ class _Bench:
             by_part = _macs_by_part(work)
             for name, part in Parts(segmenter, batch, subject.classes, form).works().items():
                 yield _counted(row_of(name, watch.time(part.work), part.images), by_part.get(name), product)
+
+    def _agreement(self, subject: Subject, watch: Stopwatch, batch: ImageBatch, without: float) -> Iterator[Row]:
+        """Rows of the model with segments and their agreement: with each view alone, then with all that are asked for.
+
+        Args:
+            subject: what is measured.
+            watch: what measures.
+            batch: as for the row `model + segments`.
+            without: seconds of that row.
+        """
+        views = views_of(self.config.agreement)
+        form = self._form.form()
+        for some in dict.fromkeys([*((view,) for view in views), views]):
+            if some:
+                segment = partial(AgreementSegmenter(subject.segmenter, some).segment, batch, subject.classes, form)
+                timing = watch.time(segment)
+                note = f"batch {len(batch)}, {timing.median / without:.2f} times `model + segments`"
+                yield row_of(f"agreement {','.join(some)}", timing, len(batch), note=note)
 
     # --- around it ----------------------------------------------------------------------------------------------------
 

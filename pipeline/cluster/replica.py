@@ -15,6 +15,7 @@ import pyarrow as pa
 import ray
 import torch
 
+from models.agreement.segmenter import with_agreement
 from models.errors import EnvironmentFailure, UsageError
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
@@ -175,7 +176,7 @@ class Replica:
 
 
 def _labeler(spec: ReplicaSpec, watchdog: Watchdog) -> Labeler:
-    segmenter = _segmenter(spec.config, spec.placement)
+    segmenter = with_agreement(_segmenter(spec.config, spec.placement), spec.config.inference.views)
     classes = ClassFeatures(
         features=load_text_features(spec.text, spec.output.url),
         stuff=torch.tensor([entry.kind == "stuff" for entry in spec.vocabulary], dtype=torch.bool),

@@ -22,6 +22,7 @@ from pipeline.stores.stores import download_options
 from pipeline.stores.urls import filesystem, redact
 from pipeline.table.digest import RowsDigest
 from pipeline.table.footer import Footer, FooterError, check_file
+from pipeline.table.older import current
 from pipeline.table.schema import LABELS, ROW_GROUP_BYTES
 from pipeline.table.sealed import SealedFooter, SealedShard, check_sealed
 from pipeline.table.writer import open_label_file
@@ -130,7 +131,7 @@ def digest_of(path: Path) -> str:
 
 
 def _source_rows(part: Part, source: Output, folder: Path) -> Iterator[pa.RecordBatch]:
-    """All rows of the part's label files, in order."""
+    """All rows of the part's label files in order, as today's schema has them."""
     for shard, path in _fetched(part, source, folder):
         shown = redact(source.label(_name(shard)))
         fix = f"Run `maskmill verify {redact(source.url)}`."
@@ -139,7 +140,7 @@ def _source_rows(part: Part, source: Output, folder: Path) -> Iterator[pa.Record
             if (footer.fingerprint, _told(footer)) != (part.fingerprint, (shard["url"], shard["etag"], shard["read"])):
                 raise UsageError(f"{shown}: not the file that the ledger tells of. {fix}")
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                yield from file.iter_batches(_ROWS_AT_ONCE)
+                yield from map(current, file.iter_batches(_ROWS_AT_ONCE))
         except FileNotFoundError as error:
             raise UsageError(f"{shown}: not there any more. {fix}") from error
         except (FooterError, pa.ArrowException, OSError, ValueError) as error:

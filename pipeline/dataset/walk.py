@@ -70,7 +70,7 @@ class Walk:
         identity = run.require(output)["identity"]
         return cls(
             limits=ReadLimits(**identity["limits"]),
-            keep=keep.bound(vocabulary_of_run(output), identity["inference"]),
+            keep=keep.bound(vocabulary_of_run(output), identity["inference"], agreement=run.has_agreement(identity)),
             scratch=scratch,
         )
 

@@ -94,7 +94,8 @@ def export(
     identity = run.require(asked.output)
     asked.destination.refuse_unless_empty(asked.output)
     vocabulary = vocabulary_of_run(asked.output)
-    asked.keep.bound(vocabulary, identity["identity"]["inference"])
+    made = identity["identity"]
+    asked.keep.bound(vocabulary, made["inference"], agreement=run.has_agreement(made))
     now = status(asked.output)
     shards = done(now)
     if not len(shards):

@@ -26,8 +26,8 @@ ROW_GROUP_ROWS = 1000
 
 _SEGMENT = {
     "category": pa.int64(), "score": pa.float32(), "margin": pa.float32(), "mask_score": pa.float32(),
-    "stability": pa.float32(), "kept": pa.float32(), "area": pa.int32(), "bbox": pa.list_(pa.int32()),
-    "rle": pa.string(),
+    "stability": pa.float32(), "kept": pa.float32(), "agreement": pa.float32(), "area": pa.int32(),
+    "bbox": pa.list_(pa.int32()), "rle": pa.string(),
 }  # fmt: skip
 """Fields of a segment; `datasets` keeps class labels as int64."""
 
@@ -132,6 +132,7 @@ def _row(sample: ExportedSample) -> dict[str, Any]:
                 "mask_score": segment.mask_score,
                 "stability": segment.stability,
                 "kept": segment.kept,
+                "agreement": segment.agreement,
                 "area": mask.area,
                 "bbox": mask.bbox,
                 "rle": mask.rle.decode("ascii"),
@@ -182,6 +183,7 @@ Written by a model, not by people: see `score` before you trust one. `datasets.l
 | `score`, `margin` | probability of the class; how far the second class's is below it |
 | `mask_score`, `stability` | mean foreground probability in the mask; its IoU at logit +1 and -1 |
 | `kept` | share of the query's own mask; null in semantic form, as the two above |
+| `agreement` | mean IoU with the masks of other views of the image; null where they were not asked for |
 | `area`, `bbox` | pixels; x, y, width, height |
 | `rle` | the mask: COCO compressed run lengths of size [height, width] |
 

@@ -40,6 +40,9 @@ class ExportedSegment:
     kept: float | None
     """Share of the query's own mask that the segment holds."""
 
+    agreement: float | None
+    """Mean IoU with the masks of other views of the image; None where the run wasn't asked for it."""
+
     mask: bytes
     """COCO compressed run lengths, at the table's mask size; not checked."""
 
@@ -136,4 +139,5 @@ def scores(segment: ExportedSegment) -> dict[str, Any]:
         "mask_score": short(segment.mask_score),
         "stability": short(segment.stability),
         "kept": short(segment.kept),
+        "agreement": short(segment.agreement),
     }

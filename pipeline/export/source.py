@@ -13,7 +13,7 @@ from pipeline.table.footer import FooterError
 from pipeline.table.label_table import LabelTable
 from pipeline.table.schema import STATUS_OK
 
-_FIELDS = ("query", "vocab_id", "score", "margin", "mask_score", "stability", "kept", "area")
+_FIELDS = ("query", "vocab_id", "score", "margin", "mask_score", "stability", "kept", "agreement", "area")
 _COLUMNS = [
     "key", "shard", "sample_index", "status", "sha256", "width", "height", "mask_width", "mask_height", "caption",
     *(f"segments.list.element.{name}" for name in _FIELDS), "masks",

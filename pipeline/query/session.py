@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from models.errors import EnvironmentFailure, UsageError
 from models.vocabulary import Vocabulary
@@ -79,26 +80,32 @@ class _Session:
         self.files = self.table.files
         self.vocabulary: Vocabulary = vocabulary_of_run(output)
         self.keep = keep
-        self.bound: BoundFilter = keep.bound(self.vocabulary, self._inference())
+        self.bound: BoundFilter = self._bound()
         self.failures: list[Exception] = []
         self.sizes: dict[str, int] | None = None
         self.made = 0
+        self.columns = ""
+        """Local path of a label file without rows: DuckDB takes a table's columns from the first file it is given."""
 
     @property
     def output(self) -> Output:
         return self.table.output
 
-    def _inference(self) -> str:
+    def _bound(self) -> BoundFilter:
         # Labels without their run can be asked all but what depends on how they were made.
         if self.keep == SegmentFilter():
-            return ""
-        return str(run.require(self.output)["identity"].get("inference"))
+            return self.keep.bound(self.vocabulary, "")
+        identity = run.require(self.output)["identity"]
+        inference = str(identity.get("inference"))
+        return self.keep.bound(self.vocabulary, inference, agreement=run.has_agreement(identity))
 
     # --- the connection
 
     def lock(self, connection: "duckdb.DuckDBPyConnection", scratch: str) -> None:
         """Shuts every door: no other path, no extension, no setting changes after this."""
         local = is_local(self.output.url)
+        self.columns = f"{scratch}/columns.parquet"
+        pq.write_table(LABELS.empty_table(), self.columns)
         shut(
             connection,
             {
@@ -147,9 +154,11 @@ class _Session:
     # --- which files
 
     def _rows(self, connection: "duckdb.DuckDBPyConnection", urls: Sequence[str], schema: pa.Schema) -> str:
-        """SQL of the rows of some files."""
+        """SQL of the rows of some files; `schema` is `LABELS` for label files, of any version."""
         if is_local(self.output.url):
-            return f"read_parquet({_list([_path(url) for url in urls])})"
+            # Files may be of several schema versions: fields are found by name, with null for what isn't there.
+            first = [self.columns] if schema is LABELS else []
+            return f"read_parquet({_list([*first, *(_path(url) for url in urls)])})"
         if self.sizes is None:
             listed = self.output.label_files().items()
             self.sizes = {self.output.label(name.removesuffix(LABEL_SUFFIX)): n for name, n in listed if n is not None}

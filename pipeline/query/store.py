@@ -23,7 +23,7 @@ REQUESTS = 16
 def rows_of(
     urls: Sequence[str], schema: pa.Schema, sizes: Mapping[str, int], failures: list[Exception]
 ) -> ds.FileSystemDataset:
-    """The rows of some files of one schema, in their order.
+    """The rows of some files in their order, fields found by name and null where a file has none.
 
     Args:
         urls: the files; no other is opened.

@@ -19,9 +19,9 @@ null if failed), width, height, mask_width, mask_height, caption, warnings, sha2
 SEGMENTS = "segments"
 """One row a segment of those that the filter lets pass.
 
-class, score, margin, area, share (of the image's mask pixels), mask_score, stability, kept, bbox, kind (thing, stuff),
-query, top_ids, top_logits, background_logit, vocab_id, key, shard, sample_index, segment (its place in the sample, from
-0: its mask is labels.masks[segment + 1]).
+class, score, margin, area, share (of the image's mask pixels), mask_score, stability, kept, agreement (null unless the
+run was asked for it), bbox, kind (thing, stuff), query, top_ids, top_logits, background_logit, vocab_id, key, shard,
+sample_index, segment (its place in the sample, from 0: its mask is labels.masks[segment + 1]).
 """
 
 CLASSES = "classes"
@@ -59,8 +59,8 @@ def segments(labels: str, condition: str) -> str:
     """`SEGMENTS` over label rows; the condition is about a segment `s`."""
     return f"""
         SELECT name AS class, s.score, s.margin, s.area, s.area / (mask_width * mask_height) AS share, s.mask_score,
-            s.stability, s.kept, s.bbox, kind, s.query, s.top_ids, s.top_logits, s.background_logit, s.vocab_id,
-            key, shard, sample_index, segment
+            s.stability, s.kept, s.agreement, s.bbox, kind, s.query, s.top_ids, s.top_logits, s.background_logit,
+            s.vocab_id, key, shard, sample_index, segment
         FROM (
             SELECT key, shard, sample_index, mask_width, mask_height, unnest(segments) AS s,
                 generate_subscripts(segments, 1) - 1 AS segment

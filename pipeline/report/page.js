@@ -351,6 +351,8 @@ const large = {
     const { picture } = this;
     const second = secondOf(picture);
     at("large-second").textContent = second === "stability" ? "Stability" : "Margin";
+    const agreed = picture.segments.some((segment) => segment.agreement !== null);
+    at("large-agreement").hidden = !agreed;
     at("large-segments").hidden = !picture.segments.length;
     const rows = picture.segments.map((segment, number) => {
       const swatch = make("span", { className: "swatch" });
@@ -358,7 +360,8 @@ const large = {
       const box = make("input", { type: "checkbox", checked: true });
       const row = make("tr", {},
         make("td", {}, make("label", {}, box, swatch, make("bdi", {}, segment.name))),
-        make("td", {}, fixed(segment.score)), make("td", {}, fixed(segment[second])), make("td", {}, percent(segment.share)));
+        make("td", {}, fixed(segment.score)), make("td", {}, fixed(segment[second])),
+        agreed ? make("td", {}, fixed(segment.agreement)) : null, make("td", {}, percent(segment.share)));
       box.onchange = () => {
         this.on[number] = box.checked;
         row.classList.toggle("off", !box.checked);

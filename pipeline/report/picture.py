@@ -215,6 +215,7 @@ def _segments(
             "margin": _rounded(segment["margin"]),
             "stability": _rounded(segment["stability"]),
             "kept": _rounded(segment["kept"]),
+            "agreement": _rounded(segment["agreement"]),
             "share": round(segment["area"] / pixels, 5),
             "colour": "#{:02x}{:02x}{:02x}".format(*palette[segment["vocab_id"]]),
             "rle": run_lengths.decode("ascii"),

@@ -80,7 +80,8 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
     output = Output.of(url)
     recorded = run.require(output)
     vocabulary = vocabulary_of_run(output)
-    bound = keep.bound(vocabulary, recorded["identity"].get("inference", "general"))
+    identity = recorded["identity"]
+    bound = keep.bound(vocabulary, identity.get("inference", "general"), agreement=run.has_agreement(identity))
     table = LabelTable(output)
     ledger = class_ledger.read(table, len(vocabulary), () if bound.every_class else bound.ids)
     done = _drawn_from(ledger, every_class=bound.every_class)

@@ -9,6 +9,7 @@ from models.vocabulary.templates import load_templates, templates_hash
 from models.zoo import MODELS
 from pipeline import run
 from pipeline.config import LabelConfig
+from pipeline.labeling import agreement_price
 from pipeline.output import Output
 from pipeline.shards.listing import named
 from pipeline.shards.shard import Shard, describe_many
@@ -69,11 +70,14 @@ def refuse_another_run(config: LabelConfig, output: Output) -> None:
 
 def price_lines(config: LabelConfig) -> list[str]:
     """What options cost that take many times the work; no line where none of them is on."""
-    if (scale := config.inference.windows) is None:
-        return []
-    from pipeline.labeling.windows_price import price_line  # with it comes torch, which a dry run else does without
+    told = []
+    if (scale := config.inference.windows) is not None:
+        from pipeline.labeling import windows_price  # with it comes torch, which a dry run else does without
 
-    return [price_line(config.model.model, scale, len(vocabulary_of(config)))]
+        told.append(windows_price.price_line(config.model.model, scale, len(vocabulary_of(config))))
+    if config.inference.views:
+        told.append(agreement_price.price_line(config.inference.views))
+    return told
 
 
 def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from models.vocabulary.scenes import names as scene_names
-from pipeline.showing.lookup import Found
+from pipeline.showing.lookup import Found, FoundSegment
 from pipeline.showing.masks import Region, draw
 from pipeline.showing.page import TEXT_SIZE, Column, Entry, compose, wrap
 from pipeline.showing.palette import colours
@@ -84,24 +84,28 @@ def _labels(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, i
         )
         for number, segment in enumerate(segments, 1)
     ]
+    agreed = any(segment.agreement is not None for segment in segments)
     legend = [
         Entry(
             colour=region.colour,
             name=f"{number} {segment.name}",
-            values=(f"{segment.score:.2f}", _percent(region.share)),
+            values=(f"{segment.score:.2f}", *([_agreement(segment)] if agreed else []), _percent(region.share)),
         )
         for number, (segment, region) in enumerate(zip(segments, regions, strict=True), 1)
     ]
     if len(legend) > LEGEND_LINES:
         rest = regions[LEGEND_LINES - 1 :]
         area = _percent(sum(region.share for region in rest))
-        legend = [*legend[: LEGEND_LINES - 1], Entry(colour=None, name=f"{len(rest)} more", values=("", area))]
+        legend = [
+            *legend[: LEGEND_LINES - 1],
+            Entry(colour=None, name=f"{len(rest)} more", values=("", *([""] if agreed else []), area)),
+        ]
     if found.left_out:
         legend.append(Entry(colour=None, name=f"{found.left_out} left out by the filter"))
     return Column(
         heading=f"labels: {len(segments)} segment{'' if len(segments) == 1 else 's'}",
         picture=draw(base, regions, TEXT_SIZE),
-        heads=("score", "area") if segments else (),
+        heads=("score", *(["agreement"] if agreed else []), "area") if segments else (),
         legend=tuple(legend) or (Entry(colour=None, name="nothing was found"),),
     )
 
@@ -129,6 +133,10 @@ def _truth(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, in
 def _truth_name(vocab_id: int) -> str:
     known = scene_names()
     return known[vocab_id] if 0 <= vocab_id < len(known) else f"id {vocab_id}"
+
+
+def _agreement(segment: FoundSegment) -> str:
+    return "-" if segment.agreement is None else f"{segment.agreement:.2f}"
 
 
 def _percent(share: float) -> str:

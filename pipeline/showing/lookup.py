@@ -69,6 +69,9 @@ class FoundSegment:
     score: float
     """Probability of the class, in [0, 1]."""
 
+    agreement: float | None
+    """Mean IoU with the masks of other views of the image, in [0, 1]; None where the run wasn't asked for it."""
+
     mask: NDArray[np.bool_]
     """[mask_height, mask_width]."""
 
@@ -269,5 +272,6 @@ def _segment(row: dict[str, Any], place: int, names: dict[int, str]) -> FoundSeg
         vocab_id=segment["vocab_id"],
         name=names.get(segment["vocab_id"], f"id {segment['vocab_id']}"),
         score=segment["score"],
+        agreement=segment["agreement"],
         mask=rle.decode(row["masks"][place], (row["mask_height"], row["mask_width"])),
     )

@@ -147,7 +147,10 @@ def show_each(
 
 
 def _bound(output: Output, keep: SegmentFilter) -> BoundFilter:
-    return keep.bound(vocabulary_of_run(output), run.require(output)["identity"].get("inference", "general"))
+    identity = run.require(output)["identity"]
+    return keep.bound(
+        vocabulary_of_run(output), identity.get("inference", "general"), agreement=run.has_agreement(identity)
+    )
 
 
 def _sheet(pictures: Sequence[Image.Image]) -> Image.Image:

@@ -1,7 +1,7 @@
 """Which segments count: one set of words for queries, exports, reports and the training reader. Reads no table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
@@ -17,11 +17,15 @@ _FLOORS = {
     "min_mask_score": "mask_score",
     "min_stability": "stability",
     "min_kept": "kept",
+    "min_agreement": "agreement",
 }
 """Option -> column of a segment that must not be below it."""
 
 _MASK_OWN = ("min_mask_score", "min_stability", "min_kept")
 """Options about a query's own mask, which segments in semantic form don't have."""
+
+_LATER = frozenset({"min_agreement"})
+"""Fields that came after the first trainings on labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +47,9 @@ class SegmentFilter:
     min_kept: float = 0.0
     """Least share of the query's own mask that the segment holds (general, queries)."""
 
+    min_agreement: float = 0.0
+    """Least agreement with other views of the image (runs labeled with --agreement)."""
+
     min_area: int = 0
     """Least pixels of the mask."""
 
@@ -60,15 +67,24 @@ class SegmentFilter:
         if self.min_area < 0:
             raise UsageError(f"--min-area {self.min_area}: expected pixels, 0 or more.")
 
-    def bound(self, vocabulary: Vocabulary, inference: str) -> "BoundFilter":
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The fields as a run that the filter shapes records them: those that came later only where they are used, so
+        that what began before there was such a field can be resumed."""
+        plain = SegmentFilter()
+        every = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in every if name not in _LATER or value != getattr(plain, name)}
+
+    def bound(self, vocabulary: Vocabulary, inference: str, *, agreement: bool = True) -> "BoundFilter":
         """The filter for one run's table.
 
         Args:
             vocabulary: the run's.
             inference: the run's inference form.
+            agreement: whether the run's segments have one.
 
         Raises:
-            UsageError: a name that the vocabulary lacks, or a bound on what segments of this form don't have.
+            UsageError: a name that the vocabulary lacks, or a bound on what segments of this run don't have.
         """
         import numpy as np  # not above: a command's options are read without it
 
@@ -76,6 +92,11 @@ class SegmentFilter:
             raise UsageError(
                 f"--{asked[0].replace('_', '-')} {getattr(self, asked[0])}: a segment in semantic form has no mask of "
                 "its own to judge. Use --min-score, --min-margin or --min-area."
+            )
+        if self.min_agreement > 0 and not agreement:
+            raise UsageError(
+                f"--min-agreement {self.min_agreement}: this run was labeled without --agreement, its segments have "
+                "none. Use --min-score, --min-margin or --min-area."
             )
         by_name = {name: entry.vocab_id for entry in vocabulary for name in entry.synonyms}
         by_name |= {entry.name: entry.vocab_id for entry in vocabulary}

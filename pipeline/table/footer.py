@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.ledger.counts import Counts
-from pipeline.table.schema import FOOTER_KEY, LABELS, SCHEMA_VERSION
+from pipeline.table.older import SCHEMAS
+from pipeline.table.schema import FOOTER_KEY, SCHEMA_VERSION
 
 
 class FooterError(Exception):
@@ -54,18 +55,36 @@ class Footer:
         """The footer in a Parquet file's metadata.
 
         Raises:
-            FooterError: there is none, or one of another schema version.
+            FooterError: there is none, or one of a schema version that isn't read.
         """
-        if not metadata or FOOTER_KEY not in metadata:
-            raise FooterError("not written by maskmill: its footer has no run")
+        _, value = stated(metadata)
         try:
-            value: dict[str, Any] = json.loads(metadata[FOOTER_KEY])
-            version = value.pop("schema_version")
-            if version != SCHEMA_VERSION:
-                raise FooterError(f"schema version {version}, this maskmill reads {SCHEMA_VERSION}")
             return cls(**{**value, "counts": Counts.from_json(value["counts"])})
         except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
-            raise FooterError(f"its footer can't be read ({type(error).__name__})") from error
+            raise unreadable(error) from error
+
+
+def stated(metadata: dict[bytes, bytes] | None) -> tuple[pa.Schema, dict[str, Any]]:
+    """The columns that a file must have by the schema version in its footer, and the footer's other fields.
+
+    Raises:
+        FooterError: there is no footer, or one of a schema version that isn't read.
+    """
+    if not metadata or FOOTER_KEY not in metadata:
+        raise FooterError("not written by maskmill: its footer has no run")
+    try:
+        value: dict[str, Any] = json.loads(metadata[FOOTER_KEY])
+        version = value.pop("schema_version")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise unreadable(error) from error
+    if type(version) is not int or version not in SCHEMAS:
+        raise FooterError(f"schema version {str(version)[:20]}, this maskmill reads {', '.join(map(str, SCHEMAS))}")
+    return SCHEMAS[version], value
+
+
+def unreadable(error: Exception) -> FooterError:
+    """What a footer is told as whose fields aren't what they must be."""
+    return FooterError(f"its footer can't be read ({type(error).__name__})")
 
 
 def parquet_facts(source: Path | BinaryIO) -> tuple[pa.Schema, int, dict[bytes, bytes] | None]:
@@ -89,7 +108,7 @@ def check_file(source: Path | BinaryIO) -> Footer:
     """
     schema, rows, metadata = parquet_facts(source)
     footer = Footer.decode(metadata)
-    if not schema.equals(LABELS):
+    if not schema.equals(stated(metadata)[0]):
         raise FooterError("its columns aren't those of the label table")
     if rows != footer.counts.read:
         raise FooterError(f"{rows} rows, but its counts say {footer.counts.read}")

@@ -20,6 +20,7 @@ from pipeline.shards.shard import Shard
 from pipeline.stores.ranged import open_ranged
 from pipeline.stores.urls import filesystem, redact
 from pipeline.table.footer import check_file
+from pipeline.table.older import current
 from pipeline.table.sealed import check_sealed
 
 SEALED_FILE = re.compile(r"part-\d{6}")
@@ -96,6 +97,8 @@ class LabelTable:
     def batches(self, rows: ShardRows, columns: list[str], size: int) -> Iterator[pa.RecordBatch]:
         """The rows in shard order, at most `size` at once; only row groups that hold some of them are read.
 
+        Rows of a file of an older schema version come as today's have it.
+
         Raises:
             FooterError: the file isn't a sound label file of this kind of table.
             OSError, ValueError: it is damaged or can't be read; FileNotFoundError: it isn't there.
@@ -119,7 +122,7 @@ class LabelTable:
             for batch in file.iter_batches(size, row_groups=groups, columns=columns) if groups else ():
                 low, high = max(rows.first - at, 0), min(end - at, batch.num_rows)
                 if low < high:
-                    yield batch.slice(low, high - low)
+                    yield current(batch.slice(low, high - low), columns)
                 at += batch.num_rows
 
     @contextmanager

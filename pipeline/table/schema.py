@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""Raised by every change to the columns; stands in each footer."""
+SCHEMA_VERSION = 2
+"""Raised by every change to the columns; stands in each footer. What older versions wrote is older.py's."""
 
 SEGMENT = pa.struct(
     [
@@ -19,6 +19,7 @@ SEGMENT = pa.struct(
         pa.field("kept", pa.float32()),
         pa.field("area", pa.int32()),
         pa.field("bbox", pa.list_(pa.int32())),
+        pa.field("agreement", pa.float32()),
     ]
 )
 """Scalars of one segment, fields as in `models.segment.Segment`; counting never has to read a mask."""

@@ -3,10 +3,10 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from pipeline.table.footer import FooterError, parquet_facts
-from pipeline.table.schema import FOOTER_KEY, LABELS, SCHEMA_VERSION
+from pipeline.table.footer import FooterError, parquet_facts, stated, unreadable
+from pipeline.table.schema import FOOTER_KEY, SCHEMA_VERSION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,15 +63,10 @@ class SealedFooter:
         """The footer in a Parquet file's metadata.
 
         Raises:
-            FooterError: there is none, one of another schema version, or that of a file that isn't sealed.
+            FooterError: there is none, one of a schema version that isn't read, or that of a file that isn't sealed.
         """
-        if not metadata or FOOTER_KEY not in metadata:
-            raise FooterError("not written by maskmill: its footer has no run")
+        _, value = stated(metadata)
         try:
-            value: dict[str, Any] = json.loads(metadata[FOOTER_KEY])
-            version = value.pop("schema_version")
-            if version != SCHEMA_VERSION:
-                raise FooterError(f"schema version {version}, this maskmill reads {SCHEMA_VERSION}")
             if value.pop("sealed", None) is not True:
                 raise FooterError("not sealed: it holds one shard")
             footer = cls(**{**value, "shards": tuple(SealedShard(**shard) for shard in value["shards"])})
@@ -81,7 +76,7 @@ class SealedFooter:
                     raise FooterError(f"the rows of {shard.url} don't begin at row {first}, where they must")
                 first += shard.rows
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise FooterError(f"its footer can't be read ({type(error).__name__})") from error
+            raise unreadable(error) from error
         return footer
 
 
@@ -93,7 +88,7 @@ def check_sealed(source: Path | BinaryIO) -> SealedFooter:
     """
     schema, rows, metadata = parquet_facts(source)
     footer = SealedFooter.decode(metadata)
-    if not schema.equals(LABELS):
+    if not schema.equals(stated(metadata)[0]):
         raise FooterError("its columns aren't those of the label table")
     if rows != footer.rows:
         raise FooterError(f"{rows} rows, but its footer says {footer.rows}")

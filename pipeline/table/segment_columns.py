@@ -12,6 +12,7 @@ SCALARS = {
     "mask_score": np.float32,
     "stability": np.float32,
     "kept": np.float32,
+    "agreement": np.float32,
     "area": np.int32,
 }
 """Fields of a segment that are read, and their types; null is NaN."""

@@ -19,7 +19,7 @@ from pipeline.stores.ranged import open_ranged
 from pipeline.stores.urls import redact
 from pipeline.table.filters import BoundFilter
 from pipeline.table.label_table import LabelTable
-from pipeline.table.schema import LABELS
+from pipeline.table.older import current, is_labels
 
 BINS = 20
 """Equal steps of the score from 0 to 1."""
@@ -56,6 +56,12 @@ class SegmentSums:
     by_length: NDArray[np.int64]
     """Labeled images by their number of segments: 0, 1, ... `LONGEST` or more."""
 
+    agreed: int = 0
+    """Segments that have an agreement."""
+
+    agreement: float = 0.0
+    """Their agreements added up."""
+
     pixels: int = 0
     """Mask pixels of all labeled images, segments or not."""
 
@@ -74,6 +80,8 @@ class SegmentSums:
         for name in ("images", "segments", "scores", "areas", "by_score", "by_length"):
             mine = getattr(self, name)
             mine += getattr(other, name)
+        self.agreed += other.agreed
+        self.agreement += other.agreement
         self.pixels += other.pixels
         self.bytes += other.bytes
 
@@ -110,14 +118,14 @@ def _of_file(
     sums = SegmentSums.nothing(classes)
     columns = list(_SIZES)
     if read is None or url in read:
-        leaves = dict.fromkeys(("vocab_id", "score", "area", *(keep.floors if keep else ())))
+        leaves = dict.fromkeys(("vocab_id", "score", "area", "agreement", *(keep.floors if keep else ())))
         columns += [f"segments.list.element.{leaf}" for leaf in leaves]
     try:
         with (
             open_ranged(url, sizes.get(url)) as source,
             pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file,
         ):
-            if not file.schema_arrow.equals(LABELS):
+            if not is_labels(file.schema_arrow):
                 raise UsageError(f"{redact(url)}: its columns aren't those of the label table. Run `maskmill verify`.")
             for group in range(file.metadata.num_row_groups):
                 row_group = file.metadata.row_group(group)
@@ -125,7 +133,7 @@ def _of_file(
                     chunk = row_group.column(number)
                     sums.bytes[chunk.path_in_schema.partition(".")[0]] += chunk.total_compressed_size
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns, use_threads=False):
-                _add(batch, sums, keep)
+                _add(current(batch, columns), sums, keep)
     except FileNotFoundError as error:
         raise UsageError(f"{redact(url)}: was removed while it was read. Run the same command again.") from error
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -146,7 +154,7 @@ def _add(batch: pa.RecordBatch, sums: SegmentSums, keep: BoundFilter | None) -> 
     if keep is not None:
         passing = keep.passing(columns)
         images, columns = images[passing], {name: values[passing] for name, values in columns.items()}
-    ids, scores, areas = columns["vocab_id"], columns["score"], columns["area"]
+    ids, scores, areas, agreement = (columns[name] for name in ("vocab_id", "score", "area", "agreement"))
     classes = len(sums.segments)
     if len(ids) and not 0 <= ids.min() <= ids.max() < classes:
         raise ValueError("class ids beyond the vocabulary")
@@ -154,6 +162,9 @@ def _add(batch: pa.RecordBatch, sums: SegmentSums, keep: BoundFilter | None) -> 
     sums.scores += np.bincount(ids, scores, classes)
     # Sums of doubles are whole up to 2**53 pixels.
     sums.areas += np.bincount(ids, areas, classes).astype(np.int64)
+    told = agreement[~np.isnan(agreement)]
+    sums.agreed += len(told)
+    sums.agreement += float(told.sum(dtype=np.float64))
     pairs = np.unique(images.astype(np.int64) * classes + ids)
     sums.images += np.bincount(pairs % classes, minlength=classes)
     sums.by_score += np.bincount(np.minimum((scores * BINS).astype(np.int64), BINS - 1), minlength=BINS)

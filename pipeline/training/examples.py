@@ -2,7 +2,7 @@
 
 import hashlib
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models.errors import UsageError
@@ -85,7 +85,8 @@ def _of_labels(config: TrainConfig, opened: ExitStack) -> Examples:
     limits = ReadLimits(**recorded["identity"]["limits"])
     # --leave-out is one option: a name that is no class can't be a label either.
     keep = replace(config.keep, leave_out=(*config.keep.leave_out, *config.data.leave_out))
-    bound = keep.bound(vocabulary, recorded["identity"]["inference"])
+    made = recorded["identity"]
+    bound = keep.bound(vocabulary, made["inference"], agreement=run.has_agreement(made))
     shards, _ = done_shards(output, config.shards or None)
     table = LabelTable(output)
     found: list[LabeledPair] = []
@@ -97,5 +98,5 @@ def _of_labels(config: TrainConfig, opened: ExitStack) -> Examples:
         pairs=tuple(found),
         vocabulary=vocabulary,
         limits=limits,
-        identity={"labels": {"run": recorded["fingerprint"], "keep": asdict(keep)}},
+        identity={"labels": {"run": recorded["fingerprint"], "keep": keep.stated}},
     )

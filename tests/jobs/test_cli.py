@@ -35,7 +35,7 @@ LABEL_OPTIONS = {
     "--model", "--weights", "--device", "--dtype",
     "--vocab", "--templates",
     "--inference", "--score-threshold", "--overlap-threshold", "--top-k", "--mask-side", "--soft-masks",
-    "--windows",
+    "--windows", "--agreement",
     "--max-member-bytes", "--max-members", "--max-pixels", "--max-caption-bytes", "--keep-truncated",
     "--replicas", "--cpus-per-replica", "--batch-size", "--scratch", "--stall-seconds",
     "--limit", "--dry-run", "--max-failed-samples", "--max-failed-shards",
@@ -73,7 +73,8 @@ RETRY_OPTIONS = {
 """All options of `retry`: what changes labels is the run's own, but for what run.json can't keep."""
 
 FILTER_OPTIONS = {
-    "--min-score", "--min-margin", "--min-mask-score", "--min-stability", "--min-kept", "--min-area",
+    "--min-score", "--min-margin", "--min-mask-score", "--min-stability", "--min-kept", "--min-agreement",
+    "--min-area",
     "--classes", "--leave-out",
 }  # fmt: skip
 """Options of `pipeline.table.filters`, the same words in every command that has them."""
@@ -90,7 +91,8 @@ SHOW_OPTIONS = {
 
 EXPORT_OPTIONS = {
     "--format", "--output", "-o",
-    "--min-score", "--min-margin", "--min-mask-score", "--min-stability", "--min-kept", "--min-area",
+    "--min-score", "--min-margin", "--min-mask-score", "--min-stability", "--min-kept", "--min-agreement",
+    "--min-area",
     "--classes", "--leave-out",
     "--images", "--skip-empty", "--workers", "--scratch",
     "--help", "-h",
@@ -102,8 +104,8 @@ COMPACT_OPTIONS = {"--file-size", "--partial", "--scratch", "--help", "-h"}
 
 BENCH_OPTIONS = {
     "--model", "--weights", "--device", "--dtype", "--threads", "--inference", "--size", "--batch-size", "--repeats",
-    "--names", "--image", "--samples", "--windows", "--parts", "--shard-sizes", "--gpu-rate", "--profile", "--scratch",
-    "--compare", "--output", "-o", "--json",
+    "--names", "--image", "--samples", "--windows", "--agreement", "--parts", "--shard-sizes", "--gpu-rate",
+    "--profile", "--scratch", "--compare", "--output", "-o", "--json",
     "--help", "-h",
 }  # fmt: skip
 """All options of `bench`."""

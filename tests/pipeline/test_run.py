@@ -14,6 +14,7 @@ from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig
 from pipeline.output import Output
 from pipeline.reading.limits import ReadLimits
 from pipeline.run import Identity
+from tests.version_1 import DATA
 
 HASHES = {"weights": "w" * 64, "vocabulary": "v" * 64, "templates": "t" * 64, "text_features": "f" * 64}
 
@@ -62,6 +63,7 @@ OTHER = {
     "decoder": replace(BASE, decoder="another"),
     "windows": identity(LabelConfig(inference=InferenceConfig(windows=2.0))),
     "dtype": identity(LabelConfig(model=ModelConfig(dtype="bfloat16"))),
+    "agreement": identity(LabelConfig(inference=InferenceConfig(agreement="flip"))),
     "label_version": replace(BASE, label_version=run.LABEL_VERSION + 1),
 }
 
@@ -118,6 +120,25 @@ def test_windows_tell_side_stride_and_scale_and_the_rule_that_they_have_a_scale(
         "scale": 2.0,
     }
     assert identity(LabelConfig(model=ModelConfig(model="denseclip-rn50"))).windows == "512 every 341"
+
+
+def test_a_run_that_began_before_agreement_was_offered_keeps_its_fingerprint(tmp_path):
+    """The stored run.json is one that an earlier version wrote."""
+    recorded = json.loads((DATA / "open" / "run.json").read_text())
+    now = Identity(**recorded["identity"] | {"resize": ResizeRule(**recorded["identity"]["resize"])})
+    assert now.fingerprint == recorded["fingerprint"]
+    assert now.differences(recorded["identity"]) == []
+    agreeing = replace(now, agreement=["flip"])
+    assert agreeing.fingerprint != now.fingerprint
+    assert agreeing.differences(recorded["identity"]) == ['agreement: null there, ["flip"] now']
+
+
+def test_the_order_in_which_views_are_named_does_not_change_the_fingerprint():
+    first, second = (
+        identity(LabelConfig(inference=InferenceConfig(agreement=text))) for text in ("flip,scale", "scale, flip")
+    )
+    assert first.fingerprint == second.fingerprint
+    assert first.agreement == ["flip", "scale 0.75"]
 
 
 def test_thresholds_that_a_form_has_not_do_not_count():

@@ -221,7 +221,10 @@ def test_odd_sizes_are_drawn(size):
 
     mask = np.zeros((size[1] // 2 + 1, size[0] // 2 + 1), bool)
     mask[: size[1] // 4 + 1] = True
-    segments = tuple(FoundSegment(vocab_id=i, name=f"name {i}", score=0.5, mask=mask) for i in range(40))
+    segments = tuple(
+        FoundSegment(vocab_id=i, name=f"name {i}", score=0.5, agreement=i / 40 if i % 2 else None, mask=mask)
+        for i in range(40)
+    )
     found = Found(
         key="k",
         shard="s.tar",

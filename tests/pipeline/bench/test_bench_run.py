@@ -71,6 +71,19 @@ def test_windows_are_measured_beside_the_model_without_them(tmp_path: Path) -> N
     assert found.settings["windows"] == 2.0
 
 
+def test_agreement_is_measured_beside_the_model_without_it(tmp_path: Path) -> None:
+    found = bench(BenchConfig(**SMALL, agreement="scale,flip", parts=("model",), scratch=tmp_path))
+    assert [row.part for row in found.rows] == [
+        "model", "model + segments", "agreement flip", "agreement scale", "agreement flip,scale",
+    ]  # fmt: skip
+    without = found.row("model + segments")
+    assert without is not None
+    for row in found.rows[2:]:
+        assert f"{row.seconds / without.seconds:.2f} times `model + segments`" in row.note
+    one = bench(BenchConfig(**SMALL, agreement="flip", parts=("model",), scratch=tmp_path))
+    assert [row.part for row in one.rows][2:] == ["agreement flip"]
+
+
 def test_the_user_s_shards_are_measured_and_left_alone(tmp_path: Path, scenes: list[Path]) -> None:
     before = [path.read_bytes() for path in scenes]
     (tmp_path / "scratch").mkdir()

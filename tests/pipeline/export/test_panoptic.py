@@ -43,7 +43,7 @@ def segment(number: int, vocab_id: int, score: float, mask: np.ndarray) -> Expor
     (encoded,) = rle.encode(torch.from_numpy(mask)[None])
     return ExportedSegment(
         number=number, vocab_id=vocab_id, query=number, score=score, margin=0.1, mask_score=None, stability=None,
-        kept=None, mask=encoded,
+        kept=None, agreement=None, mask=encoded,
     )  # fmt: skip
 
 

@@ -171,7 +171,7 @@ def test_another_image_is_never_shown_under_masks(copies):
 def test_a_picture_never_outgrows_its_room(strangers, tmp_path, most_bytes):
     random = np.random.default_rng(0)
     mask = rle.encode(torch.from_numpy(random.random((1, 240, 180)) < 0.5))[0]
-    scalars = dict.fromkeys(("margin", "mask_score", "stability", "kept"), float("nan"))
+    scalars = dict.fromkeys(("margin", "mask_score", "stability", "kept", "agreement"), float("nan"))
     row = {
         "key": "\u00e9" * 1000,
         "shard": "/" + "s" * 5000,

@@ -28,6 +28,7 @@ SEGMENT = pa.struct(
         "kept": pa.float32(),
         "area": pa.int32(),
         "bbox": pa.list_(pa.int32()),
+        "agreement": pa.float32(),
     }
 )
 COLUMNS = {

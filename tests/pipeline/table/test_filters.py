@@ -9,7 +9,7 @@ from pipeline.table.filters import SegmentFilter
 VOCABULARY = Vocabulary.of(["sky", "road", "zebra"])
 
 SEGMENTS = [
-    {"vocab_id": v, "score": s, "margin": s / 2, "mask_score": m, "stability": m, "kept": m, "area": a}
+    {"vocab_id": v, "score": s, "margin": s / 2, "mask_score": m, "stability": m, "kept": m, "agreement": m, "area": a}
     for v in (0, 1, 2)
     for s in (0.25, 0.5, 0.875)
     for m in (None, 0.125, 0.75)
@@ -22,6 +22,7 @@ FILTERS = [
     SegmentFilter(min_margin=0.25, min_area=2),
     SegmentFilter(min_stability=0.5, classes=("zebra", "sky")),
     SegmentFilter(min_mask_score=0.125, min_kept=0.2, leave_out=("road",)),
+    SegmentFilter(min_agreement=0.2, min_score=0.3),
     SegmentFilter(classes=("sky",), leave_out=("sky",)),
 ]
 
@@ -32,7 +33,7 @@ def test_a_row_a_query_and_columns_are_filtered_alike(asked):
     table = duckdb.connect()
     table.execute(
         "CREATE TABLE t (i INT, s STRUCT(vocab_id INT, score FLOAT, margin FLOAT, mask_score FLOAT, stability FLOAT, "
-        "kept FLOAT, area INT))"
+        "kept FLOAT, agreement FLOAT, area INT))"
     )
     table.executemany("INSERT INTO t VALUES (?, ?)", list(enumerate(SEGMENTS)))
     asked_in_sql = {row[0] for row in table.execute(f"SELECT i FROM t WHERE {bound.sql('s')}").fetchall()}
@@ -74,6 +75,21 @@ def test_a_synonym_names_its_class(tmp_path):
 def test_what_cannot_be_asked_is_refused_by_name(asked, inference, said):
     with pytest.raises(UsageError, match=said):
         asked.bound(VOCABULARY, inference)
+
+
+def test_agreement_is_not_asked_of_a_run_without_it():
+    asked = SegmentFilter(min_agreement=0.5)
+    with pytest.raises(UsageError, match=r"--min-agreement 0\.5: this run was labeled without --agreement"):
+        asked.bound(VOCABULARY, "general", agreement=False)
+    assert asked.bound(VOCABULARY, "semantic").floors == {"agreement": 0.5}
+    assert SegmentFilter().bound(VOCABULARY, "general", agreement=False).floors == {}
+
+
+def test_a_training_that_began_before_a_bound_was_offered_has_the_same_filter():
+    assert set(SegmentFilter().stated) == {
+        "min_score", "min_margin", "min_mask_score", "min_stability", "min_kept", "min_area", "classes", "leave_out",
+    }  # fmt: skip
+    assert SegmentFilter(min_agreement=0.5).stated["min_agreement"] == 0.5
 
 
 def test_bounds_are_shares():

@@ -75,7 +75,15 @@ def test_a_footer_comes_back_from_its_file(tmp_path):
         (parquet(to_table("s", ROWS[:1]), FOOTER.encode()), "1 rows, but its counts say 2"),
         (parquet(to_table("s", ROWS).drop_columns(["masks"]), FOOTER.encode()), "its columns"),
         (parquet(pa.table({"a": [1, 2]}), FOOTER.encode()), "its columns"),
-        (parquet(to_table("s", ROWS), changed(schema_version=SCHEMA_VERSION + 1)), "schema version 2"),
+        (
+            parquet(to_table("s", ROWS), changed(schema_version=SCHEMA_VERSION + 1)),
+            "schema version 3, this maskmill reads 1, 2",
+        ),
+        (parquet(to_table("s", ROWS), changed(schema_version=0)), "schema version 0"),
+        (parquet(to_table("s", ROWS), changed(schema_version=True)), "schema version True"),
+        (parquet(to_table("s", ROWS), changed(schema_version=[2])), "schema version"),
+        # today's columns under an older version's name
+        (parquet(to_table("s", ROWS), changed(schema_version=1)), "its columns"),
         (parquet(to_table("s", ROWS), changed(colour="red")), "can't be read"),
         (parquet(to_table("s", ROWS), changed(counts=None)), "can't be read"),
         (parquet(to_table("s", ROWS), changed(counts={"classes": [{}]})), "can't be read"),

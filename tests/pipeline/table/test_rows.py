@@ -29,6 +29,7 @@ def test_a_table_has_the_label_schema_and_one_row_a_sample():
     assert first["segments"][0] == {
         "query": 7, "vocab_id": 45, "score": 0.75, "margin": 0.5, "top_ids": [45, 3], "top_logits": [9.5, -1.25],
         "background_logit": -3.5, "mask_score": 0.875, "stability": 0.5, "kept": 1.0, "area": 6, "bbox": [1, 2, 3, 2],
+        "agreement": None,
     }  # fmt: skip
     assert first["masks"] == [b"\x30\x31", b"1"]
     assert (first["height"], first["width"], first["mask_height"], first["mask_width"]) == (40, 50, 4, 5)
@@ -54,6 +55,12 @@ def test_the_semantic_forms_missing_numbers_are_null():
     found = to_table("x", [replace(LABELED, segments=(semantic,))]).to_pylist()[0]["segments"][0]
     assert found["query"] == -1
     assert found["mask_score"] is found["stability"] is found["kept"] is None
+
+
+def test_agreement_is_null_unless_there_is_one():
+    agreeing = replace(SEGMENT, agreement=0.625)
+    found = to_table("x", [replace(LABELED, segments=(agreeing, SEGMENT))]).to_pylist()[0]["segments"]
+    assert [segment["agreement"] for segment in found] == [0.625, None]
 
 
 def test_mask_logits_are_stored_row_major_with_their_size():

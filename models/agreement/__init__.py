@@ -1,0 +1,1 @@
+"""Labels of other views of an image, and how far the image's own labels agree with them."""

@@ -1,0 +1,121 @@
+"""A segmenter around another: its labels, each with how far labels of other views of the image agree with it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.agreement.batches import view_of
+from models.agreement.views import View
+from models.inference.forms import Inference
+from models.masks.overlap import best_ious, mirrored, pieces
+from models.resize import ImageBatch
+from models.segment import Segment
+from models.segmenter import ClassFeatures, Segmenter
+from models.vocabulary import Vocabulary
+
+
+def with_agreement(segmenter: Segmenter, views: Sequence[View]) -> Segmenter:
+    """The segmenter, its labels held against these views; itself where there are none."""
+    return AgreementSegmenter(segmenter, views) if views else segmenter
+
+
+class AgreementSegmenter(Segmenter):
+    """Labels as another segmenter makes them, bit for bit, with `Segment.agreement` filled in.
+
+    Each view of an image (`models.agreement.views`) is labeled by the same segmenter, in the same form, with masks of
+    the same size; a mirrored view's masks are turned back. With one view a segment's agreement is the highest IoU of
+    its mask with any mask of the same class in that view, and 0 where the view has none of that class, or no labels at
+    all because its numbers are not finite. With several it is the mean over the views.
+
+    What that is in each form:
+    - general: a class of stuff has one mask in the image and at most one in the view. A thing may have several; each is
+      held against the one that it overlaps best, and two may choose the same.
+    - queries: as things in general form. Queries have no identity across views, so that none is looked for.
+    - semantic: each class has one mask in the image and at most one in the view.
+
+    Each image goes through the model 1 + views times. In memory at once are one view of a batch and what the segmenter
+    takes for it, and the encoded masks of the images; nothing grows with the vocabulary.
+
+    Args:
+        inner: the segmenter.
+        views: which views; one at least.
+    """
+
+    def __init__(self, inner: Segmenter, views: Sequence[View]) -> None:
+        assert views, "agreement with no view"
+        self.inner = inner
+        self.views = tuple(views)
+        self.name = inner.name
+        self.weights = inner.weights
+        self.rule = inner.rule
+        self.device = inner.device
+        self.forms = inner.forms
+        self.templates = inner.templates
+
+    def settle(self) -> None:
+        """See `Segmenter.settle`."""
+        self.inner.settle()
+
+    def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
+        """See `Segmenter.encode_text`."""
+        return self.inner.encode_text(vocabulary, templates)
+
+    def segment(
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: Inference,
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> list[list[Segment] | None]:
+        """See `Segmenter.segment`."""
+        found = self.inner.segment(batch, classes, inference, top_k=top_k, soft_masks=soft_masks)
+        # Views are made where they are read, of pixels that were sent there once.
+        there = replace(batch, pixels=batch.pixels.to(self.device))
+        sums = [np.zeros(len(segments or ())) for segments in found]
+        for view in self.views:
+            other = self.inner.segment(view_of(there, view, self.rule), classes, inference, top_k=1)
+            for i, (segments, seen) in enumerate(zip(found, other, strict=True)):
+                if segments and seen:
+                    sums[i] += overlaps(segments, seen, turned=view == "flip")
+        return [
+            None
+            if segments is None
+            else [
+                replace(segment, agreement=float(total / len(self.views)))
+                for segment, total in zip(segments, totals, strict=True)
+            ]
+            for segments, totals in zip(found, sums, strict=True)
+        ]
+
+
+def overlaps(segments: Sequence[Segment], others: Sequence[Segment], *, turned: bool) -> NDArray[np.float64]:
+    """For each segment the highest IoU with any of the others of its class, float64 [N]; 0 where there is none.
+
+    Args:
+        segments: N segments of an image, one at least.
+        others: of a view of it, at the same mask size.
+        turned: whether the others' masks are mirrored left-right.
+    """
+    size = segments[0].mask_size
+    mine = _places(segments)
+    theirs = {vocab_id: places for vocab_id, places in _places(others).items() if vocab_id in mine}
+    found = np.zeros(len(segments))
+    for vocab_id, places in theirs.items():
+        seen = pieces([others[place].rle for place in places], size)
+        held = pieces([segments[place].rle for place in mine[vocab_id]], size)
+        found[mine[vocab_id]] = best_ious(held, [mirrored(mask, size) for mask in seen] if turned else seen)
+    return found
+
+
+def _places(segments: Sequence[Segment]) -> dict[int, list[int]]:
+    """Places of the segments of each class."""
+    places: defaultdict[int, list[int]] = defaultdict(list)
+    for place, segment in enumerate(segments):
+        places[segment.vocab_id].append(place)
+    return places

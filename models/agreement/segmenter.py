@@ -79,10 +79,11 @@ class AgreementSegmenter(Segmenter):
         there = replace(batch, pixels=batch.pixels.to(self.device))
         sums = [np.zeros(len(segments or ())) for segments in found]
         for view in self.views:
-            other = self.inner.segment(view_of(there, view, self.rule), classes, inference, top_k=1)
-            for i, (segments, seen) in enumerate(zip(found, other, strict=True)):
-                if segments and seen:
-                    sums[i] += overlaps(segments, seen, turned=view == "flip")
+            for part in view_of(there, view, self.rule):
+                seen = self.inner.segment(part.images, classes, inference, top_k=1)
+                for place, others in zip(part.places, seen, strict=True):
+                    if (segments := found[place]) and others:
+                        sums[place] += overlaps(segments, others, turned=view == "flip")
         return [
             None
             if segments is None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.masks.rle import Runs, runs_of_size
+from models.masks.rle import runs_of_size
+from models.masks.runs import Runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ from torch import Tensor
 from models import zoo
 from models.agreement.batches import view_of
 from models.agreement.segmenter import AgreementSegmenter, overlaps, with_agreement
+from models.agreement.views import View
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
 from models.masks import rle
 from models.resize import ImageBatch, ResizeRule, batch_of
@@ -47,6 +48,14 @@ def classes(trained) -> ClassFeatures:
     return trained.classes(Vocabulary.load("scenes"))
 
 
+def seen_in(segmenter: Segmenter, batch: ImageBatch, classes: ClassFeatures, form: Inference, view: View):
+    """What a segmenter finds in a view of each image."""
+    found = {}
+    for part in view_of(batch, view, segmenter.rule):
+        found |= zip(part.places, segmenter.segment(part.images, classes, form), strict=True)
+    return [found[place] for place in range(len(batch))]
+
+
 def plain(segments: Sequence[Segment], seen: Sequence[Segment], *, turned: bool) -> list[float]:
     """The definition, pixel by pixel, of masks that pycocotools decodes."""
 
@@ -68,7 +77,7 @@ def plain(segments: Sequence[Segment], seen: Sequence[Segment], *, turned: bool)
 @pytest.mark.parametrize("views", [("flip",), ("scale",), ("flip", "scale")])
 def test_it_is_the_mean_over_views_of_the_best_iou_with_a_mask_of_the_same_class(trained, batch, classes, form, views):
     found = AgreementSegmenter(trained, views).segment(batch, classes, form)
-    each = [trained.segment(view_of(batch, view, trained.rule), classes, form) for view in views]
+    each = [seen_in(trained, batch, classes, form, view) for view in views]
     count = 0
     for i, segments in enumerate(found):
         expected = np.mean(
@@ -102,13 +111,29 @@ def test_a_denseclip_agrees_too():
     found = AgreementSegmenter(segmenter, ("flip", "scale")).segment(made, classes, SemanticInference())
     for i, segments in enumerate(found):
         each = [
-            plain(segments, segmenter.segment(view_of(made, view, segmenter.rule), classes, SemanticInference())[i],
+            plain(segments, seen_in(segmenter, made, classes, SemanticInference(), view)[i],
                   turned=view == "flip")
             for view in ("flip", "scale")
         ]  # fmt: skip
         assert [segment.agreement for segment in segments] == np.mean(each, axis=0).tolist()
     # Made-up weights agree on little.
     assert any(segment.agreement > 0 for segments in found for segment in segments)
+
+
+def test_a_sliding_san_agrees_too(classes):
+    """Of a batch whose images take as many windows, some views take none."""
+    sliding = zoo.load("san-tiny", device="cpu", windows=2.0)
+    images = [np.resize(scene(8, side).image, (side, side, 3)) for side in (140, 200)]
+    made = batch_of(images, [(64, 64)] * 2, sliding.rule)
+    assert len(view_of(made, "scale", sliding.rule)) == 2
+    found = AgreementSegmenter(sliding, ("flip", "scale")).segment(made, classes, SemanticInference())
+    for i, segments in enumerate(found):
+        each = [
+            plain(segments, seen_in(sliding, made, classes, SemanticInference(), view)[i], turned=view == "flip")
+            for view in ("flip", "scale")
+        ]
+        assert [segment.agreement for segment in segments] == np.mean(each, axis=0).tolist()
+    assert all(found)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["general", "semantic", "queries"])

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from models.agreement.batches import mirrored, scaled, view_of
-from models.resize import ImageBatch, ResizeRule, batch_of
+from models.resize import ImageBatch, ResizeRule, SlidingRule, batch_of
 
 RULE = ResizeRule(short_side=64, long_side_cap=256, multiple=32)
 SIZES = [(64, 80), (61, 96), (64, 65)]
@@ -31,7 +31,7 @@ def rows(pixels: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
 
 def test_a_mirrored_image_is_turned_within_its_own_size():
     found = images()
-    view = mirrored(batch(found))
+    view = mirrored(batch(found)).images
     assert view.sizes == tuple(SIZES)
     assert view.mask_sizes == batch(found).mask_sizes
     for pixels, image in zip(view.pixels, found, strict=True):
@@ -42,14 +42,15 @@ def test_a_mirrored_image_is_turned_within_its_own_size():
 
 def test_mirrored_twice_is_the_image():
     found = images()
-    view = mirrored(mirrored(batch(found)))
+    view = mirrored(mirrored(batch(found)).images).images
     assert torch.equal(view.pixels, batch_of(found, view.mask_sizes, RULE).pixels)
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.75, 1.25])
 def test_a_scaled_image_is_pillows_but_for_rounding(factor):
     found = images(1)
-    view = scaled(batch(found), factor, RULE)
+    (part,) = scaled(batch(found), factor, RULE)
+    view = part.images
     for pixels, image, size in zip(view.pixels, found, view.sizes, strict=True):
         assert size == tuple(int(side * factor + 0.5) for side in image.shape[:2])
         theirs = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -61,7 +62,9 @@ def test_a_scaled_image_is_pillows_but_for_rounding(factor):
 
 
 def test_a_scaled_batch_is_padded_to_a_multiple_that_its_own_padded_size_says():
-    view = scaled(batch(images()), 0.75, RULE)
+    (part,) = scaled(batch(images()), 0.75, RULE)
+    assert part.places == (0, 1, 2)
+    view = part.images
     assert view.pixels.shape == (3, 3, 64, 96)
     assert view.pixels.dtype == torch.uint8
     assert view.pixels.is_contiguous(memory_format=torch.channels_last)
@@ -70,9 +73,10 @@ def test_a_scaled_batch_is_padded_to_a_multiple_that_its_own_padded_size_says():
 @pytest.mark.parametrize("view", ["flip", "scale"])
 def test_an_images_view_depends_on_no_neighbour_and_no_batch_size(view):
     found, others = images(2), images(3)
-    whole = view_of(batch(found), view, RULE)
-    replaced = view_of(batch([others[0], found[1], others[2]]), view, RULE)
-    alone = view_of(batch(found).part(1, 2), view, RULE)
+    whole, replaced, alone = (
+        view_of(one, view, RULE)[0].images
+        for one in (batch(found), batch([others[0], found[1], others[2]]), batch(found).part(1, 2))
+    )
     assert torch.equal(whole.pixels[1], replaced.pixels[1])
     assert torch.equal(whole.pixels[1], alone.pixels[0])
     assert whole.sizes[1] == alone.sizes[0]
@@ -81,6 +85,20 @@ def test_an_images_view_depends_on_no_neighbour_and_no_batch_size(view):
 def test_an_image_of_one_pixel_has_views():
     one = batch_of([np.full((1, 1, 3), 9, np.uint8)], [(1, 1)], RULE)
     for view in ("flip", "scale"):
-        made = view_of(one, view, RULE)
+        (part,) = view_of(one, view, RULE)
+        made = part.images
         assert made.sizes == ((1, 1),)
         assert made.pixels[0, :, 0, 0].tolist() == [9, 9, 9]
+
+
+def test_with_sliding_windows_each_is_padded_as_the_rule_says():
+    """Two images of as many windows may have scaled views of which only one takes windows at all."""
+    rule = SlidingRule(short_side=64, long_side_cap=256, multiple=32, scale=4.0)
+    small, large = (np.full((*size, 3), 5, np.uint8) for size in ((66, 66), (100, 100)))
+    made = batch_of([small, large, small], [(9, 9)] * 3, rule)
+    parts = scaled(made, 0.75, rule)
+    assert [part.places for part in parts] == [(0, 2), (1,)]
+    assert [part.images.sizes for part in parts] == [((50, 50), (50, 50)), ((75, 75),)]
+    for part in parts:
+        assert {rule.padded(size) for size in part.images.sizes} == {tuple(part.images.pixels.shape[-2:])}
+        assert part.images.mask_sizes == ((9, 9),) * len(part.places)

@@ -1,6 +1,7 @@
 """How images become a model's input: the resize rule, padding, and batches of equal padded size. Bytes stay uint8."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,17 +150,49 @@ class ImageBatch:
         )
 
 
-def batch_of(images: Sequence[NDArray[np.uint8]], mask_sizes: Sequence[Size], rule: ResizeRule) -> ImageBatch:
-    """A batch of resized images (uint8 [h, w, 3]) that share one padded size."""
+def batch_of(
+    images: Sequence[NDArray[np.uint8]], mask_sizes: Sequence[Size], rule: ResizeRule, *, pinned: bool = False
+) -> ImageBatch:
+    """A batch of resized images (uint8 [h, w, 3]) that share one padded size.
+
+    Args:
+        images: the resized images.
+        mask_sizes: sizes of their masks.
+        rule: what resized them.
+        pinned: build it in memory that a GPU copies from while it computes.
+    """
     sizes = tuple((image.shape[0], image.shape[1]) for image in images)
     padded = {rule.padded(size) for size in sizes}
     assert len(padded) == 1, f"one batch, several padded sizes: {sorted(padded)}"
     height, width = padded.pop()
-    pixels = np.zeros((len(images), height, width, 3), np.uint8)
-    for row, image in zip(pixels, images, strict=True):
+    pixels = _host_memory((len(images), height, width, 3), pinned=pinned)
+    for row, image in zip(pixels.numpy(), images, strict=True):
         row[: image.shape[0], : image.shape[1]] = image
+        row[image.shape[0] :] = 0
+        row[: image.shape[0], image.shape[1] :] = 0
     # Channels last in memory is what decoders write and what the patch convolutions read best.
-    return ImageBatch(pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2), sizes=sizes, mask_sizes=tuple(mask_sizes))
+    return ImageBatch(pixels=pixels.permute(0, 3, 1, 2), sizes=sizes, mask_sizes=tuple(mask_sizes))
+
+
+def _host_memory(shape: tuple[int, ...], *, pinned: bool) -> Tensor:
+    """Memory of the host, unwritten, uint8; pinned where that is asked for and can be had."""
+    if pinned:
+        # PyTorch keeps pinned memory and hands it out again once the copies that read it are done: the tensor must be
+        # its own, and views of it.
+        with suppress(RuntimeError):
+            return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    return torch.empty(shape, dtype=torch.uint8)
+
+
+USUAL = ((1, 1), (4, 3), (3, 2), (16, 9))
+"""Proportions that most photos have: what cameras, phones and screens make."""
+
+
+def usual_sizes(rule: ResizeRule) -> tuple[Size, ...]:
+    """Padded sizes of photos of usual proportions, lying and standing: the commonest buckets."""
+    long = 10_000
+    sizes = (rule.padded(rule.size((round(long * b / a), long))) for a, b in USUAL)
+    return tuple(dict.fromkeys(side for size in sizes for side in (size, size[::-1])))
 
 
 def mask_size(image: Size, long_side: int) -> Size:

@@ -1,16 +1,18 @@
 """The door every model of the house stands behind: images and class features in, segments out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from models.architecture import Form
+from models.errors import UsageError
 from models.inference.forms import Inference, default_inference
-from models.resize import ImageBatch, ResizeRule, batch_of, mask_size
+from models.resize import ImageBatch, ResizeRule, Size, batch_of, mask_size
 from models.segment import Segment
 from models.vocabulary import Vocabulary
 from models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
@@ -32,6 +34,10 @@ class ClassFeatures:
     def to(self, device: torch.device) -> "ClassFeatures":
         """The same classes with their features on `device`; `stuff` stays on the CPU, where merging decides."""
         return ClassFeatures(features=self.features.to(device), stuff=self.stuff)
+
+
+Finish = Callable[[], list[list[Segment] | None]]
+"""The rest of a batch that was begun: waits for the device, and gives what `Segmenter.segment` gives."""
 
 
 class Segmenter(ABC):
@@ -57,6 +63,22 @@ class Segmenter(ABC):
 
     def settle(self) -> None:  # noqa: B027  # most models have nothing to settle
         """Told once that this model labels and doesn't train: weights may be held in the arithmetic's own type."""
+
+    def compile(self, sizes: Sequence[Size], batch_size: int) -> None:
+        """Compile the model for full batches of these padded sizes, on the thread that will label; minutes.
+
+        Every other batch runs as before: what is compiled is settled here, so that labels never depend on when a batch
+        came. Compiled numbers differ by rounding. Without sizes it only sees whether anything can be compiled.
+
+        Args:
+            sizes: height, width of the padded input.
+            batch_size: images in a full batch.
+
+        Raises:
+            UsageError: this model isn't compiled.
+            EnvironmentFailure: there is no compiler here, or no memory.
+        """
+        raise UsageError(f"--compile: {self.name} isn't compiled. Leave it out.")
 
     @abstractmethod
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
@@ -89,6 +111,22 @@ class Segmenter(ABC):
             UsageError: an inference form that this model doesn't offer.
             torch.OutOfMemoryError: the batch doesn't fit on the device; nothing is kept, a smaller one may be tried.
         """
+
+    def begin(
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: Inference,
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> Finish:
+        """Begin what `segment` does, without waiting for the device; the call that comes back does the rest.
+
+        So the device has the next batch to compute while the host makes segments of this one. Several batches may be
+        begun, on one thread, and are finished in their order. Here nothing is begun, and all is done in the end.
+        """
+        return partial(self.segment, batch, classes, inference, top_k=top_k, soft_masks=soft_masks)
 
     def classes(self, vocabulary: Vocabulary, templates: Sequence[str] | None = None) -> ClassFeatures:
         """Text features and kinds of a vocabulary; `templates` default to those the model was trained with."""

@@ -57,6 +57,23 @@ class San(nn.Module):
         Returns:
             One output for each depth, in the order asked for.
         """
+        masks, embeddings = self.propose(images, depths)
+        class_logits = self.ov_classifier(embeddings, class_weights).chunk(len(masks), dim=1)
+        return tuple(
+            SanOutput(mask_logits=mask_logits, class_logits=logits)
+            for mask_logits, logits in zip(masks, class_logits, strict=True)
+        )
+
+    def propose(self, images: Tensor, depths: Sequence[int] | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """All that doesn't depend on class names: mask logits at each depth, and what the classifier is asked about.
+
+        Args:
+            images: as for `forward`.
+            depths: as for `forward`.
+
+        Returns:
+            [B, Q, h, w] for each depth, and embeddings [B, depths * Q, embed_dim], each of length 1, depth by depth.
+        """
         asked = (self.config.side_vit.depth,) if depths is None else tuple(depths)
         clip = self.clip_visual_extractor(self.clip_visual_extractor.clip_input(images))
         side = self.side_adapter_network(images, clip, asked)
@@ -65,11 +82,7 @@ class San(nn.Module):
         pooled = [pool_bias(masks.attention_bias, clip.grid) for masks in decoded]
         # Queries never see one another: those of all depths share one pass through CLIP's deep blocks.
         embeddings = self.clip_rec_head(clip, torch.cat(pooled, dim=2))
-        class_logits = self.ov_classifier(embeddings, class_weights).chunk(len(asked), dim=1)
-        return tuple(
-            SanOutput(mask_logits=masks.mask_logits, class_logits=logits)
-            for masks, logits in zip(decoded, class_logits, strict=True)
-        )
+        return tuple(masks.mask_logits for masks in decoded), embeddings
 
 
 def hold_products_in(model: San, dtype: torch.dtype) -> None:

@@ -1,5 +1,6 @@
 """SAN behind the house's door: uint8 batches and vocabularies in, segments out. Arithmetic types are decided here."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -8,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from models.clip.pixels import Normalisation
+from models.clip.pixels import Normalisation, extents
 from models.clip.tokenizer import Tokenizer
+from models.compiled import FixedShapes, check
 from models.resize import ImageBatch, ResizeRule, Size
 from models.san.model import San, SanOutput, hold_products_in
 from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
+from models.segmenter import ClassFeatures, Finish, Segmenter
+from models.streams import Beside, Handover
 from models.vocabulary import Vocabulary
 from models.vocabulary.averaging import average
 from models.vocabulary.prompts import prompts
@@ -54,6 +57,8 @@ class SanSegmenter(Segmenter):
         own = model.ov_classifier.bg_embed
         self.device = own.device
         self._normalisation = Normalisation(own)
+        self._segmenting = Beside(self.device, urgent=True)
+        self._compiled = FixedShapes(self._fixed_pass, self.arithmetic)
         self._named: tuple[Tensor, tuple[int, int], Tensor] | None = None
 
     def settle(self) -> None:
@@ -100,40 +105,78 @@ class SanSegmenter(Segmenter):
         soft_masks: bool = False,
     ) -> list[list[Segment] | None]:
         """See `Segmenter.segment`."""
+        return self.begin(batch, classes, inference, top_k=top_k, soft_masks=soft_masks)()
+
+    def begin(
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: "Inference",
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> Finish:
+        """See `Segmenter.begin`: the device is told to compute the logits; segments are made of them in the end."""
+        output = self.logits(batch, classes)
+        made = Handover.of(output.mask_logits, output.class_logits)
+
+        def finish() -> list[list[Segment] | None]:
+            with torch.inference_mode(), self._segmenting():
+                masks, names = made.take()
+                return self._segments(
+                    SanOutput(mask_logits=masks, class_logits=names),
+                    batch,
+                    classes,
+                    inference,
+                    top_k=top_k,
+                    soft_masks=soft_masks,
+                )
+
+        return finish
+
+    def _segments(
+        self,
+        output: SanOutput,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: "Inference",
+        *,
+        top_k: int,
+        soft_masks: bool,
+    ) -> list[list[Segment] | None]:
+        """Segments of each image from its logits; None where they are not finite."""
         from models.inference.run import segments_of
 
-        with torch.inference_mode():
-            output = self.logits(batch, classes)
-            found: list[list[Segment] | None] = []
-            for i, (size, mask_size) in enumerate(zip(batch.sizes, batch.mask_sizes, strict=True)):
-                try:
-                    segments = segments_of(
-                        output.mask_logits[i],
-                        output.class_logits[i],
-                        padded=(batch.pixels.shape[-2], batch.pixels.shape[-1]),
-                        size=size,
-                        mask_size=mask_size,
-                        stuff=classes.stuff,
-                        inference=inference,
-                        top_k=top_k,
-                        soft_masks=soft_masks,
-                    )
-                except FloatingPointError:
-                    found.append(None)
-                else:
-                    found.append(segments)
+        found: list[list[Segment] | None] = []
+        for i, (size, mask_size) in enumerate(zip(batch.sizes, batch.mask_sizes, strict=True)):
+            try:
+                segments = segments_of(
+                    output.mask_logits[i],
+                    output.class_logits[i],
+                    padded=(batch.pixels.shape[-2], batch.pixels.shape[-1]),
+                    size=size,
+                    mask_size=mask_size,
+                    stuff=classes.stuff,
+                    inference=inference,
+                    top_k=top_k,
+                    soft_masks=soft_masks,
+                )
+            except FloatingPointError:
+                found.append(None)
+            else:
+                found.append(segments)
         return found
 
     @torch.inference_mode()
     def logits(self, batch: ImageBatch, classes: ClassFeatures) -> SanOutput:
         """Mask and class logits of a batch, before they become segments: float32, or float64 for that dtype."""
         weights = self._class_weights(classes.features)
-        step = self.images_at_once(batch)
+        step = self.images_at_once((batch.pixels.shape[-2], batch.pixels.shape[-1]))
         outputs: list[SanOutput] = []
         for start in range(0, len(batch), step):
-            images = self.normalised(batch.pixels[start : start + step], batch.sizes[start : start + step])
-            with self.arithmetic():
-                outputs.extend(self.model(images, weights))
+            masks, embeddings = self._proposed(batch.part(start, start + step))
+            # Apart from what is compiled, which so knows no vocabulary.
+            outputs.append(SanOutput(mask_logits=masks, class_logits=self.model.ov_classifier(embeddings, weights)))
         if len(outputs) == 1:
             return outputs[0]
         return SanOutput(
@@ -141,11 +184,36 @@ class SanSegmenter(Segmenter):
             class_logits=torch.cat([output.class_logits for output in outputs]),
         )
 
-    def images_at_once(self, batch: ImageBatch) -> int:
-        """Images of a batch that go through the model together: all on an accelerator, what a cache holds on a CPU."""
+    def images_at_once(self, padded: Size) -> int:
+        """Images of that padded size that go through the model together: any number on an accelerator, what a cache
+        holds on a CPU."""
         if self.device.type != "cpu":
-            return len(batch)
-        return max(1, CPU_PIXELS // (batch.pixels.shape[-2] * batch.pixels.shape[-1]))
+            return sys.maxsize
+        return max(1, CPU_PIXELS // (padded[0] * padded[1]))
+
+    def compile(self, sizes: Sequence[Size], batch_size: int) -> None:
+        """See `Segmenter.compile`."""
+        check(self.device)
+        for height, width in sizes:
+            count = min(batch_size, self.images_at_once((height, width)))
+            # As `resize.batch_of` lays pixels out.
+            pixels = torch.zeros(count, height, width, 3, dtype=torch.uint8, device=self.device).permute(0, 3, 1, 2)
+            self._compiled.prepare([pixels, extents([(height, width)] * count, self.device)])
+
+    def _proposed(self, piece: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Mask logits [B, Q, h, w] and embeddings [B, Q, embed_dim] of images that go through the model together."""
+        if self._compiled.covers(piece.pixels):
+            masks, embeddings = self._compiled(piece.pixels, extents(piece.sizes, self.device))
+            return masks, embeddings
+        images = self.normalised(piece.pixels, piece.sizes)
+        with self.arithmetic():
+            (masks,), embeddings = self.model.propose(images)
+        return masks, embeddings
+
+    def _fixed_pass(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """What is compiled: all of `_proposed`, in steps that no image's size decides."""
+        (masks,), embeddings = self.model.propose(self._normalisation.within(pixels, sizes))
+        return masks, embeddings
 
     def _class_weights(self, features: Tensor) -> Tensor:
         """The classifier's weights for features, kept while the same ones are asked for and the background stays."""

@@ -64,6 +64,6 @@ class Batcher:
         return batches
 
 
-def to_batch(images: Sequence[Prepared], rule: ResizeRule) -> ImageBatch:
-    """The model's input of one batch."""
-    return batch_of([image.pixels for image in images], [image.mask_size for image in images], rule)
+def to_batch(images: Sequence[Prepared], rule: ResizeRule, *, pinned: bool = False) -> ImageBatch:
+    """The model's input of one batch; `pinned` as for `batch_of`."""
+    return batch_of([image.pixels for image in images], [image.mask_size for image in images], rule, pinned=pinned)

@@ -222,7 +222,7 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
 
     def submit(batches: Iterable[list[Prepared]]) -> None:
         for images in batches:
-            in_flight.append((images, labeler.model.submit(to_batch(images, rule))))
+            in_flight.append((images, labeler.model.submit(to_batch(images, rule, pinned=labeler.model.pinned))))
             while in_flight and (in_flight[0][1].done() or len(in_flight) > labeler.threads):
                 finish(*in_flight.popleft())
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from models.resize import ResizeRule, SlidingRule, batch_of, mask_size
+from models.resize import ResizeRule, SlidingRule, batch_of, mask_size, usual_sizes
 from tests.golden_rule import image
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "san"
@@ -89,3 +90,24 @@ def test_windows_lie_in_the_padded_image_and_equal_padding_is_an_equal_grid(heig
         assert max(padded) > 512 or min(padded) > 128
         assert len(rule.grid(padded)) == len(grid)
         assert rule.in_batch(size, 8) == 2  # 8 / 1.7^2
+
+
+def test_pinned_memory_changes_no_byte_of_a_batch():
+    """Where there is no GPU it is ordinary memory; padding is zero although the memory was somebody's before."""
+    images = [np.random.default_rng(n).integers(0, 255, (30 + n, 40 - n, 3), np.uint8) for n in range(3)]
+    torch.full((3, 32, 64, 3), 255, dtype=torch.uint8)
+    plain, pinned = (batch_of(images, [(9, 9)] * 3, ResizeRule(), pinned=pinned) for pinned in (False, True))
+    assert torch.equal(plain.pixels, pinned.pixels)
+    assert plain.pixels.stride() == pinned.pixels.stride()
+    for resized, row in zip(images, plain.pixels, strict=True):
+        expected = np.zeros((32, 64, 3), np.uint8)
+        expected[: resized.shape[0], : resized.shape[1]] = resized
+        assert np.array_equal(row.permute(1, 2, 0).numpy(), expected)
+
+
+def test_usual_sizes_are_those_of_cameras_phones_and_coco():
+    rule = ResizeRule()
+    usual = usual_sizes(rule)
+    for photo in [(960, 1280), (3024, 4032), (480, 640), (427, 640), (1080, 1920), (500, 500), (640, 427)]:
+        assert rule.padded(rule.size(photo)) in usual, photo
+    assert len(usual) == len(set(usual)) == 7

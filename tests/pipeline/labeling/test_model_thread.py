@@ -1,6 +1,7 @@
 """The model thread: memory that runs out costs one image, everything else that goes wrong comes out of the future."""
 
 import threading
+import time
 from concurrent.futures import wait
 
 import pytest
@@ -45,6 +46,70 @@ class Device(Segmenter):
         if GONE in names:
             raise SystemExit
         return [None if name == NOT_FINITE else [segment(name)] for name in names]
+
+
+class Ahead(Device):
+    """The same with a queue of its own, as an accelerator has: `log` says what was begun and finished, and when."""
+
+    def __init__(self, room: int = 100) -> None:
+        super().__init__()
+        self.room = room
+        self.held = 0
+        self.log: list[tuple[str, int]] = []
+        self.finishing, self.may_finish = threading.Event(), threading.Event()
+
+    def begin(self, batch, classes, inference, *, top_k=5, soft_masks=False):
+        names = [int(image[0, 0, 0]) for image in batch.pixels]
+        if POISON in names:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        if self.held + len(names) > self.room or TOO_LARGE in names:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.log.append(("begin", names[0]))
+        begun = Begun(self, len(names))
+
+        def finish():
+            self.log.append(("finish", names[0]))
+            self.finishing.set()
+            assert self.may_finish.wait(60)
+            if begun.device.held > self.fits:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return [[segment(name)] for name in names]
+
+        return finish
+
+
+class Begun:
+    """Memory that a batch holds until nothing refers to it any more."""
+
+    def __init__(self, device: Ahead, images: int) -> None:
+        self.device, self.images = device, images
+        device.held += images
+
+    def __del__(self) -> None:
+        self.device.held -= self.images
+
+
+@pytest.fixture
+def ahead():
+    return Ahead()
+
+
+@pytest.fixture
+def early(ahead):
+    """A thread that begins batches ahead of their turn."""
+    made = ModelThread(ahead, CLASSES, GeneralInference(), top_k=5, soft_masks=False, ahead=True)
+    yield made
+    made.close()
+
+
+def submitted(thread: ModelThread, device: Ahead, *batches: ImageBatch) -> list:
+    """Futures of three batches: the others come when the first is about to be finished, and so the last is begun while
+    the second is."""
+    futures = [thread.submit(batches[0])]
+    assert device.finishing.wait(60)
+    futures += [thread.submit(one) for one in batches[1:]]
+    device.may_finish.set()
+    return futures
 
 
 def segment(name: int) -> Segment:
@@ -151,6 +216,59 @@ def test_poison_is_told_to_the_batch_that_met_it_and_to_no_other(device, thread)
         with pytest.raises(DeviceLostError):
             thread.submit(batch(4)).result()
     assert len(device.tried) == tried, "nothing is computed on a device that is lost"
+
+
+def test_a_batch_that_waits_is_begun_before_the_one_before_it_is_finished(ahead, early):
+    futures = submitted(early, ahead, batch(10), batch(20), batch(30))
+    assert [told(future.result().outcomes) for future in futures] == [[10], [20], [30]]
+    assert ahead.log == [
+        ("begin", 10), ("finish", 10), ("begin", 20), ("begin", 30), ("finish", 20), ("finish", 30),
+    ]  # fmt: skip
+
+
+def test_a_batch_without_room_beside_another_waits_for_its_turn(ahead, early):
+    ahead.room = 5
+    names = [[1, 2, 3, 4], [11, 12, 13, 14], [21, 22, 23]]
+    futures = submitted(early, ahead, *(batch(*some) for some in names))
+    assert [told(future.result().outcomes) for future in futures] == names
+    assert ahead.held == 0
+
+
+def test_memory_that_a_batch_ahead_holds_fails_no_image(ahead, early):
+    """Segments of the first don't fit while the second is begun: the second is put back, and nothing is split."""
+    ahead.fits = 4
+    names = [[1, 2, 3], [11, 12, 13], [21, 22, 23]]
+    futures = submitted(early, ahead, *(batch(*some) for some in names))
+    assert [told(future.result().outcomes) for future in futures] == names
+    assert len({name for _, name in ahead.log}) == 3, "no half was tried"
+
+
+def test_an_image_that_does_not_fit_fails_alone_also_ahead_of_its_turn(ahead, early):
+    futures = submitted(early, ahead, batch(1), batch(2), batch(3, TOO_LARGE))
+    assert [told(future.result().outcomes) for future in futures] == [[1], [2], [3, "out_of_memory"]]
+
+
+def test_poison_met_ahead_of_its_turn_is_told_to_its_own_batch(ahead, early):
+    first, second, third = submitted(early, ahead, batch(1), batch(2), batch(POISON))
+    assert [told(future.result().outcomes) for future in (first, second)] == [[1], [2]]
+    with pytest.raises(torch.AcceleratorError):
+        third.result()
+    with pytest.raises(DeviceLostError):
+        early.submit(batch(4)).result()
+
+
+def test_seconds_of_batches_that_overlap_add_up_to_what_has_gone_by(ahead, early):
+    started = time.perf_counter()
+    futures = submitted(early, ahead, *(batch(name) for name in (1, 2, 3)))
+    labeled = [future.result() for future in futures]
+    assert sum(one.seconds for one in labeled) <= time.perf_counter() - started
+
+
+def test_closing_finishes_what_was_begun_ahead(ahead):
+    thread = ModelThread(ahead, CLASSES, GeneralInference(), top_k=5, soft_masks=False, ahead=True)
+    futures = submitted(thread, ahead, batch(1), batch(2), batch(3))
+    thread.close()
+    assert [told(future.result(timeout=0).outcomes) for future in futures] == [[1], [2], [3]]
 
 
 @pytest.mark.parametrize(

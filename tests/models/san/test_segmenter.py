@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import models.san.segmenter as segmenter_module
 from models import ClassFeatures, GeneralInference, QueriesInference, SemanticInference, Vocabulary, zoo
-from models.clip.pixels import CLIP_MEAN, CLIP_STD
+from models.clip.pixels import CLIP_MEAN, CLIP_STD, extents
+from models.compiled import FixedShapes
 from models.resize import batch_of
+from models.san.segmenter import SanSegmenter
 from models.segmenter import Segmenter
 from pipeline.synthesis.scene import scene
 from tests.golden_rule import image
@@ -142,10 +145,94 @@ def test_a_batch_beyond_a_cpus_cache_gives_what_its_images_give_alone(tiny, batc
     classes = tiny.classes(VOCABULARY)
     together = tiny.logits(batch, classes)
     monkeypatch.setattr(segmenter_module, "CPU_PIXELS", 1)
-    assert tiny.images_at_once(batch) == 1
+    assert tiny.images_at_once((128, 176)) == 1
     apart = tiny.logits(batch, classes)
     for mine, theirs in ((apart.mask_logits, together.mask_logits), (apart.class_logits, together.class_logits)):
         assert (mine - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+def test_batches_begun_together_give_what_each_gives_alone(tiny, batch):
+    classes, form = tiny.classes(VOCABULARY), GeneralInference(score_threshold=0.1, overlap_threshold=0.0)
+    parts = [batch.part(0, 2), batch.part(2, 3), batch]
+    finishes = [tiny.begin(part, classes, form) for part in parts]
+    assert [finish() for finish in finishes] == [tiny.segment(part, classes, form) for part in parts]
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses operators for which a GPU would be waited for: values that the host reads, shapes that values decide."""
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        name = operator.overloadpacket._qualified_op_name.removeprefix("aten::")
+        assert name not in {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2"}, name
+        return operator(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_forward_pass_waits_for_nothing(batch, dtype):
+    segmenter = untrained_tiny(dtype=dtype)
+    segmenter.settle()
+    classes = segmenter.classes(VOCABULARY)
+    with NoWaiting():
+        segmenter.logits(batch, classes)
+        with torch.inference_mode(), segmenter.arithmetic():
+            segmenter._fixed_pass(batch.pixels, extents(batch.sizes, segmenter.device))
+
+
+@pytest.fixture
+def compiled(tiny, batch):
+    """A segmenter that has compiled pieces of two images of the batch's size, by a compiler that changes nothing."""
+    made = SanSegmenter(tiny.model, name=tiny.name, weights=tiny.weights, rule=tiny.rule, dtype="float32")
+    made.images_at_once = lambda padded: 2
+    seen = []
+
+    def backend(graph, _inputs):
+        def run(*given):
+            seen.append(len(given))
+            return graph.forward(*given)
+
+        return run
+
+    made._compiled = FixedShapes(made._fixed_pass, made.arithmetic, backend=backend)
+    made.compile([(128, 176)], 8)
+    seen.clear()
+    return made, seen
+
+
+def test_full_pieces_are_compiled_and_the_rest_is_not(tiny, batch, compiled):
+    made, seen = compiled
+    classes = tiny.classes(VOCABULARY)
+    for part, runs in ((batch, 1), (batch.part(0, 2), 1), (batch.part(0, 1), 0)):
+        seen.clear()
+        mine, theirs = made.logits(part, classes), tiny.logits(part, classes)
+        assert len(seen) == runs, len(part)
+        for one, other in ((mine.mask_logits, theirs.mask_logits), (mine.class_logits, theirs.class_logits)):
+            assert (one - other).abs().max() <= 1e-5 * other.abs().max()
+
+
+def test_what_runs_compiled_does_not_depend_on_what_came_before(tiny, batch, compiled):
+    made, _ = compiled
+    classes = tiny.classes(VOCABULARY)
+    first = made.logits(batch, classes)
+    for part in (batch.part(0, 1), batch.part(1, 3), batch):
+        made.logits(part, classes)
+    again = made.logits(batch, classes)
+    assert torch.equal(first.mask_logits, again.mask_logits)
+    assert torch.equal(first.class_logits, again.class_logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_numbers_are_within_what_another_device_may_give(dtype):
+    segmenter = untrained_tiny(dtype=dtype)
+    batch = batch_of([image(128, 170, 2), image(120, 176, 3)], [(9, 9)] * 2, zoo.MODELS["san-tiny"].rule)
+    classes = segmenter.classes(VOCABULARY)
+    eager = segmenter.logits(batch, classes)
+    segmenter.compile([(128, 176)], 2)
+    found = segmenter.logits(batch, classes)
+    bound = 1e-5 if dtype == "float32" else 1e-9
+    for mine, theirs in ((found.mask_logits, eager.mask_logits), (found.class_logits, eager.class_logits)):
+        assert mine.dtype == theirs.dtype
+        assert (mine - theirs).abs().max() <= bound * theirs.abs().max()
 
 
 def test_class_weights_follow_the_names_asked_for_and_the_background(tiny, batch):

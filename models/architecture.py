@@ -27,6 +27,9 @@ class Architecture:
     templates: ClassVar[str]
     """Template set that names go into when the user names none."""
 
+    compiles: ClassVar[bool] = False
+    """Whether the family's segmenters can be compiled (`Segmenter.compile`)."""
+
     ignored: ClassVar[frozenset[str]] = frozenset()
     """Tensors of released checkpoints that nothing here reads."""
 

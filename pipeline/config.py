@@ -138,6 +138,10 @@ class ReplicaConfig:
     batch_size: int | None = None
     """Images the model takes at once. Default: 8 on a CPU, 32 on a GPU."""
 
+    compile: bool = False
+    """Compile the model (SAN) for full batches of photos of usual proportions before the first shard: minutes for each
+    replica, for a GPU and a long job; numbers move by rounding, as on another device. On a CPU it gains little."""
+
     scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     """Local folder for shards on their way in and label files on their way out."""
 
@@ -234,6 +238,10 @@ class LabelConfig:
         if spec is None:
             raise UsageError(f"--model {self.model.model!r}: no such model; models are {', '.join(MODELS)}.")
         spec.check_windows(self.inference.windows)
+        if self.replica.compile and not spec.config.compiles:
+            raise UsageError(f"--compile: {spec.name} isn't compiled, SAN models are. Leave it out.")
+        if self.replica.compile and self.inference.windows is not None:
+            raise UsageError("--compile with --windows: windows aren't compiled. Leave one of them out.")
         if self.inference.windows is not None and self.form != "semantic":
             raise UsageError(
                 f"--windows with --inference {self.form}: class probabilities of several windows can be averaged, "

@@ -12,7 +12,7 @@ from models.agreement.batches import view_of
 from models.agreement.views import View
 from models.inference.forms import Inference
 from models.masks.overlap import best_ious, mirrored, pieces
-from models.resize import ImageBatch
+from models.resize import ImageBatch, Size
 from models.segment import Segment
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
@@ -59,6 +59,10 @@ class AgreementSegmenter(Segmenter):
     def settle(self) -> None:
         """See `Segmenter.settle`."""
         self.inner.settle()
+
+    def compile(self, sizes: Sequence[Size], batch_size: int) -> None:
+        """See `Segmenter.compile`; of the views those are compiled that have such a size."""
+        self.inner.compile(sizes, batch_size)
 
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """See `Segmenter.encode_text`."""

@@ -64,6 +64,8 @@ class SanConfig(Architecture):
 
     templates: ClassVar[str] = "vild14"
 
+    compiles: ClassVar[bool] = True
+
     takes_windows: ClassVar[bool] = True
 
     ignored: ClassVar[frozenset[str]] = frozenset({"criterion.empty_weight", "ov_classifier.attn_mask"})

@@ -54,6 +54,9 @@ class BenchConfig:
     batch_size: int | None = None
     """Images the model takes at once. Default: 8 on a CPU, 32 on a GPU."""
 
+    compile: bool = False
+    """Compile the model for what is measured, as in `label`; its parts apart are measured as they are without."""
+
     repeats: int = 5
     """Runs of each measurement after a warm-up, at least; 3 or more."""
 

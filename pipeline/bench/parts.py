@@ -67,7 +67,11 @@ class Parts:
                 classifier=model.ov_classifier,
             ) as seen,
         ):
-            self._output = segmenter.logits(batch, classes)
+            step = min(len(batch), segmenter.images_at_once((batch.pixels.shape[-2], batch.pixels.shape[-1])))
+            images = segmenter.normalised(batch.pixels[-step:], batch.sizes[-step:])
+            with segmenter.arithmetic():
+                model(images, model.ov_classifier.class_weights(classes.features))
+        self._output = segmenter.logits(batch, classes)
         self._seen = seen
 
     def works(self) -> dict[str, Part]:

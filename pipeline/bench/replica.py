@@ -86,6 +86,8 @@ def _peak(config: BenchConfig, samples: int) -> ReplicaPeak:
         subject = subject_of(config)
         segmenter = subject.segmenter
         form = InferenceConfig(inference=config.inference)
+        if config.compile:
+            segmenter.compile([segmenter.rule.padded(segmenter.rule.size(MEMORY_IMAGE))], subject.batch_size)
         with labeler(
             segmenter, subject.classes, folder, form, batch_size=subject.batch_size, threads=threads
         ) as replica:

@@ -16,7 +16,7 @@ from models.agreement.segmenter import AgreementSegmenter
 from models.agreement.views import views_of
 from models.errors import EnvironmentFailure, UsageError
 from models.inference.forms import SemanticInference
-from models.resize import ImageBatch, Size, mask_size
+from models.resize import ImageBatch, Size, mask_size, usual_sizes
 from models.san.windows import SlidingSan
 from models.segmenter import ClassFeatures, Segmenter
 from pipeline.bench.config import BenchConfig
@@ -100,6 +100,7 @@ class _Bench:
         self.say(f"loading {config.model}")
         subject = subject_of(config)
         device = subject.segmenter.device
+        notes = (*subject.notes, *self._compiled(subject))
         watch = Stopwatch(device=device, threads=self.threads, repeats=config.repeats)
         known = machine(device)
         floor: list[FloorRow] = []
@@ -127,7 +128,7 @@ class _Bench:
             machine=known,
             versions=software(device),
             settings=self._settings(subject),
-            notes=(*subject.notes, *busy(known)),
+            notes=(*notes, *busy(known)),
             floor=tuple(floor),
             rows=tuple(rows),
         )
@@ -135,6 +136,19 @@ class _Bench:
             self.say("memory of a replica")
             bench = replace(bench, replicas=peaks(config))
         return replace(bench, feeding=_feeding(bench, config.gpu_rate))
+
+    def _compiled(self, subject: Subject) -> Iterator[str]:
+        """Compile the model for the sizes that are measured, if that is asked for; says how long it took."""
+        if not self.config.compile:
+            return
+        rule = subject.segmenter.rule
+        sizes = {rule.padded((subject.size, subject.size))} if {"model", "parts"} & set(self.config.groups) else set()
+        if "shard" in self.config.groups:
+            sizes |= set(usual_sizes(rule)) if self.sources else {rule.padded(rule.size(self.config.image_size))}
+        self.say(f"compiling for {len(sizes)} sizes")
+        started = time.perf_counter()
+        subject.segmenter.compile(sorted(sizes), subject.batch_size)
+        yield f"compiled for full batches of {len(sizes)} sizes, in {time.perf_counter() - started:.0f} s"
 
     def _settings(self, subject: Subject) -> dict[str, object]:
         told = asdict(self.config) | {

@@ -17,6 +17,7 @@ import torch
 
 from models.agreement.segmenter import with_agreement
 from models.errors import EnvironmentFailure, UsageError
+from models.resize import usual_sizes
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
 from models.zoo import load
@@ -183,9 +184,17 @@ def _labeler(spec: ReplicaSpec, watchdog: Watchdog) -> Labeler:
     )
     inference = spec.config.inference
     threads = spec.placement.cpus
+    prepare = None
+    if spec.config.replica.compile:
+        prepare = partial(segmenter.compile, usual_sizes(segmenter.rule), spec.placement.batch_size)
     return Labeler(
         model=ModelThread(
-            segmenter, classes, inference.form(spec.config.form), top_k=inference.top_k, soft_masks=inference.soft_masks
+            segmenter,
+            classes,
+            inference.form(spec.config.form),
+            top_k=inference.top_k,
+            soft_masks=inference.soft_masks,
+            prepare=prepare,
         ),
         decoders=ThreadPoolExecutor(threads, thread_name_prefix="decode"),
         threads=threads,
@@ -241,6 +250,9 @@ def _prepare(
             f"--scratch {str(config.replica.scratch)!r}: no such folder on {socket.gethostname()}. Make it there first."
         )
     segmenter = _segmenter(config, placement)
+    if config.replica.compile:
+        # Replicas compile; here it is only seen whether they can.
+        segmenter.compile((), placement.batch_size)
     return ensure_text_features(segmenter, *asked, output.url, dtype=config.model.dtype)
 
 

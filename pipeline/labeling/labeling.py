@@ -77,9 +77,10 @@ class Labeler:
 
     @property
     def device(self) -> str:
-        """Kind of device that computes the labels."""
+        """Kind of device that computes the labels, and whether the model is compiled there."""
         device = self.model.segmenter.device
-        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        return f"{name}, compiled" if self.config.replica.compile else name
 
     @property
     def replica(self) -> str:

@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ class ModelThread:
         top_k: classes and logits of each segment.
         soft_masks: whether segments keep their mask logits.
         ahead: whether a batch is begun before the one before it is finished; by default on an accelerator.
+        prepare: called on the thread before its first batch, such as to compile; what it raises is raised here.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class ModelThread:
         top_k: int,
         soft_masks: bool,
         ahead: bool | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self.segmenter = segmenter
         self._classes = classes.to(segmenter.device)
@@ -94,8 +97,10 @@ class ModelThread:
         self._lost = False
         self._closing = False
         self._queue: queue.Queue[_Job | None] = queue.Queue(QUEUE_BATCHES)
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        prepared: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, args=(prepare, prepared), name="model", daemon=True)
         self._thread.start()
+        prepared.result()
 
     @property
     def pinned(self) -> bool:
@@ -113,7 +118,14 @@ class ModelThread:
         self._queue.put(None)
         self._thread.join()
 
-    def _run(self) -> None:
+    def _run(self, prepare: Callable[[], None] | None, prepared: "Future[None]") -> None:
+        try:
+            if prepare is not None:
+                prepare()
+        except BaseException as error:  # whoever made this thread is told
+            prepared.set_exception(error)
+            return
+        prepared.set_result(None)
         ended = 0.0
         following: list[_Job] = []
         while (job := following.pop() if following else self._take(wait=True)) is not None:

@@ -37,7 +37,7 @@ LABEL_OPTIONS = {
     "--inference", "--score-threshold", "--overlap-threshold", "--top-k", "--mask-side", "--soft-masks",
     "--windows", "--agreement",
     "--max-member-bytes", "--max-members", "--max-pixels", "--max-caption-bytes", "--keep-truncated",
-    "--replicas", "--cpus-per-replica", "--batch-size", "--scratch", "--stall-seconds",
+    "--replicas", "--cpus-per-replica", "--batch-size", "--compile", "--scratch", "--stall-seconds",
     "--limit", "--dry-run", "--max-failed-samples", "--max-failed-shards",
     "--help", "-h",
 }  # fmt: skip
@@ -66,7 +66,7 @@ EVALUATE_OPTIONS = {
 RETRY_OPTIONS = {
     "--failed-samples", "--stale",
     "--weights", "--vocab", "--templates", "--device",
-    "--replicas", "--cpus-per-replica", "--batch-size", "--scratch", "--stall-seconds",
+    "--replicas", "--cpus-per-replica", "--batch-size", "--compile", "--scratch", "--stall-seconds",
     "--limit", "--dry-run", "--max-failed-samples", "--max-failed-shards",
     "--help", "-h",
 }  # fmt: skip
@@ -103,9 +103,9 @@ COMPACT_OPTIONS = {"--file-size", "--partial", "--scratch", "--help", "-h"}
 """All options of `compact`."""
 
 BENCH_OPTIONS = {
-    "--model", "--weights", "--device", "--dtype", "--threads", "--inference", "--size", "--batch-size", "--repeats",
-    "--names", "--image", "--samples", "--windows", "--agreement", "--parts", "--shard-sizes", "--gpu-rate",
-    "--profile", "--scratch", "--compare", "--output", "-o", "--json",
+    "--model", "--weights", "--device", "--dtype", "--threads", "--inference", "--size", "--batch-size", "--compile",
+    "--repeats", "--names", "--image", "--samples", "--windows", "--agreement", "--parts", "--shard-sizes",
+    "--gpu-rate", "--profile", "--scratch", "--compare", "--output", "-o", "--json",
     "--help", "-h",
 }  # fmt: skip
 """All options of `bench`."""

@@ -6,7 +6,7 @@ import pytest
 
 from models.errors import UsageError
 from models.inference.forms import GeneralInference, QueriesInference, SemanticInference
-from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ReplicaConfig
+from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,16 @@ def test_the_defaults_are_the_contracts():
     )
     assert not config.inference.soft_masks
     assert config.job.max_failed_samples == 0.5
+
+
+@pytest.mark.parametrize(
+    ("model", "windows", "told"), [("denseclip-rn50", None, "denseclip-rn50"), ("san-vit-b16", 2.0, "--windows")]
+)
+def test_what_is_not_compiled_is_refused_before_anything_is_loaded(model, windows, told):
+    config = LabelConfig(
+        model=ModelConfig(model=model),
+        inference=InferenceConfig(inference="semantic", windows=windows),
+        replica=ReplicaConfig(compile=True),
+    )
+    with pytest.raises(UsageError, match=f"--compile.*{told}"):
+        config.check_model()

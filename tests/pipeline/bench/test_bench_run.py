@@ -54,6 +54,16 @@ def test_the_model_and_its_parts_are_told_with_their_multiplications(tmp_path: P
     assert found.feeding is None
 
 
+@pytest.mark.slow
+def test_a_compiled_model_is_measured_with_its_parts_and_shards(tmp_path: Path) -> None:
+    groups = ("model", "parts", "shard")
+    compiled = bench(BenchConfig(**SMALL, compile=True, parts=groups, scratch=tmp_path))
+    plain = bench(BenchConfig(**SMALL, parts=groups, scratch=tmp_path))
+    assert [row.part for row in compiled.rows] == [row.part for row in plain.rows]
+    assert any(note.startswith("compiled for full batches of 2 sizes") for note in compiled.notes)
+    assert (compiled.settings["compile"], plain.settings["compile"]) == (True, False)
+
+
 def test_windows_are_measured_beside_the_model_without_them(tmp_path: Path) -> None:
     small = {**SMALL, "image": "160x120"}
     found = bench(BenchConfig(**small, windows=2.0, parts=("model", "shard"), scratch=tmp_path))

@@ -7,6 +7,7 @@ from concurrent.futures import wait
 import pytest
 import torch
 
+from models.errors import EnvironmentFailure
 from models.inference.forms import GeneralInference
 from models.resize import ImageBatch, ResizeRule
 from models.segment import Segment
@@ -231,6 +232,7 @@ def test_a_batch_without_room_beside_another_waits_for_its_turn(ahead, early):
     names = [[1, 2, 3, 4], [11, 12, 13, 14], [21, 22, 23]]
     futures = submitted(early, ahead, *(batch(*some) for some in names))
     assert [told(future.result().outcomes) for future in futures] == names
+    early.close()
     assert ahead.held == 0
 
 
@@ -262,6 +264,26 @@ def test_seconds_of_batches_that_overlap_add_up_to_what_has_gone_by(ahead, early
     futures = submitted(early, ahead, *(batch(name) for name in (1, 2, 3)))
     labeled = [future.result() for future in futures]
     assert sum(one.seconds for one in labeled) <= time.perf_counter() - started
+
+
+def test_what_is_prepared_is_prepared_on_the_thread_that_labels(device):
+    threads = []
+    thread = ModelThread(
+        device, CLASSES, GeneralInference(), top_k=5, soft_masks=False,
+        prepare=lambda: threads.append(threading.current_thread()),
+    )  # fmt: skip
+    assert [one.name for one in threads] == ["model"], "before anything can be submitted"
+    assert told(thread.submit(batch(1)).result().outcomes) == [1]
+    thread.close()
+
+
+def test_what_can_not_be_prepared_is_told_to_whoever_made_the_thread(device):
+    def prepare():
+        raise EnvironmentFailure("--compile: no compiler")
+
+    with pytest.raises(EnvironmentFailure, match="no compiler"):
+        ModelThread(device, CLASSES, GeneralInference(), top_k=5, soft_masks=False, prepare=prepare)
+    assert not any(thread.name == "model" and thread.is_alive() for thread in threading.enumerate())
 
 
 def test_closing_finishes_what_was_begun_ahead(ahead):

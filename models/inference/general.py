@@ -5,8 +5,11 @@ p_i(c_i) x m_i[p] among those whose top class c_i is a name; segments that lose 
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.inference.forms import GeneralInference
@@ -58,7 +61,7 @@ def general_segments(
     own_masks = tally.results()
     # One place more than there are queries: the last is nobody's.
     held = torch.bincount(winners.flatten(), minlength=len(queries) + 1).tolist()
-    groups = _groups(
+    groups = merged(
         [
             index
             for index, mask in enumerate(own_masks)
@@ -66,7 +69,7 @@ def general_segments(
         ],
         [scores.vocab_id for scores in classes],
         held,
-        stuff,
+        stuff.numpy(),
     )
     if not groups:
         return []
@@ -110,8 +113,17 @@ def _compete(logits: Tensor, weights: Tensor, geometry: Geometry) -> tuple[Tenso
     return own, winners, tally
 
 
-def _groups(kept: list[int], ids: list[int], held: list[int], stuff: Tensor) -> dict[int, list[int]]:
-    """Members of each final segment by the one that leads it, in ascending order of leaders."""
+def merged(
+    kept: Sequence[int], ids: Sequence[int], held: Sequence[float], stuff: NDArray[np.bool_]
+) -> dict[int, list[int]]:
+    """Members of each final segment by the one that leads it, in ascending order of leaders.
+
+    Args:
+        kept: the queries that keep enough, ascending, by their places in what follows.
+        ids: the class of each query.
+        held: pixels that each query holds.
+        stuff: of each class, whether its segments merge.
+    """
     merging: defaultdict[int, list[int]] = defaultdict(list)
     groups: dict[int, list[int]] = {}
     for index in kept:

@@ -1,11 +1,13 @@
-"""From one image's mask and class logits to its segments, in the form asked for. Models call it for each image."""
+"""From mask and class logits to segments, in the form asked for: of a batch, which models call, and of one image."""
 
+from collections.abc import Sequence
 from typing import assert_never
 
 import torch
 from torch import Tensor
 
 from models.errors import UsageError
+from models.inference.batch import batched_segments
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
 from models.inference.general import general_segments
 from models.inference.queries import queries_segments
@@ -13,6 +15,59 @@ from models.inference.semantic import semantic_segments
 from models.inference.upsample import Geometry
 from models.resize import Size
 from models.segment import Segment
+
+
+@torch.no_grad()
+def segments_of_batch(
+    mask_logits: Tensor,
+    class_logits: Tensor,
+    geometries: Sequence[Geometry],
+    *,
+    stuff: Tensor,
+    inference: Inference,
+    top_k: int,
+    soft_masks: bool,
+) -> list[list[Segment] | None]:
+    """Segments of each image of a batch: image by image on a CPU, whose cache holds one, else together.
+
+    Args:
+        mask_logits: [B, Q, h, w] at the model's stride, covering the padded input.
+        class_logits: [B, Q, N + 1], background last, before softmax.
+        geometries: sizes of each image.
+        stuff: bool [N], on the CPU: classes whose segments merge in general form.
+        inference: form and thresholds.
+        top_k: how many classes and logits to list for each segment; 1 or more.
+        soft_masks: keep each segment's quantised mask logits.
+
+    Returns:
+        For each image what `segments_of` gives, or None where a logit isn't finite.
+
+    Raises:
+        UsageError: as `segments_of`.
+    """
+    found: dict[int, list[Segment] | None] = {}
+    if mask_logits.device.type != "cpu" and not isinstance(inference, SemanticInference):
+        found = batched_segments(
+            mask_logits, class_logits, geometries, inference, stuff=stuff, top_k=top_k, soft_masks=soft_masks
+        )
+    for image, geometry in enumerate(geometries):
+        if image in found:
+            continue
+        try:
+            found[image] = segments_of(
+                mask_logits[image],
+                class_logits[image],
+                padded=geometry.padded,
+                size=geometry.size,
+                mask_size=geometry.mask_size,
+                stuff=stuff,
+                inference=inference,
+                top_k=top_k,
+                soft_masks=soft_masks,
+            )
+        except FloatingPointError:
+            found[image] = None
+    return [found[image] for image in range(len(geometries))]
 
 
 @torch.no_grad()

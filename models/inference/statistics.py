@@ -69,8 +69,13 @@ def confident(class_logits: Tensor, threshold: float) -> Tensor:
     Returns:
         int64 [K], ascending.
     """
-    probability, top = class_logits.softmax(1).max(1)
-    return ((top < class_logits.shape[1] - 1) & (probability >= threshold)).nonzero().squeeze(1)
+    return sure(class_logits, threshold).nonzero().squeeze(1)
+
+
+def sure(class_logits: Tensor, threshold: float) -> Tensor:
+    """Which queries are `confident`: bool [..., Q] of class logits [..., Q, N + 1]."""
+    probability, top = class_logits.softmax(-1).max(-1)
+    return (top < class_logits.shape[-1] - 1) & (probability >= threshold)
 
 
 def class_scores(
@@ -88,14 +93,7 @@ def class_scores(
     Returns:
         One a row.
     """
-    names = class_logits.shape[1] - background
-    keys = class_logits[:, :names]
-    if given is not None:
-        keys = keys.scatter(1, given[:, None], torch.inf)
-    order = _highest(keys, min(max(top_k, 2), names))  # two are needed for the margin
-    probabilities = class_logits.softmax(1).gather(1, order[:, :2])
-    margins = probabilities[:, 0] - probabilities[:, 1] if names > 1 else probabilities[:, 0]
-    order = order[:, :top_k]
+    ranks = ranked(class_logits, top_k, given, background=background)
     return [
         ClassScores(
             vocab_id=ids[0],
@@ -106,14 +104,44 @@ def class_scores(
             background_logit=beside,
         )
         for ids, logits, score, margin, beside in zip(
-            order.tolist(),
-            class_logits.gather(1, order).tolist(),
-            probabilities[:, 0].tolist(),
-            margins.tolist(),
+            ranks.ids.tolist(),
+            ranks.logits.tolist(),
+            ranks.scores.tolist(),
+            ranks.margins.tolist(),
             class_logits[:, -1].tolist() if background else [None] * len(class_logits),
             strict=True,
         )
     ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Ranks:
+    """`ClassScores` of rows while they are still on their device."""
+
+    ids: Tensor
+    """int64 [S, k], the names with the highest logits."""
+
+    logits: Tensor
+    """[S, k], their raw logits."""
+
+    scores: Tensor
+    """[S], the softmax probability of the first."""
+
+    margins: Tensor
+    """[S], by how much it exceeds that of the second; by rounding it may fall below 0 where both are equal."""
+
+
+def ranked(class_logits: Tensor, top_k: int, given: Tensor | None = None, *, background: bool = True) -> Ranks:
+    """What `class_scores` tells, without a wait for the device; arguments as there."""
+    names = class_logits.shape[1] - background
+    keys = class_logits[:, :names]
+    if given is not None:
+        keys = keys.scatter(1, given[:, None], torch.inf)
+    order = _highest(keys, min(max(top_k, 2), names))  # two are needed for the margin
+    probabilities = class_logits.softmax(1).gather(1, order[:, :2])
+    margins = probabilities[:, 0] - probabilities[:, 1] if names > 1 else probabilities[:, 0]
+    ids = order[:, :top_k]
+    return Ranks(ids=ids, logits=class_logits.gather(1, ids), scores=probabilities[:, 0], margins=margins)
 
 
 def _highest(keys: Tensor, count: int) -> Tensor:
@@ -183,6 +211,12 @@ def count(masks: Tensor) -> Tensor:
 
 
 def quantised(mask_logits: Tensor, padded: Size, size: Size) -> NDArray[np.int8]:
+    """What `quantise` gives, on the host."""
+    array: NDArray[np.int8] = quantise(mask_logits, padded, size).cpu().numpy()
+    return array
+
+
+def quantise(mask_logits: Tensor, padded: Size, size: Size) -> Tensor:
     """Mask logits in a byte each, without the part that covers padding alone.
 
     Args:
@@ -197,9 +231,7 @@ def quantised(mask_logits: Tensor, padded: Size, size: Size) -> NDArray[np.int8]
         -(-part * cells // whole) for part, cells, whole in zip(size, mask_logits.shape[1:], padded, strict=True)
     )
     clipped = mask_logits[:, :height, :width].clamp(-QUANTISED_RANGE, QUANTISED_RANGE)
-    values = (clipped * (QUANTISED_STEPS / QUANTISED_RANGE)).round().to(torch.int8)
-    array: NDArray[np.int8] = values.contiguous().cpu().numpy()
-    return array
+    return (clipped * (QUANTISED_STEPS / QUANTISED_RANGE)).round().to(torch.int8).contiguous()
 
 
 def make_segment(

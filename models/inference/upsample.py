@@ -3,6 +3,7 @@
 The published order is: bilinear to the padded size, crop to the resized image, bilinear to the masks' size (SAN's
 released code; corners not aligned, no antialias). Each step acts on rows and columns apart, so the three together are
 `rows @ logits @ columns^T` with one small matrix for each axis, and any band of rows of any queries can be had alone.
+Where masks of many images are made together, `turned` takes the steps themselves.
 """
 
 from collections.abc import Iterator
@@ -114,3 +115,29 @@ def upsample(logits: Tensor, geometry: Geometry) -> Tensor:
     for rows, band in bands(logits, geometry):
         full[:, rows] = band
     return full
+
+
+def turned(logits: Tensor, geometry: Geometry) -> Tensor:
+    """Full-size mask logits with columns before rows, the order of run lengths, each pixel from its few neighbours.
+
+    This is the published order step by step. It moves more bytes than a product, but a pixel's bits depend on its own
+    logits and the sizes alone; which way a library takes for a product may depend on how many masks go through it.
+
+    Args:
+        logits: float32 or float64 [K, h, w] at the model's stride, finite.
+        geometry: the sizes.
+
+    Returns:
+        [K, mask width, mask height], before the sigmoid.
+    """
+    full = logits.transpose(1, 2)[:, None].contiguous()
+    full = functional.interpolate(full, size=geometry.padded[::-1], mode="bilinear", align_corners=False)
+    full = full[..., : geometry.size[1], : geometry.size[0]].contiguous()
+    if geometry.mask_size != geometry.size:
+        full = functional.interpolate(full, size=geometry.mask_size[::-1], mode="bilinear", align_corners=False)
+    return full[:, 0]
+
+
+def largest(geometry: Geometry) -> int:
+    """Elements a mask that `turned` makes on its way, at the most."""
+    return max(height * width for height, width in (geometry.padded, geometry.mask_size))

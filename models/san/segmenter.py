@@ -145,27 +145,22 @@ class SanSegmenter(Segmenter):
         soft_masks: bool,
     ) -> list[list[Segment] | None]:
         """Segments of each image from its logits; None where they are not finite."""
-        from models.inference.run import segments_of
+        from models.inference.run import segments_of_batch
+        from models.inference.upsample import Geometry
 
-        found: list[list[Segment] | None] = []
-        for i, (size, mask_size) in enumerate(zip(batch.sizes, batch.mask_sizes, strict=True)):
-            try:
-                segments = segments_of(
-                    output.mask_logits[i],
-                    output.class_logits[i],
-                    padded=(batch.pixels.shape[-2], batch.pixels.shape[-1]),
-                    size=size,
-                    mask_size=mask_size,
-                    stuff=classes.stuff,
-                    inference=inference,
-                    top_k=top_k,
-                    soft_masks=soft_masks,
-                )
-            except FloatingPointError:
-                found.append(None)
-            else:
-                found.append(segments)
-        return found
+        padded = (batch.pixels.shape[-2], batch.pixels.shape[-1])
+        return segments_of_batch(
+            output.mask_logits,
+            output.class_logits,
+            [
+                Geometry(padded=padded, size=size, mask_size=mask_size)
+                for size, mask_size in zip(batch.sizes, batch.mask_sizes, strict=True)
+            ],
+            stuff=classes.stuff,
+            inference=inference,
+            top_k=top_k,
+            soft_masks=soft_masks,
+        )
 
     @torch.inference_mode()
     def logits(self, batch: ImageBatch, classes: ClassFeatures) -> SanOutput:

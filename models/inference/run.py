@@ -17,6 +17,15 @@ from models.resize import Size
 from models.segment import Segment
 
 
+def goes_together(device: torch.device, inference: Inference) -> bool:
+    """Whether a batch's segments are made together, not image by image.
+
+    An accelerator waits for the host at every image; a CPU's cache holds the masks of one. The semantic form decides
+    band by band which names it needs to sum at all, and has no whole-batch form.
+    """
+    return device.type != "cpu" and not isinstance(inference, SemanticInference)
+
+
 @torch.no_grad()
 def segments_of_batch(
     mask_logits: Tensor,
@@ -28,7 +37,7 @@ def segments_of_batch(
     top_k: int,
     soft_masks: bool,
 ) -> list[list[Segment] | None]:
-    """Segments of each image of a batch: image by image on a CPU, whose cache holds one, else together.
+    """Segments of each image of a batch, all together where that `goes_together`.
 
     Args:
         mask_logits: [B, Q, h, w] at the model's stride, covering the padded input.
@@ -46,7 +55,7 @@ def segments_of_batch(
         UsageError: as `segments_of`.
     """
     found: dict[int, list[Segment] | None] = {}
-    if mask_logits.device.type != "cpu" and not isinstance(inference, SemanticInference):
+    if not isinstance(inference, SemanticInference) and goes_together(mask_logits.device, inference):
         found = batched_segments(
             mask_logits, class_logits, geometries, inference, stuff=stuff, top_k=top_k, soft_masks=soft_masks
         )

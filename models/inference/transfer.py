@@ -3,7 +3,7 @@
 A copy to the host makes it wait until the device has done all that was asked of it, so that copies are to be few.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+KINDS: Mapping[torch.dtype, type[np.generic]] = {
+    torch.float64: np.float64,
+    torch.int64: np.int64,
+    torch.uint8: np.uint8,
+    torch.int8: np.int8,
+    torch.bool: np.bool_,
+}
+"""What may be fetched, by NumPy's names."""
+
 
 def fetch(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
     """Tensors as arrays on the host, by one copy and one wait, through pinned memory where there is some.
 
     Args:
-        tensors: of one device, wider types before narrower ones, so that each lies where its type may.
+        tensors: of one device and the types of `KINDS`, wider ones first, so that each lies where its type may.
 
     Returns:
         One array for each, of its shape and type.
@@ -32,8 +41,7 @@ def fetch(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
     for one in tensors:
         assert start % one.element_size() == 0, "wider types come first"
         stop = start + one.numel() * one.element_size()
-        kind = torch.empty(0, dtype=one.dtype).numpy().dtype
-        found.append(held[start:stop].view(kind).reshape(one.shape))
+        found.append(held[start:stop].view(KINDS[one.dtype]).reshape(one.shape))
         start = stop
     return found
 

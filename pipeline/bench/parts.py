@@ -1,6 +1,6 @@
 """SAN's parts, each apart on what it gets in a real forward pass. What the parts do is the model's own code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.inference.forms import Inference
-from models.inference.run import segments_of
-from models.masks.rle import encode_and_measure
+from models.inference.forms import Inference, QueriesInference
+from models.inference.run import goes_together, segments_of_batch
+from models.inference.transfer import fetch
+from models.inference.upsample import Geometry
+from models.masks.label_planes import NONE, plane_runs, read, written
+from models.masks.rle import EncodedMask, encode_and_measure
 from models.resize import ImageBatch, Size, batch_of
 from models.san.recognition import pool_bias
 from models.san.segmenter import SanSegmenter
@@ -99,39 +102,37 @@ class Parts:
         }
         return parts | {
             "segments": Part(self._as_labeling(self.segments, plain=True), whole),
-            "RLE": Part(partial(self._runs, self._blobs()), whole),
+            "RLE": Part(self._rle(), whole),
         }
 
     def segments(self) -> list[list[Segment] | None]:
         """The segments of all images, from logits that are there already."""
-        found: list[list[Segment] | None] = []
-        for index, (size, mask_size) in enumerate(zip(self._batch.sizes, self._batch.mask_sizes, strict=True)):
-            found.append(
-                segments_of(
-                    self._output.mask_logits[index],
-                    self._output.class_logits[index],
-                    padded=(self._batch.pixels.shape[-2], self._batch.pixels.shape[-1]),
-                    size=size,
-                    mask_size=mask_size,
-                    stuff=self._classes.stuff,
-                    inference=self._inference,
-                    top_k=5,
-                    soft_masks=False,
-                )
-            )
-        return found
+        padded = (self._batch.pixels.shape[-2], self._batch.pixels.shape[-1])
+        return segments_of_batch(
+            self._output.mask_logits,
+            self._output.class_logits,
+            [
+                Geometry(padded=padded, size=size, mask_size=mask_size)
+                for size, mask_size in zip(self._batch.sizes, self._batch.mask_sizes, strict=True)
+            ],
+            stuff=self._classes.stuff,
+            inference=self._inference,
+            top_k=5,
+            soft_masks=False,
+        )
 
     def _images(self) -> Tensor:
         with torch.inference_mode():
             return self._segmenter.normalised(self._batch.pixels, self._batch.sizes)
 
-    def _blobs(self) -> list[Tensor]:
-        """Masks of each image that don't overlap, with outlines like those of objects."""
-        return [blobs(size, RLE_MASKS).to(self._segmenter.device) for size in self._batch.mask_sizes]
-
-    def _runs(self, masks: list[Tensor]) -> None:
-        for one in masks:
-            encode_and_measure(one)
+    def _rle(self) -> Work:
+        """The run lengths of some masks of each image, written as the segments' are: by image, or all together."""
+        masks = [blobs(size, RLE_MASKS) for size in self._batch.mask_sizes]
+        device = self._segmenter.device
+        if goes_together(device, self._inference):
+            return written_together(masks, device, overlap=isinstance(self._inference, QueriesInference))
+        placed = [one.to(device) for one in masks]
+        return lambda: [encode_and_measure(one) for one in placed]
 
     def _as_labeling(self, work: Work, *, plain: bool = False) -> Work:
         """The work in the arithmetic in which the segmenter runs it."""
@@ -153,6 +154,40 @@ def blobs(size: Size, count: int) -> Tensor:
     coarse = np.random.default_rng(0).standard_normal((1, count, 12, 12)).astype(np.float32)
     fields = torch.nn.functional.interpolate(torch.from_numpy(coarse), size, mode="bicubic", align_corners=False)[0]
     return fields.argmax(0) == torch.arange(count)[:, None, None]
+
+
+def written_together(masks: Sequence[Tensor], device: torch.device, *, overlap: bool) -> Work:
+    """The run lengths of all images' masks as a batch on an accelerator has them written, from label planes on.
+
+    Args:
+        masks: bool [K, H, W] of each image, on the CPU, which share the plane and leave nothing of it over.
+        device: where planes live.
+        overlap: whether each mask has a plane of its own, as in `queries` form.
+    """
+    planes = [one for of_image in masks for one in ~of_image] if overlap else [one.int().argmax(0) for one in masks]
+    labels = torch.cat([one.T.flatten() for one in planes]).to(device, torch.uint8)
+    pixels = torch.tensor([one.numel() for one in planes])
+    each = 1 if overlap else len(masks[0])
+    segments = torch.full((len(planes), each + 1), NONE)
+    segments[:, :each] = torch.arange(len(planes) * each).view(-1, each)
+    areas = [area for one in masks for area in one.sum((1, 2)).tolist()]
+    firsts, of_label = (pixels.cumsum(0) - pixels).to(device), segments.to(device)
+    heights = torch.tensor([len(one) for one in planes])
+    of_segments = [one.to(device).repeat_interleave(each) for one in (firsts, pixels, heights)]
+
+    def work() -> list[EncodedMask]:
+        found = written(
+            plane_runs(labels, firsts),
+            of_label,
+            firsts=of_segments[0],
+            pixels=of_segments[1],
+            heights=of_segments[2],
+            longest=int(pixels.max()),
+        )
+        numbers, text = fetch([found.numbers, found.text])
+        return read(text, numbers, areas)
+
+    return work
 
 
 @contextmanager

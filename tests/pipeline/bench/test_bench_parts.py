@@ -5,10 +5,10 @@ import torch
 
 from models import zoo
 from models.inference.forms import GeneralInference
-from models.masks.rle import encode
+from models.masks.rle import encode, encode_and_measure
 from models.san.segmenter import SanSegmenter
 from pipeline.bench.constant import ConstantSegmenter
-from pipeline.bench.parts import RLE_MASKS, Parts, blobs, input_batch
+from pipeline.bench.parts import RLE_MASKS, Parts, blobs, input_batch, written_together
 from pipeline.bench.subject import made_up
 
 NAMES = ["input", "CLIP shallow", "side ViT", "mask decoder", "recognition", "classifier", "segments", "RLE"]
@@ -55,3 +55,10 @@ def test_the_constant_model_finds_run_lengths_for_every_image(tiny) -> None:
     batch = input_batch(tiny, (96, 128), (48, 64), 2)
     found = ConstantSegmenter(tiny.rule).segment(batch, made_up(1, 1), GeneralInference())
     assert [[segment.rle for segment in one or ()] for one in found] == [encode(blobs((48, 64), RLE_MASKS))] * 2
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_run_lengths_of_all_images_together_are_those_of_each(overlap: bool) -> None:
+    masks = [blobs(size, RLE_MASKS) for size in ((60, 80), (48, 64), (60, 80))]
+    found = written_together(masks, torch.device("cpu"), overlap=overlap)()
+    assert found == [encoded for one in masks for encoded in encode_and_measure(one)]

@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 import torch
 
+from models import zoo
 from models.inference import batch as module
 from models.inference import portion, upsample
 from models.inference.batch import batched_segments
 from models.inference.forms import GeneralInference, QueriesInference
 from models.inference.run import segments_of
 from models.inference.upsample import Geometry
-from models.resize import Size
+from models.resize import Size, batch_of
+from models.san.segmenter import SanSegmenter
 from models.segment import Segment
+from models.vocabulary import Vocabulary
+from pipeline.synthesis.scene import scene
 from tests.models.inference.plain_inference import Case, PlainSegment, plain_general, plain_queries, random_case
 from tests.models.inference.waits import Waits
+from tests.plain_san import PlainSan
 
 FORMS = [GeneralInference(overlap_threshold=0.1), QueriesInference()]
 Form = GeneralInference | QueriesInference
@@ -297,3 +302,46 @@ def test_on_a_gpu_neighbours_change_no_bit(form: Form) -> None:
         for some in (batch, beside)
     )
     assert first[2] == second[2]
+
+
+@each_form
+def test_a_batch_of_the_models_images_has_the_segments_of_the_plain_model_and_formula(form: Form) -> None:
+    """From pixels on: SAN in its plainest form, then loops over pixels."""
+    segmenter = zoo.load("san-tiny", device="cpu")
+    assert isinstance(segmenter, SanSegmenter)
+    classes = segmenter.classes(Vocabulary.load("scenes"))
+    pictures = [scene(3, index).image for index in range(2)]
+    sizes = [(70, 93), (96, 96)]
+    batch = batch_of(pictures, sizes, segmenter.rule)
+    with torch.inference_mode():
+        plain = PlainSan(segmenter.model)(
+            segmenter.normalised(batch.pixels, batch.sizes),
+            segmenter.model.ov_classifier.class_weights(classes.features),
+        )
+        output = segmenter.logits(batch, classes)
+    padded = (batch.pixels.shape[-2], batch.pixels.shape[-1])
+    found = batched_segments(
+        output.mask_logits,
+        output.class_logits,
+        [Geometry(padded=padded, size=batch.sizes[index], mask_size=sizes[index]) for index in range(2)],
+        form,
+        stuff=classes.stuff,
+        top_k=5,
+        soft_masks=False,
+    )
+    for index in range(2):
+        case = Case(
+            mask_logits=plain.mask_logits[index],
+            class_logits=plain.class_logits[index],
+            stuff=classes.stuff,
+            padded=padded,
+            size=batch.sizes[index],
+            mask_size=sizes[index],
+        )
+        expected = plain_general(case, 0.5, 0.1) if isinstance(form, GeneralInference) else plain_queries(case, 0.5)
+        assert len(expected) >= 2
+        assert [(one.query, one.vocab_id) for one in found[index]] == [(one.query, one.vocab_id) for one in expected]
+        for segment, other in zip(found[index], expected, strict=True):
+            assert (segment.mask & other.mask).sum() >= 0.999 * (segment.mask | other.mask).sum()
+            assert segment.score == pytest.approx(other.score, abs=1e-4)
+            assert segment.mask_score == pytest.approx(other.mask_score, abs=1e-3)

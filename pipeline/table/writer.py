@@ -76,6 +76,7 @@ class LabelWriter:
     def _flush(self) -> None:
         self._convert()
         if self._blocks:
-            group = pa.concat_tables(self._blocks).combine_chunks()
+            # In blocks as they are: one piece would be a second copy of the largest thing a replica holds for a shard.
+            group = pa.concat_tables(self._blocks)
             self._file.write_table(group, row_group_size=group.num_rows)
         self._blocks, self._ready_bytes = [], 0

@@ -1,8 +1,12 @@
 """A label file is in shard order whatever the order of its making, in row groups of bounded size."""
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -62,6 +66,21 @@ def test_row_groups_are_cut_by_bytes_and_not_by_rows(tmp_path):
     assert sizes == [4, 4, 1]
     many = write(tmp_path / "b.parquet", [row(index) for index in range(5_000)])
     assert many.metadata.num_row_groups == 1
+
+
+def most_arrow_memory(path: Path, rows: int) -> int:
+    """Arrow's memory at its peak while so many rows of 8 KiB are written, in a process that did nothing before."""
+    masks = np.random.default_rng(0).integers(0, 256, (8, 1 << 13), np.uint8)
+    write(path, [row(index, (replace(SEGMENT, rle=masks[index % 8].tobytes()),)) for index in range(rows)])
+    return pa.default_memory_pool().max_memory()
+
+
+def test_one_row_group_is_held_and_no_second_copy_of_it_however_long_the_shard_is(tmp_path):
+    each = ROW_GROUP_BYTES >> 13
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        most = process.submit(most_arrow_memory, tmp_path / "a.parquet", 2 * each + 5).result()
+    assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 3
+    assert ROW_GROUP_BYTES // 2 < most < 1.25 * ROW_GROUP_BYTES
 
 
 def test_columns_are_compressed_indexed_and_typed_as_the_contract_says(tmp_path):

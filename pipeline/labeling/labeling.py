@@ -239,6 +239,7 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
     submit(batcher.rest())
     while in_flight:
         finish(*in_flight.popleft())
+    _log.info("batches", extra={"fields": batcher.counts.told()})
 
 
 _Decoded = tuple[LabelRow, Prepared | SampleError, float]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.resize import ResizeRule, SlidingRule
-from pipeline.labeling.batching import WINDOW_BATCHES, Batcher, Prepared, to_batch
+from pipeline.labeling.batching import WAITING_BYTES, WINDOW_SAMPLES, Batcher, Prepared, to_batch
 
 RULE = ResizeRule(multiple=32)
 SIZES = ((32, 32), (30, 17), (32, 64), (64, 32), (33, 32))
@@ -27,10 +27,12 @@ def cut(sequence: list[tuple[int, tuple[int, int]]], batch_size: int) -> list[li
     return indices(left + batcher.rest())
 
 
-shards = st.lists(st.tuples(st.integers(1, 5), st.sampled_from(SIZES)), max_size=200).map(
-    # Steps between samples above 1 stand for samples that failed to decode.
-    lambda steps: [(sum(step for step, _ in steps[: i + 1]) - 1, size) for i, (_, size) in enumerate(steps)]
-)
+def indexed(steps: list[tuple[int, tuple[int, int]]]) -> list[tuple[int, tuple[int, int]]]:
+    """Steps between samples as their indices; steps above 1 stand for samples that failed to decode."""
+    return [(sum(step for step, _ in steps[: i + 1]) - 1, size) for i, (_, size) in enumerate(steps)]
+
+
+shards = st.lists(st.tuples(st.integers(1, 5), st.sampled_from(SIZES)), max_size=200).map(indexed)
 
 
 def test_a_full_batch_leaves_at_once():
@@ -45,7 +47,7 @@ def test_sizes_that_pad_to_the_same_share_a_batch_and_others_do_not():
 
 
 def test_a_rare_size_leaves_once_the_window_has_passed():
-    window = 2 * WINDOW_BATCHES
+    window = WINDOW_SAMPLES
     batcher = Batcher(RULE, 2)
     batcher.add(image(0, (64, 64)))
     left = [(index, batch) for index in range(1, window + 1) for batch in indices(batcher.add(image(index)))]
@@ -75,14 +77,49 @@ def test_a_batch_has_one_padded_size(sequence, batch_size):
         assert len({RULE.padded(sizes[index]) for index in batch}) == 1
 
 
-@given(shards, st.integers(1, 5))
-def test_no_image_waits_longer_than_the_window(sequence, batch_size):
+def large(index: int, size: tuple[int, int]) -> Prepared:
+    """An image that counts as many bytes as it has, and takes none."""
+    return Prepared(sample_index=index, pixels=np.broadcast_to(np.uint8(0), (*size, 3)), mask_size=size)
+
+
+LARGE = ((640, 640), (640, 2560), (2560, 640), (2000, 2000), (3000, 4000))
+far = st.lists(st.tuples(st.integers(1, 3000), st.sampled_from(LARGE)), max_size=60).map(indexed)
+
+
+@given(far, st.integers(1, 9))
+def test_what_waits_is_bounded_in_samples_and_in_bytes_whatever_the_shard(sequence, batch_size):
     batcher = Batcher(RULE, batch_size)
-    waiting: set[int] = set()
+    waiting: dict[int, int] = {}
     for index, size in sequence:
-        waiting.add(index)
-        waiting -= {prepared.sample_index for batch in batcher.add(image(index, size)) for prepared in batch}
-        assert all(index - other < WINDOW_BATCHES * batch_size for other in waiting)
+        waiting[index] = size[0] * size[1] * 3
+        left = {prepared.sample_index for batch in batcher.add(large(index, size)) for prepared in batch}
+        waiting = {other: count for other, count in waiting.items() if other not in left}
+        assert all(index - other < WINDOW_SAMPLES for other in waiting)
+        assert sum(waiting.values()) <= WAITING_BYTES * batch_size
+    assert batcher.counts.most_bytes <= WAITING_BYTES * batch_size
+
+
+def test_where_too_many_bytes_wait_the_batch_leaves_that_began_first():
+    batcher = Batcher(RULE, 2)  # 64 MiB: six of these images, not seven
+    sequence = [(1024, 3328 + 32 * n) for n in range(7)]
+    assert [indices(batcher.add(large(index, size))) for index, size in enumerate(sequence)] == [[]] * 6 + [[[0]]]
+    assert batcher.counts.early_images == 1
+
+
+def test_batches_and_their_padding_are_counted():
+    batcher = Batcher(RULE, 2)
+    for index, size in enumerate([(32, 32), (30, 17), (64, 32)]):
+        batcher.add(image(index, size))
+    batcher.passed(WINDOW_SAMPLES + 2)
+    batcher.add(image(WINDOW_SAMPLES + 3, (20, 32)))
+    batcher.rest()
+    counts = batcher.counts
+    assert (counts.images, counts.batches, counts.slots) == (4, 3, 6)
+    assert (counts.short_images, counts.short_batches) == (2, 2)
+    assert (counts.early_images, counts.early_batches) == (1, 1)
+    assert counts.pixels == 32 * 32 * 5
+    assert counts.padding == (32 * 32 - 30 * 17) + 12 * 32
+    assert counts.sizes == {(32, 32): 2, (64, 32): 1}
 
 
 @given(shards, st.integers(1, 5), st.integers(0, 200))
@@ -109,6 +146,6 @@ def test_the_models_input_holds_the_pixels_where_they_belong(size):
 def test_samples_that_failed_to_decode_also_end_the_wait_of_a_rare_size():
     batcher = Batcher(RULE, 2)
     assert batcher.add(image(0)) == []
-    last = WINDOW_BATCHES * 2
+    last = WINDOW_SAMPLES
     assert batcher.passed(last - 1) == []
     assert indices(batcher.passed(last)) == [[0]]

@@ -4,7 +4,6 @@ import logging
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +27,7 @@ from pipeline.labeling import scratch
 from pipeline.labeling.labeling import Labeler, label_shard
 from pipeline.labeling.model_thread import DeviceLostError, ModelThread
 from pipeline.labeling.placement import Placement
+from pipeline.labeling.threads import decoders
 from pipeline.labeling.watchdog import LAST_WORDS_SECONDS, InFlight, Watchdog, bounded, end_process
 from pipeline.ledger import ledger
 from pipeline.ledger.failure import recorded
@@ -196,7 +196,7 @@ def _labeler(spec: ReplicaSpec, watchdog: Watchdog) -> Labeler:
             soft_masks=inference.soft_masks,
             prepare=prepare,
         ),
-        decoders=ThreadPoolExecutor(threads, thread_name_prefix="decode"),
+        decoders=decoders(threads),
         threads=threads,
         batch_size=spec.placement.batch_size,
         config=spec.config,

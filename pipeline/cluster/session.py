@@ -14,6 +14,7 @@ from models.errors import EnvironmentFailure
 from pipeline.cluster import head
 from pipeline.config import machine_cpus
 from pipeline.labeling.placement import Node
+from pipeline.labeling.threads import sleep_while_waiting
 
 
 @contextmanager
@@ -31,9 +32,8 @@ def session() -> Iterator[None]:
         else:
             with _stderr_closed():
                 here = local_node()
-                # Replicas inherit this: threads that spin for one another, on cores that decoding or another program
-                # wants too, were seen to make the small model thirty times slower.
-                os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+                # Replicas inherit it.
+                sleep_while_waiting()
                 ray.init(
                     "local",
                     num_cpus=here.cpus,

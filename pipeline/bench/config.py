@@ -22,6 +22,12 @@ GROUPS: tuple[Group, ...] = ("floor", "model", "parts", "stages", "shard", "feed
 RANDOM = "random"
 """The value of --weights that asks for a model without trained weights."""
 
+MIX = "mix"
+"""The value of --image that asks for many sizes (pipeline.bench.mix)."""
+
+MIX_SIZE = (960, 1280)
+"""Height, width of what stands for the mix where one size is wanted."""
+
 LEAST_REPEATS = 3
 """Runs that a median is taken of, at least."""
 
@@ -65,7 +71,7 @@ class BenchConfig:
     where the weights are random)."""
 
     image: str = "1280x960"
-    """Width x height of the JPEGs that are made up where no SHARDS are given."""
+    """Width x height of the JPEGs that are made up where no SHARDS are given; or mix: many sizes, as on the web."""
 
     samples: int | None = None
     """JPEGs in the made-up shard. Default: 4 batches on a CPU, 32 on a GPU."""
@@ -114,14 +120,18 @@ class BenchConfig:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height, width of the made-up JPEGs.
+        """Height, width of the made-up JPEGs, and of one from among the mix.
 
         Raises:
-            UsageError: `image` isn't WIDTHxHEIGHT, each between 16 and 8192.
+            UsageError: `image` is neither WIDTHxHEIGHT, each between 16 and 8192, nor the word for a mix.
         """
+        if self.image == MIX:
+            return MIX_SIZE
         found = re.fullmatch(r"(\d{2,4})x(\d{2,4})", self.image)
         if found:
             width, height = (int(side) for side in found.groups())
             if min(width, height) >= 16 and max(width, height) <= 8192:
                 return height, width
-        raise UsageError(f"--image {self.image!r}: expected WIDTHxHEIGHT, each from 16 to 8192, such as 1280x960.")
+        raise UsageError(
+            f"--image {self.image!r}: expected WIDTHxHEIGHT, each from 16 to 8192, such as 1280x960, or {MIX}."
+        )

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +38,31 @@ def photo(height: int, width: int, seed: int) -> NDArray[np.uint8]:
 
 def jpeg(size: Size, seed: int) -> bytes:
     """A made-up photo of this height and width as a JPEG."""
-    file = io.BytesIO()
-    Image.fromarray(photo(*size, seed)).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
+    return _encoded(Image.fromarray(photo(*size, seed)))
 
 
 def write_shard(path: Path, size: Size, samples: int) -> Path:
     """Write a shard of so many JPEGs of one height and width, each with a caption; `DISTINCT` of them differ."""
     pictures = [jpeg(size, seed) for seed in range(min(samples, DISTINCT))]
+    return _write(path, (pictures[index % len(pictures)] for index in range(samples)))
+
+
+def write_mixed(path: Path, sizes: Sequence[Size], seed: int = 0) -> Path:
+    """Write a shard of JPEGs of these heights and widths, in this order: parts of one photo, each with a caption."""
+    whole = Image.fromarray(photo(max(height for height, _ in sizes), max(width for _, width in sizes), seed))
+    return _write(path, (_encoded(whole.crop((0, 0, width, height))) for height, width in sizes))
+
+
+def _encoded(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def _write(path: Path, pictures: Iterable[bytes]) -> Path:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for index in range(samples):
-            for extension, body in (("jpg", pictures[index % len(pictures)]), ("txt", b"made up for a bench")):
+        for index, picture in enumerate(pictures):
+            for extension, body in (("jpg", picture), ("txt", b"made up for a bench")):
                 header = tarfile.TarInfo(f"{index:09d}.{extension}")
                 header.size = len(body)
                 archive.addfile(header, io.BytesIO(body))

@@ -1,12 +1,13 @@
 """A replica without Ray: the threads and the model that label shards, over shards of any size. Ray's is in cluster/."""
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import torch
 
 from models.errors import EnvironmentFailure
@@ -18,6 +19,7 @@ from pipeline.bench.timing import resident_peak
 from pipeline.config import InferenceConfig, LabelConfig, ReplicaConfig, machine_cpus
 from pipeline.labeling.labeling import Labeler, label_shard
 from pipeline.labeling.model_thread import ModelThread
+from pipeline.labeling.threads import decoders
 from pipeline.ledger.ledger import LedgerRow
 from pipeline.output import Output
 from pipeline.shards.shard import Shard, describe
@@ -35,15 +37,17 @@ def labeler(
     *,
     batch_size: int,
     threads: int,
+    thread: type[ModelThread] = ModelThread,
 ) -> Iterator[Labeler]:
-    """What a replica holds; label files go to `folder`, and its threads end with the `with`."""
+    """What a replica holds, with a model thread of this class; label files go to `folder`, and its threads end with the
+    `with`."""
     config = LabelConfig(replica=ReplicaConfig(scratch=folder), inference=form)
-    model = ModelThread(segmenter, classes, form.form(), top_k=form.top_k, soft_masks=form.soft_masks)
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
+    model = thread(segmenter, classes, form.form(), top_k=form.top_k, soft_masks=form.soft_masks)
+    with decoders(threads) as decoding:
         try:
             yield Labeler(
                 model=model,
-                decoders=decoders,
+                decoders=decoding,
                 threads=threads,
                 batch_size=batch_size,
                 config=config,
@@ -96,5 +100,6 @@ def _peak(config: BenchConfig, samples: int) -> ReplicaPeak:
     return ReplicaPeak(
         samples=samples,
         peak_bytes=resident_peak() or 0,
+        arrow_bytes=pa.default_memory_pool().max_memory(),
         device_bytes=int(torch.cuda.max_memory_allocated(segmenter.device)) if on_gpu else None,
     )

@@ -82,6 +82,12 @@ class Row:
     bytes_written: int | None = None
     """Bytes of label files that one run writes; None where it writes none."""
 
+    share: float | None = None
+    """Images/s over those of the model alone on the same batches, both measured by turns; None where that wasn't."""
+
+    around: float | None = None
+    """CPU time beyond the model's own over all that the threads could have had: what decoding and the rest took."""
+
     note: str = ""
     """What else there is to say."""
 
@@ -106,6 +112,41 @@ class ReplicaPeak:
 
     device_bytes: int | None
     """What PyTorch held on the GPU at its peak; None without one."""
+
+    arrow_bytes: int | None = None
+    """What Arrow held of it at its peak: rows that wait until their row group is full, and what writes them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixBatches:
+    """What became of the images of one shard of a made-up mix of sizes (pipeline/bench/mix.py)."""
+
+    samples: int
+    """Images of the shard."""
+
+    batch_size: int
+    """Images in a full batch."""
+
+    sizes: int
+    """Padded sizes that came."""
+
+    batches: int
+    """Batches that were made."""
+
+    padding: float
+    """Share of their pixels that is padding."""
+
+    early: float
+    """Share of the images that left in a batch that wasn't full before the shard's end."""
+
+    last: float
+    """Share of the images that the shard's end left in a batch that wasn't full."""
+
+    empty: float
+    """Images that would have filled the batches, over those there were."""
+
+    waiting_bytes: int
+    """Most bytes of pixels that waited for company at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +196,9 @@ class Bench:
 
     replicas: tuple[ReplicaPeak, ...] = ()
     """Memory at shard sizes."""
+
+    mixes: tuple[MixBatches, ...] = ()
+    """Batches of a made-up mix of image sizes."""
 
     def row(self, part: str) -> Row | None:
         """The part of this name, where it was measured."""
@@ -222,6 +266,7 @@ class Bench:
             rows=tuple(rows),
             feeding=feeding,
             replicas=tuple(ReplicaPeak(**told) for told in data["replicas"]),
+            mixes=tuple(MixBatches(**told) for told in data.get("mixes", ())),
         )
 
 

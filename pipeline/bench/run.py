@@ -2,11 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -18,29 +16,26 @@ from models.errors import EnvironmentFailure, UsageError
 from models.inference.forms import SemanticInference
 from models.resize import ImageBatch, Size, mask_size, usual_sizes
 from models.san.windows import SlidingSan
-from models.segmenter import ClassFeatures, Segmenter
-from pipeline.bench.config import BenchConfig
+from models.segmenter import ClassFeatures
+from pipeline.bench import mix
+from pipeline.bench.config import MIX, BenchConfig
 from pipeline.bench.constant import ConstantSegmenter
 from pipeline.bench.floor import floors
-from pipeline.bench.images import write_shard
+from pipeline.bench.images import write_mixed, write_shard
 from pipeline.bench.machine import machine, software
 from pipeline.bench.parts import Parts, input_batch
 from pipeline.bench.profile import write_profile
-from pipeline.bench.replica import label, labeler, peaks
+from pipeline.bench.replica import peaks
 from pipeline.bench.results import Bench, Feeding, FloorRow, Row
 from pipeline.bench.stages import row_of, stages
 from pipeline.bench.subject import Subject, subject_of
 from pipeline.bench.timing import Stopwatch
+from pipeline.bench.whole import IN_FLIGHT, whole_shards
 from pipeline.bench.work import Macs, macs
 from pipeline.config import InferenceConfig, machine_cpus
 from pipeline.labeling.windows_price import windows_price
-from pipeline.ledger.ledger import LedgerRow
 from pipeline.reading.errors import SampleError, ShardError
 from pipeline.shards.shard import Shard, describe_many
-
-IN_FLIGHT = 2
-"""Shards that a replica has in work at once (pipeline.cluster.labeling), so that one is published while the next is
-read; made-up shards are as many."""
 
 BATCHES = {"cpu": 4, "cuda": 32}
 """Full batches in a made-up shard."""
@@ -132,6 +127,9 @@ class _Bench:
             floor=tuple(floor),
             rows=tuple(rows),
         )
+        if "shard" in groups:
+            found = (mix.batches(subject.segmenter.rule, subject.batch_size, samples) for samples in mix.SHARDS)
+            bench = replace(bench, mixes=tuple(found))
         if config.shard_sizes:
             self.say("memory of a replica")
             bench = replace(bench, replicas=peaks(config))
@@ -144,7 +142,8 @@ class _Bench:
         rule = subject.segmenter.rule
         sizes = {rule.padded((subject.size, subject.size))} if {"model", "parts"} & set(self.config.groups) else set()
         if "shard" in self.config.groups:
-            sizes |= set(usual_sizes(rule)) if self.sources else {rule.padded(rule.size(self.config.image_size))}
+            many = self.sources or self.config.image == MIX
+            sizes |= set(usual_sizes(rule)) if many else {rule.padded(rule.size(self.config.image_size))}
         self.say(f"compiling for {len(sizes)} sizes")
         started = time.perf_counter()
         subject.segmenter.compile(sorted(sizes), subject.batch_size)
@@ -236,7 +235,14 @@ class _Bench:
             self.say("making shards up")
             count = self._samples(subject)
             names = [self.folder / f"made-up-{number}.tar" for number in range(IN_FLIGHT)]
-            sources = [str(write_shard(name, self.config.image_size, count)) for name in names]
+            if self.config.image == MIX:
+                sizes = list(mix.sizes(count * len(names)))
+                sources = [
+                    str(write_mixed(name, sizes[number * count : (number + 1) * count], number))
+                    for number, name in enumerate(names)
+                ]
+            else:
+                sources = [str(write_shard(name, self.config.image_size, count)) for name in names]
         # Each run labels them anew.
         return [replace(shard, replace=True) for shard in describe_many(sources)]
 
@@ -250,21 +256,37 @@ class _Bench:
                 raise EnvironmentFailure(f"{shards[0].url}: can't be measured over: {error}") from error
         if "shard" in groups:
             self.say("whole shards")
-            if not self.sources:
+            if not self.sources and self.config.image != MIX:
                 yield self._at_shard_size(subject, watch, product)
                 if self.config.windows is not None:
                     image = self.config.image_size
                     yield self._windowed(subject, watch, product, "windows at shard's size", image)
-            yield self._labeled(
-                "shard", shards, watch, segmenter=segmenter, classes=subject.classes, batch_size=subject.batch_size
+            yield whole_shards(
+                "shard",
+                shards,
+                watch,
+                segmenter=segmenter,
+                classes=subject.classes,
+                form=self._form,
+                batch_size=subject.batch_size,
+                folder=self.folder,
+                against_model=True,
             )
         if "feeding" in groups:
             self.say("feeding alone")
             constant = ConstantSegmenter(segmenter.rule)
             classes = ClassFeatures(features=torch.ones(1, 1), stuff=torch.zeros(1, dtype=torch.bool))
             on_cpu = replace(watch, device=constant.device)
-            yield self._labeled(
-                "feeding", shards, on_cpu, segmenter=constant, classes=classes, batch_size=subject.batch_size
+            yield whole_shards(
+                "feeding",
+                shards,
+                on_cpu,
+                segmenter=constant,
+                classes=classes,
+                form=self._form,
+                batch_size=subject.batch_size,
+                folder=self.folder,
+                against_model=False,
             )
 
     def _at_shard_size(self, subject: Subject, watch: Stopwatch, product: float | None) -> Row:
@@ -289,45 +311,6 @@ class _Bench:
         price = windows_price(config, rule, image, subject.names)
         note = f"batch {count}, {price.windows} windows an image, {price.times:.1f}x the GMAC of the whole, semantic"
         return _counted(row_of(part, timing, count, note=note), price.macs, product)
-
-    def _labeled(
-        self,
-        part: str,
-        shards: list[Shard],
-        watch: Stopwatch,
-        *,
-        segmenter: Segmenter,
-        classes: ClassFeatures,
-        batch_size: int,
-    ) -> Row:
-        """A row of labeling all shards, two at a time as in a replica."""
-        runs: list[tuple[float, list[LedgerRow]]] = []
-        with (
-            labeler(
-                segmenter, classes, self.folder, self._form, batch_size=batch_size, threads=self.threads
-            ) as replica,
-            ThreadPoolExecutor(IN_FLIGHT) as calls,
-        ):
-
-            def once() -> None:
-                started = time.process_time()
-                done = list(calls.map(lambda shard: label(shard, replica), shards))
-                runs.append((time.process_time() - started, done))
-
-            timing = watch.time_long(once)
-        measured = runs[1:]  # the first was the warm-up
-        rows = measured[0][1]
-        images = sum(row.counts.read for row in rows)
-        busy = median(sum((row.seconds or {})["model"] for row in done) for _, done in measured) / timing.median
-        return row_of(
-            part,
-            timing,
-            images,
-            cpu_seconds=median(seconds for seconds, _ in measured) / images,
-            bytes_read=sum(shard.size or 0 for shard in shards),
-            bytes_written=sum(row.bytes or 0 for row in rows),
-            note=f"{len(shards)} shards, {self.threads} threads, model busy {busy:.0%} of the time",
-        )
 
 
 def busy(known: Mapping[str, Any]) -> tuple[str, ...]:

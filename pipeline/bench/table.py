@@ -27,7 +27,7 @@ def lines(bench: Bench) -> list[str]:
     table += [_floor_cells(row) for row in bench.floor]
     table += [_cells(row) for row in bench.rows]
     body = _aligned(table) if len(table) > 1 else []
-    return [*head, *body, *_feeding(bench.feeding), *_replicas(bench)]
+    return [*head, *body, *_feeding(bench.feeding), *_mixes(bench), *_replicas(bench)]
 
 
 def compared(before: Bench, after: Bench, names: tuple[str, str]) -> list[str]:
@@ -120,13 +120,30 @@ def _feeding(feeding: Feeding | None) -> list[str]:
     return found
 
 
+def _mixes(bench: Bench) -> list[str]:
+    if not bench.mixes:
+        return []
+    return [
+        "",
+        "batches of a made-up mix of image sizes (pipeline/bench/mix.py), reckoned",
+        *(
+            f"          {mix.samples:,} samples, batch {mix.batch_size}: {mix.padding:.1%} of pixels are padding; in "
+            f"batches that weren't full {mix.early:.1%} of images before the end, {mix.last:.1%} at the end; "
+            f"{mix.sizes} sizes, {mix.batches:,} batches, {mix.empty:.0%} empty places, "
+            f"{mix.waiting_bytes / 1e6:,.0f} MB waited"
+            for mix in bench.mixes
+        ),
+    ]
+
+
 def _replicas(bench: Bench) -> list[str]:
     if not bench.replicas:
         return []
     found = ["", "memory of a replica over one shard, in a process of its own"]
     for replica in bench.replicas:
         gpu = "" if replica.device_bytes is None else f", {replica.device_bytes / 1e6:,.0f} MB on the GPU"
-        found.append(f"          {replica.samples:,} samples: {replica.peak_bytes / 1e6:,.0f} MB{gpu}")
+        arrow = "" if replica.arrow_bytes is None else f", {replica.arrow_bytes / 1e6:,.0f} MB of it the row group"
+        found.append(f"          {replica.samples:,} samples: {replica.peak_bytes / 1e6:,.0f} MB{arrow}{gpu}")
     least, most = (chosen(bench.replicas, key=lambda replica: replica.samples) for chosen in (min, max))
     if most.samples > least.samples:
         growth = most.peak_bytes - least.peak_bytes

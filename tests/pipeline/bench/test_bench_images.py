@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.bench.images import DISTINCT, jpeg, photo, write_shard
+from pipeline.bench.images import DISTINCT, jpeg, photo, write_mixed, write_shard
 from pipeline.reading.images import decode_sample
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.open import open_shard
@@ -38,3 +38,11 @@ def test_a_shard_reads_as_any_other_and_repeats_its_photos(tmp_path: Path) -> No
     assert decode_sample(samples[-1], ReadLimits()).size == (48, 32)
     with tarfile.open(path) as archive:
         assert len(archive.getnames()) == 2 * (DISTINCT + 2)
+
+
+def test_a_mixed_shard_holds_the_sizes_asked_for_in_their_order(tmp_path: Path) -> None:
+    sizes = [(40, 60), (60, 40), (17, 200)]
+    path = write_mixed(tmp_path / "a.tar", sizes)
+    with open_shard(describe(str(path)), tmp_path, ReadLimits()) as opened:
+        images = [decode_sample(sample, ReadLimits()) for sample in opened.samples]
+    assert [(image.height, image.width) for image in images] == sizes

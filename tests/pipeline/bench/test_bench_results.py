@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import UsageError
-from pipeline.bench.results import Bench, Feeding, FloorRow, ReplicaPeak, Row
+from pipeline.bench.results import Bench, Feeding, FloorRow, MixBatches, ReplicaPeak, Row
 from pipeline.bench.table import compared, lines
 
 ROW = Row(part="model", images=8, seconds=2.0, low=1.9, high=2.2, runs=5, gmac=63.2, utilisation=0.5)
@@ -21,7 +21,20 @@ BENCH = Bench(
     feeding=Feeding(per_core=100.0, model_rate=4.0, model_cores=0.04, gpu_rate=2000.0, gpu_cores=20.0),
     replicas=(
         ReplicaPeak(samples=1000, peak_bytes=900_000_000, device_bytes=None),
-        ReplicaPeak(samples=10_000, peak_bytes=910_000_000, device_bytes=None),
+        ReplicaPeak(samples=10_000, peak_bytes=910_000_000, device_bytes=None, arrow_bytes=70_000_000),
+    ),
+    mixes=(
+        MixBatches(
+            samples=1000,
+            batch_size=8,
+            sizes=60,
+            batches=200,
+            padding=0.01,
+            early=0.02,
+            last=0.15,
+            empty=0.25,
+            waiting_bytes=250_000_000,
+        ),
     ),
 )
 
@@ -34,6 +47,14 @@ def written(folder: Path, text: str) -> Path:
 
 def test_json_holds_all_of_a_bench(tmp_path: Path) -> None:
     assert Bench.read(written(tmp_path, BENCH.to_json()), "--bench") == BENCH
+
+
+def test_a_file_from_before_there_were_mixes_is_read(tmp_path: Path) -> None:
+    data = json.loads(BENCH.to_json())
+    del data["mixes"]
+    for replica in data["replicas"]:
+        del replica["arrow_bytes"]
+    assert Bench.read(written(tmp_path, json.dumps(data)), "--bench").mixes == ()
 
 
 def test_json_tells_the_rates_for_those_who_read_no_python() -> None:
@@ -84,7 +105,10 @@ def test_the_table_tells_machine_settings_floor_parts_feeding_and_memory() -> No
         "80.0 MB/s in",
         "100.0 images/s a core",
         "20.0 cores for a GPU of 2,000 images/s (assumed)",
+        "10,000 samples: 910 MB, 70 MB of it the row group",
         "+10 MB from 1,000 to 10,000 samples",
+        "1,000 samples, batch 8: 1.0% of pixels are padding",
+        "2.0% of images before the end, 15.0% at the end; 60 sizes, 200 batches, 25% empty places, 250 MB waited",
     ):
         assert text in told
 

@@ -36,6 +36,11 @@ def test_stages_shards_and_feeding_are_measured_over_made_up_shards(tmp_path: Pa
     assert whole.bytes_read
     assert whole.bytes_written
     assert "2 shards" in whole.note
+    assert whole.share is not None
+    assert whole.share > 0
+    assert whole.around is not None
+    assert "0.0% padding, 0% of images in batches that aren't full; batches: 4 of 96 x 64" in whole.note
+    assert [mix.samples for mix in found.mixes] == [1_000, 10_000]
     assert found.feeding is not None
     assert found.feeding.model_cores == pytest.approx(found.feeding.model_rate / found.feeding.per_core)
     assert found.feeding.gpu_cores == pytest.approx(2000 / found.feeding.per_core)
@@ -92,6 +97,14 @@ def test_agreement_is_measured_beside_the_model_without_it(tmp_path: Path) -> No
         assert f"{row.seconds / without.seconds:.2f} times `model + segments`" in row.note
     one = bench(BenchConfig(**SMALL, agreement="flip", parts=("model",), scratch=tmp_path))
     assert [row.part for row in one.rows][2:] == ["agreement flip"]
+
+
+def test_shards_of_many_sizes_are_made_up_where_a_mix_is_asked_for(tmp_path: Path) -> None:
+    found = bench(BenchConfig(**{**SMALL, "image": "mix"}, parts=("shard",), scratch=tmp_path))
+    assert [(row.part, row.images) for row in found.rows] == [("shard", 8)]
+    assert found.settings["image"] == "mix"
+    assert ", 0% of images in batches" not in found.rows[0].note
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_user_s_shards_are_measured_and_left_alone(tmp_path: Path, scenes: list[Path]) -> None:

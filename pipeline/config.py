@@ -86,8 +86,9 @@ class InferenceConfig:
     windows: float | None = None
     """For photos larger than the model's input (SAN, with --inference semantic): look at them at up to so many times
     the usual size, above 1 and up to 4, though never enlarged, through square windows that overlap by a third, and
-    average what these say of each pixel. Images that are no larger are labeled as without it. Finer, and many times the
-    price, which is printed first. Default: each image whole. Larger masks need --mask-side too."""
+    average what these say of each pixel. Images that are no larger are labeled as without it. Better where a photo
+    shows many things, worse where one is larger than a window, and many times the price, which is printed first.
+    Larger masks need --mask-side too. Default: each image whole."""
 
     agreement: str | None = None
     """Label other views of each image too, and store with each segment how far it agrees with them (mean IoU): flip
@@ -240,8 +241,6 @@ class LabelConfig:
         spec.check_windows(self.inference.windows)
         if self.replica.compile and not spec.config.compiles:
             raise UsageError(f"--compile: {spec.name} isn't compiled, SAN models are. Leave it out.")
-        if self.replica.compile and self.inference.windows is not None:
-            raise UsageError("--compile with --windows: windows aren't compiled. Leave one of them out.")
         if self.inference.windows is not None and self.form != "semantic":
             raise UsageError(
                 f"--windows with --inference {self.form}: class probabilities of several windows can be averaged, "

@@ -6,6 +6,7 @@ nothing says which of them mean the same object. So the semantic form alone is o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,11 @@ from torch.nn import functional
 from models.errors import UsageError
 from models.inference.forms import offered
 from models.inference.sliding import SlidingGeometry, sliding_segments
-from models.resize import ImageBatch, SlidingRule
+from models.resize import ImageBatch, Size, SlidingRule
 from models.san.model import SanOutput
 from models.san.segmenter import SanSegmenter
 from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
+from models.segmenter import ClassFeatures, Finish, Segmenter
 from models.vocabulary import Vocabulary
 from models.windows import Windows
 
@@ -51,6 +52,15 @@ class SlidingSan(Segmenter):
         """See `Segmenter.settle`."""
         self.san.settle()
 
+    def compile(self, sizes: Sequence[Size], batch_size: int) -> None:
+        """See `Segmenter.compile`. For images with windows it is the window that is compiled, one shape for all of them
+        but panoramas, for as many as of a full batch go through the model together."""
+        self.san.compile([size for size in sizes if self.rule.grid(size) is None], batch_size)
+        grids = {size: grid for size in sizes if (grid := self.rule.grid(size)) is not None}
+        for window in dict.fromkeys(self.san.rule.padded(grid.size) for grid in grids.values()):
+            at_once = self.rule.in_batch(next(iter(grids)), batch_size) * self.rule.windows_at_once
+            self.san.compile([window], at_once)
+
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """See `SanSegmenter.encode_text`."""
         return self.san.encode_text(vocabulary, templates)
@@ -65,6 +75,18 @@ class SlidingSan(Segmenter):
         soft_masks: bool = False,
     ) -> list[list[Segment] | None]:
         """See `Segmenter.segment`."""
+        return self.begin(batch, classes, inference, top_k=top_k, soft_masks=soft_masks)()
+
+    def begin(
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: "Inference",
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> Finish:
+        """See `Segmenter.begin`: of images that are looked at whole. Windows are many, and all is done in the end."""
         offered(inference, self.forms, f"{self.name} with windows")
         if soft_masks:
             raise UsageError(
@@ -72,7 +94,13 @@ class SlidingSan(Segmenter):
             )
         grids = [self.rule.grid(size) for size in batch.sizes]
         if all(grid is None for grid in grids):
-            return self.san.segment(batch, classes, inference, top_k=top_k)
+            return self.san.begin(batch, classes, inference, top_k=top_k)
+        return partial(self._segments, batch, grids, classes, top_k)
+
+    def _segments(
+        self, batch: ImageBatch, grids: Sequence[Windows | None], classes: ClassFeatures, top_k: int
+    ) -> list[list[Segment] | None]:
+        """Segments of images with windows; None where their numbers are not finite."""
         found: list[list[Segment] | None] = []
         with torch.inference_mode():
             outputs = self._outputs(batch, grids, classes)

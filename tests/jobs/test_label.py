@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.config import machine_cpus
 from tests.jobs.conftest import MANY_SEGMENTS, Ended, Workplace
+from tests.mosaics import write_mosaics
 
 SHARDS, SAMPLES = 3, 8
 
@@ -121,3 +122,27 @@ def test_limit_takes_the_first_shards_and_a_wider_call_adds_the_rest(workplace: 
     assert len(list((workplace.cwd / "out/labels").iterdir())) == 1
     assert label(workplace, "shards", "out").code == 0
     assert len(list((workplace.cwd / "out/labels").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_large_photos_are_labeled_through_windows_and_a_retry_knows_it(workplace: Workplace) -> None:
+    options = ["--model", "san-tiny", "--inference", "semantic", "--windows", "2", *ONE_CPU]
+    _, second = (write_mosaics(workplace.cwd / f"{name}.tar", 3, seed=seed) for seed, name in enumerate("ab"))
+    whole = second.read_bytes()
+    second.write_bytes(b"no archive")
+    ended = workplace.run("label", "a.tar", "b.tar", "--output", "out", *options)
+    assert ended.code == 1, ended.err
+    price = "windows   128 x 128, in photos of a short side of 256 or more: 1:1 9 ("
+    assert price in ended.out
+    run = json.loads((workplace.cwd / "out" / "run.json").read_bytes())
+    assert run["identity"]["windows"] == "128 every 85 of images up to 2 times their usual size"
+    assert workplace.run("label", "a.tar", "--output", "out", *options[:4], *ONE_CPU).code == 2
+    second.write_bytes(whole)
+    ended = workplace.run("retry", "out", *ONE_CPU)
+    assert (ended.code, price in ended.out) == (0, True), ended.err
+    assert workplace.run("verify", "out", "--deep").code == 0
+    scored = [
+        json.loads(workplace.run("evaluate", "a.tar", "b.tar", *words, "--batch-size", "8", "--json").out)[0]["iou"]
+        for words in (["--labels", "out"], ["--model", "san-tiny", "--windows", "2"])
+    ]
+    assert scored[0] == pytest.approx(scored[1], abs=1e-3)

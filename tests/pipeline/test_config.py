@@ -70,14 +70,7 @@ def test_the_defaults_are_the_contracts():
     assert config.job.max_failed_samples == 0.5
 
 
-@pytest.mark.parametrize(
-    ("model", "windows", "told"), [("denseclip-rn50", None, "denseclip-rn50"), ("san-vit-b16", 2.0, "--windows")]
-)
-def test_what_is_not_compiled_is_refused_before_anything_is_loaded(model, windows, told):
-    config = LabelConfig(
-        model=ModelConfig(model=model),
-        inference=InferenceConfig(inference="semantic", windows=windows),
-        replica=ReplicaConfig(compile=True),
-    )
-    with pytest.raises(UsageError, match=f"--compile.*{told}"):
+def test_what_is_not_compiled_is_refused_before_anything_is_loaded():
+    config = LabelConfig(model=ModelConfig(model="denseclip-rn50"), replica=ReplicaConfig(compile=True))
+    with pytest.raises(UsageError, match=r"--compile.*denseclip-rn50"):
         config.check_model()

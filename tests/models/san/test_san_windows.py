@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from models import GeneralInference, SemanticInference, Vocabulary, zoo
+from models.compiled import FixedShapes
 from models.errors import UsageError
 from models.inference.sliding import SlidingGeometry
-from models.resize import ImageBatch, batch_of
+from models.resize import ImageBatch, batch_of, usual_sizes
 from models.san.config import SAN_TINY
 from models.san.segmenter import SanSegmenter
 from models.san.untrained import FillRule
@@ -120,6 +121,30 @@ def test_windows_go_through_the_model_in_bounded_numbers_and_one_shape(classes):
     assert sum(shape[0] for shape in seen) == 66
     assert {shape[1:] for shape in seen} == {(3, 128, 128)}
     assert max(shape[0] for shape in seen) == 16
+
+
+def test_windows_of_full_batches_are_compiled_once_for_all_grids(classes, sliding):
+    seen = []
+
+    def backend(graph, _inputs):
+        def run(*given):
+            seen.append(1)
+            return graph.forward(*given)
+
+        return run
+
+    plain = sliding.san
+    san = SanSegmenter(plain.model, name="san-tiny", weights="", rule=plain.rule, dtype="float32")
+    san._compiled = FixedShapes(san._fixed_pass, san.arithmetic, backend=backend)
+    made = SlidingSan(san, 2.0)
+    made.compile(usual_sizes(made.rule), 8)
+    seen.clear()
+    # Of 8 images with 4 times the pixels 2 are a batch, whose 18 windows go through the model in 8, 8 and 2.
+    full = batch(made, (256, 256), (250, 250))
+    found = made.segment(full, classes, SEMANTIC)
+    assert len(seen) == 2
+    for mine, theirs in zip(found, sliding.segment(full, classes, SEMANTIC), strict=True):
+        same(mine, theirs)
 
 
 def test_where_windows_do_not_fit_together_fewer_are_tried(sliding, classes):

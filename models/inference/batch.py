@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.inference.forms import GeneralInference, QueriesInference
 from models.inference.layout import Numbers
+from models.inference.planes import Measure, measured
 from models.inference.portion import CLASS_ELEMENTS, Mask, Portion
 from models.inference.statistics import sure
 from models.inference.transfer import fetch
@@ -34,6 +35,7 @@ def batched_segments(
     stuff: Tensor,
     top_k: int,
     soft_masks: bool,
+    measure: Measure = measured,
 ) -> dict[int, list[Segment] | None]:
     """Segments of a batch's images: those of `general_segments` or `queries_segments`, but for rounding.
 
@@ -45,6 +47,7 @@ def batched_segments(
         stuff: bool [N], on the CPU.
         top_k: classes and logits to list for each segment.
         soft_masks: keep quantised mask logits.
+        measure: `planes.measured`, or the same compiled.
 
     Returns:
         By the image's place: its segments, or None where its logits aren't finite. An image whose masks are too large
@@ -73,6 +76,7 @@ def batched_segments(
             geometries=[geometries[image] for image in some],
             inference=inference,
             top_k=top_k,
+            measure=measure,
         )
         found |= zip(some, portion.segments(stuff.numpy(), soft_masks=soft_masks), strict=True)
     return found

@@ -14,7 +14,7 @@ from torch import Tensor
 from models.inference.forms import GeneralInference, QueriesInference
 from models.inference.general import merged
 from models.inference.layout import Chunk, Numbers, layout_of
-from models.inference.planes import Planes
+from models.inference.planes import Measure, Planes
 from models.inference.statistics import quantise, ranked
 from models.inference.transfer import fetch, place
 from models.inference.upsample import GPU_BAND_ELEMENTS, Geometry
@@ -73,6 +73,7 @@ class Portion:
         geometries: sizes of each image.
         inference: form and thresholds.
         top_k: classes and logits to list for each segment.
+        measure: as `Planes` takes it.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Portion:
         geometries: Sequence[Geometry],
         inference: GeneralInference | QueriesInference,
         top_k: int,
+        measure: Measure,
     ) -> None:
         image, self._queries = chosen.nonzero()
         self._bounds = [0, *np.cumsum(chosen.sum(1)).tolist()]
@@ -106,7 +108,13 @@ class Portion:
         self._mask_logits, self._rows = mask_logits.flatten(0, 1), rows
         classes = _classes(class_logits.flatten(0, 1), rows, top_k)
         self._planes = Planes(
-            self._mask_logits, self._dtype, layout, rows=rows, slots=slots, scores=classes[:, -3].to(self._dtype)
+            self._mask_logits,
+            self._dtype,
+            layout,
+            rows=rows,
+            slots=slots,
+            scores=classes[:, -3].to(self._dtype),
+            measure=measure,
         )
         self._runs = plane_runs(self._planes.labels, firsts)
         held = self._runs.pixels(len(firsts), layout.labels).view(-1)[key].double()

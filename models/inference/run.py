@@ -10,6 +10,7 @@ from models.errors import UsageError
 from models.inference.batch import batched_segments
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
 from models.inference.general import general_segments
+from models.inference.planes import Measure, measured
 from models.inference.queries import queries_segments
 from models.inference.semantic import semantic_segments
 from models.inference.upsample import Geometry
@@ -36,6 +37,7 @@ def segments_of_batch(
     inference: Inference,
     top_k: int,
     soft_masks: bool,
+    measure: Measure = measured,
 ) -> list[list[Segment] | None]:
     """Segments of each image of a batch, all together where that `goes_together`.
 
@@ -47,6 +49,7 @@ def segments_of_batch(
         inference: form and thresholds.
         top_k: how many classes and logits to list for each segment; 1 or more.
         soft_masks: keep each segment's quantised mask logits.
+        measure: `planes.measured`, or the same compiled, for what is made together.
 
     Returns:
         For each image what `segments_of` gives, or None where a logit isn't finite.
@@ -57,7 +60,14 @@ def segments_of_batch(
     found: dict[int, list[Segment] | None] = {}
     if not isinstance(inference, SemanticInference) and goes_together(mask_logits.device, inference):
         found = batched_segments(
-            mask_logits, class_logits, geometries, inference, stuff=stuff, top_k=top_k, soft_masks=soft_masks
+            mask_logits,
+            class_logits,
+            geometries,
+            inference,
+            stuff=stuff,
+            top_k=top_k,
+            soft_masks=soft_masks,
+            measure=measure,
         )
     for image, geometry in enumerate(geometries):
         if image in found:

@@ -132,10 +132,10 @@ def turned(logits: Tensor, geometry: Geometry) -> Tensor:
     """
     full = logits.transpose(1, 2)[:, None].contiguous()
     full = functional.interpolate(full, size=geometry.padded[::-1], mode="bilinear", align_corners=False)
-    full = full[..., : geometry.size[1], : geometry.size[0]].contiguous()
+    full = full[..., : geometry.size[1], : geometry.size[0]]
     if geometry.mask_size != geometry.size:
         full = functional.interpolate(full, size=geometry.mask_size[::-1], mode="bilinear", align_corners=False)
-    return full[:, 0]
+    return full[:, 0].contiguous()
 
 
 def largest(geometry: Geometry) -> int:

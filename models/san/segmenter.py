@@ -25,6 +25,7 @@ from models.vocabulary.tokens import check_tokens
 if TYPE_CHECKING:
     from models.architecture import Precision
     from models.inference.forms import Inference
+    from models.inference.planes import Measure
 
 PROMPTS_AT_ONCE = 256
 """Prompts that go through the text tower together; more hold more memory and are no faster."""
@@ -59,6 +60,7 @@ class SanSegmenter(Segmenter):
         self._normalisation = Normalisation(own)
         self._segmenting = Beside(self.device, urgent=True)
         self._compiled = FixedShapes(self._fixed_pass, self.arithmetic)
+        self._measure: Measure | None = None
         self._named: tuple[Tensor, tuple[int, int], Tensor] | None = None
 
     def settle(self) -> None:
@@ -123,7 +125,7 @@ class SanSegmenter(Segmenter):
         def finish() -> list[list[Segment] | None]:
             with torch.inference_mode(), self._segmenting():
                 masks, names = made.take()
-                return self._segments(
+                return self.segments(
                     SanOutput(mask_logits=masks, class_logits=names),
                     batch,
                     classes,
@@ -134,7 +136,7 @@ class SanSegmenter(Segmenter):
 
         return finish
 
-    def _segments(
+    def segments(
         self,
         output: SanOutput,
         batch: ImageBatch,
@@ -145,6 +147,7 @@ class SanSegmenter(Segmenter):
         soft_masks: bool,
     ) -> list[list[Segment] | None]:
         """Segments of each image from its logits; None where they are not finite."""
+        from models.inference.planes import measured
         from models.inference.run import segments_of_batch
         from models.inference.upsample import Geometry
 
@@ -160,6 +163,7 @@ class SanSegmenter(Segmenter):
             inference=inference,
             top_k=top_k,
             soft_masks=soft_masks,
+            measure=self._measure or measured,
         )
 
     @torch.inference_mode()
@@ -194,6 +198,10 @@ class SanSegmenter(Segmenter):
             # As `resize.batch_of` lays pixels out.
             pixels = torch.zeros(count, height, width, 3, dtype=torch.uint8, device=self.device).permute(0, 3, 1, 2)
             self._compiled.prepare([pixels, extents([(height, width)] * count, self.device)])
+        if sizes and self.device.type != "cpu":
+            from models.inference.compiled_measure import CompiledMeasure
+
+            self._measure = CompiledMeasure(self.device)
 
     def _proposed(self, piece: ImageBatch) -> tuple[Tensor, Tensor]:
         """Mask logits [B, Q, h, w] and embeddings [B, Q, embed_dim] of images that go through the model together."""

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.inference.forms import Inference, QueriesInference
-from models.inference.run import goes_together, segments_of_batch
+from models.inference.run import goes_together
 from models.inference.transfer import fetch
-from models.inference.upsample import Geometry
 from models.masks.label_planes import NONE, plane_runs, read, written
 from models.masks.rle import EncodedMask, encode_and_measure
 from models.resize import ImageBatch, Size, batch_of
@@ -107,18 +106,8 @@ class Parts:
 
     def segments(self) -> list[list[Segment] | None]:
         """The segments of all images, from logits that are there already."""
-        padded = (self._batch.pixels.shape[-2], self._batch.pixels.shape[-1])
-        return segments_of_batch(
-            self._output.mask_logits,
-            self._output.class_logits,
-            [
-                Geometry(padded=padded, size=size, mask_size=mask_size)
-                for size, mask_size in zip(self._batch.sizes, self._batch.mask_sizes, strict=True)
-            ],
-            stuff=self._classes.stuff,
-            inference=self._inference,
-            top_k=5,
-            soft_masks=False,
+        return self._segmenter.segments(
+            self._output, self._batch, self._classes, self._inference, top_k=5, soft_masks=False
         )
 
     def _images(self) -> Tensor:

@@ -25,7 +25,7 @@ def drawn(planes: int, slots: int, dtype: torch.dtype = torch.float64) -> tuple[
 @pytest.mark.parametrize("slots", [1, 2, 6])
 def test_a_pixel_is_its_winners_where_it_is_in_the_winners_mask(slots: int) -> None:
     logits, weights = drawn(3, slots)
-    labels, tallies = measured(logits, weights, slots)
+    labels, tallies = measured(logits, weights, torch.tensor(slots))
     for plane in range(3):
         probability = sigmoid(logits[plane].numpy())
         winner = (weights[plane].numpy()[:, None, None] * probability).argmax(0)
@@ -43,10 +43,10 @@ def test_a_pixel_is_its_winners_where_it_is_in_the_winners_mask(slots: int) -> N
 
 def test_a_slot_of_no_weight_behind_the_others_holds_nothing_even_where_all_vanish() -> None:
     logits = torch.full((1, 3, 2, 2), -1e6)
-    assert (measured(logits, torch.tensor([[0.5, 0.0, 0.0]]), 3)[0] == 3).all()
+    assert (measured(logits, torch.tensor([[0.5, 0.0, 0.0]]), torch.tensor(3))[0] == 3).all()
     logits[0, 1:] = 9.0
     logits[0, 0, 0, 0] = 1.0
-    assert measured(logits, torch.tensor([[0.5, 0.0, 0.0]]), 3)[0].flatten().tolist() == [0, 3, 3, 3]
+    assert measured(logits, torch.tensor([[0.5, 0.0, 0.0]]), torch.tensor(3))[0].flatten().tolist() == [0, 3, 3, 3]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -56,7 +56,7 @@ def test_sums_of_float32_probabilities_are_exact_so_that_their_order_does_not_ma
     own = probabilities[probabilities >= 0.5]
     exact = sum(int(value * 2**24) for value in own.double().tolist())
     assert all(float(value * 2**24).is_integer() for value in own.double().tolist())
-    assert int(measured(logits, torch.ones(1, 1), 1)[1][0, 0, 3].item() * 2**24) == exact
+    assert int(measured(logits, torch.ones(1, 1), torch.tensor(1))[1][0, 0, 3].item() * 2**24) == exact
 
 
 def test_turned_masks_are_the_published_order_with_rows_and_columns_changed_over() -> None:
@@ -82,7 +82,13 @@ def test_on_an_accelerator_nothing_waits_but_the_search_for_runs(names: int) -> 
         rows = whole(6)
         classes = _classes(class_logits, rows, 5)
         planes = Planes(
-            mask_logits, torch.float32, layout, rows=rows, slots=whole(len(layout.slots)), scores=classes[:, -3].float()
+            mask_logits,
+            torch.float32,
+            layout,
+            rows=rows,
+            slots=whole(len(layout.slots)),
+            scores=classes[:, -3].float(),
+            measure=measured,
         )
         assert planes.labels.shape == (3 * 23 * 37,)
         members = torch.empty(2, layout.labels, dtype=torch.bool, device=device)

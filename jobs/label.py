@@ -14,6 +14,7 @@ from pipeline.config import (
     ReplicaConfig,
     VocabularyConfig,
 )
+from pipeline.reading.decoding import DecodingConfig
 from pipeline.reading.limits import ReadLimits
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def label(
     vocabulary: Annotated[VocabularyConfig, _Flat] = VocabularyConfig(),
     inference: Annotated[InferenceConfig, _Flat] = InferenceConfig(),
     limits: Annotated[ReadLimits, _Flat] = ReadLimits(),
+    decoding: Annotated[DecodingConfig, _Flat] = DecodingConfig(),
     replica: Annotated[ReplicaConfig, _Flat] = ReplicaConfig(),
     job: Annotated[JobConfig, _Flat] = JobConfig(),
 ) -> int:
@@ -47,6 +49,7 @@ def label(
         vocabulary: the names asked about.
         inference: how masks become segments.
         limits: what is refused unread.
+        decoding: who decodes and resizes images.
         replica: replicas and their resources.
         job: what to take and when to give up.
     """
@@ -54,7 +57,13 @@ def label(
     from pipeline.shards.planning import dry_run, price_lines, refuse_another_run, shards_of
 
     config = LabelConfig(
-        model=model, vocabulary=vocabulary, inference=inference, limits=limits, replica=replica, job=job
+        model=model,
+        vocabulary=vocabulary,
+        inference=inference,
+        limits=limits,
+        decoding=decoding,
+        replica=replica,
+        job=job,
     )
     config.check_model()
     if not shards:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from models.resampling import by_pillow
 from models.windows import WindowConfig, Windows, third_overlapping, windows_of
 
 Size = tuple[int, int]
@@ -49,10 +50,7 @@ class ResizeRule:
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
         """The resized image (Pillow's bilinear) as uint8 [h, w, 3], RGB, not padded."""
-        height, width = self.size((image.height, image.width))
-        if (height, width) != (image.height, image.width):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(image, dtype=np.uint8)
+        return by_pillow(image, self.size((image.height, image.width)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from models.errors import UsageError
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference, offered
 from models.zoo import MODELS
 from pipeline.ledger.tolerance import Tolerance
+from pipeline.reading.decoding import DecodingConfig
 from pipeline.reading.limits import ReadLimits
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -212,6 +213,9 @@ class LabelConfig:
 
     limits: ReadLimits = field(default_factory=ReadLimits)
     """What of a shard is refused unread."""
+
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    """Who decodes and resizes images."""
 
     replica: ReplicaConfig = field(default_factory=ReplicaConfig)
     """Replicas and their resources."""

@@ -27,12 +27,13 @@ from pipeline.ledger import ledger
 from pipeline.ledger.status import Status, settle, status
 from pipeline.ledger.summary import counted
 from pipeline.output import Output
+from pipeline.reading.decoding import DecodingConfig
 from pipeline.reading.limits import ReadLimits
 from pipeline.shards.shard import Shard, describe_many
 from pipeline.stores.publish import publish
 from pipeline.stores.urls import redact
 
-_Group = TypeVar("_Group", ModelConfig, VocabularyConfig, InferenceConfig, ReadLimits)
+_Group = TypeVar("_Group", ModelConfig, VocabularyConfig, InferenceConfig, ReadLimits, DecodingConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +111,7 @@ def configuration(output: Output, *, given: Given, replica: ReplicaConfig, job: 
         vocabulary=group(VocabularyConfig, "vocabulary"),
         inference=group(InferenceConfig, "inference"),
         limits=group(ReadLimits, "limits"),
+        decoding=group(DecodingConfig, "decoding") if "decoding" in groups else DecodingConfig(),
         replica=replica,
         job=_with_recorded_share(job, groups.get("job")),
     )

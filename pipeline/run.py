@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 LABEL_VERSION = 1
 """Raised by every change of the code that moves labels; tests/data/labels_v1.json holds what this version writes."""
 
-DECODER = "pillow"
-"""What decodes images, at full resolution."""
 
 _LATER = frozenset({"agreement"})
 """Fields of an identity that came after the first runs."""
@@ -142,7 +140,7 @@ def identity(
         mask_side=config.inference.mask_side,
         resize=rule,
         limits=_limits(config.limits),
-        decoder=DECODER,
+        decoder=config.decoding.word,
         windows=MODELS[config.model.model].sliding(config.inference.windows),
         dtype=config.model.dtype,
         label_version=LABEL_VERSION,

@@ -11,6 +11,7 @@ from models.architecture import Form
 from models.errors import UsageError
 from models.windows import check_scale
 from pipeline.config import Device, Dtype, at_least
+from pipeline.reading.decoding import Decoder, DecodingConfig, Resize
 
 Group = Literal["floor", "model", "parts", "stages", "shard", "feeding"]
 """What is measured: the machine's own rates; the model whole; each part of it apart; what stands before and after it in
@@ -90,6 +91,15 @@ class BenchConfig:
     """Also the peak memory of a replica, in a process of its own, over a shard of so many samples (may be given several
     times: 1000 and 10000 tell whether memory grows with the shard)."""
 
+    decoder: Decoder = "simplejpeg"
+    """Who decodes, as in `label`."""
+
+    scaled_decoding: bool = False
+    """Decode large JPEGs at 1/2, 1/4 or 1/8, as in `label`."""
+
+    resize: Resize = "pillow"
+    """Who resizes on a CPU, as in `label`."""
+
     gpu_rate: float = 2000.0
     """Images/s of a GPU whose feeding is told in cores, beside the rate measured here."""
 
@@ -111,7 +121,16 @@ class BenchConfig:
             raise UsageError(f"--gpu-rate {self.gpu_rate}: expected images/s above 0.")
         if self.profile is not None and not self.profile.absolute().parent.is_dir():
             raise UsageError(f"--profile {str(self.profile)!r}: its folder isn't there. Make it first.")
-        _ = self.image_size, views_of(self.agreement)
+        _ = self.image_size, views_of(self.agreement), self.decoding
+
+    @property
+    def decoding(self) -> DecodingConfig:
+        """Who decodes and resizes.
+
+        Raises:
+            UsageError: options that exclude one another.
+        """
+        return DecodingConfig(decoder=self.decoder, scaled_decoding=self.scaled_decoding, resize=self.resize)
 
     @property
     def groups(self) -> tuple[Group, ...]:

@@ -16,6 +16,8 @@ from models.vocabulary import Vocabulary
 from pipeline.bench.parts import RLE_MASKS, blobs
 
 _SCORES = ClassScores(vocab_id=0, score=0.9, margin=0.8, top_ids=(0,), top_logits=(9.0,), background_logit=0.0)
+CPU = torch.device("cpu")
+
 _OWN = OwnMask(area=1, mask_score=0.9, stability=0.9)
 
 
@@ -24,15 +26,16 @@ class ConstantSegmenter(Segmenter):
 
     Args:
         rule: how images are resized: the real model's, for resizing is part of feeding.
+        device: where they are decoded, should a decoder want a GPU.
     """
 
     name = "constant"
     weights = "constant"
     forms = ("general",)
 
-    def __init__(self, rule: ResizeRule) -> None:
+    def __init__(self, rule: ResizeRule, device: torch.device = CPU) -> None:
         self.rule = rule
-        self.device = torch.device("cpu")
+        self.device = device
 
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """One number a name."""

@@ -22,6 +22,7 @@ from pipeline.labeling.model_thread import ModelThread
 from pipeline.labeling.threads import decoders
 from pipeline.ledger.ledger import LedgerRow
 from pipeline.output import Output
+from pipeline.reading.decoding import DecodingConfig
 from pipeline.shards.shard import Shard, describe
 
 MEMORY_IMAGE = (240, 320)
@@ -38,16 +39,17 @@ def labeler(
     batch_size: int,
     threads: int,
     thread: type[ModelThread] = ModelThread,
+    decoding: DecodingConfig = DecodingConfig(),
 ) -> Iterator[Labeler]:
     """What a replica holds, with a model thread of this class; label files go to `folder`, and its threads end with the
     `with`."""
-    config = LabelConfig(replica=ReplicaConfig(scratch=folder), inference=form)
+    config = LabelConfig(replica=ReplicaConfig(scratch=folder), inference=form, decoding=decoding)
     model = thread(segmenter, classes, form.form(), top_k=form.top_k, soft_masks=form.soft_masks)
-    with decoders(threads) as decoding:
+    with decoders(threads) as pool:
         try:
             yield Labeler(
                 model=model,
-                decoders=decoding,
+                decoders=pool,
                 threads=threads,
                 batch_size=batch_size,
                 config=config,
@@ -93,7 +95,13 @@ def _peak(config: BenchConfig, samples: int) -> ReplicaPeak:
         if config.compile:
             segmenter.compile([segmenter.rule.padded(segmenter.rule.size(MEMORY_IMAGE))], subject.batch_size)
         with labeler(
-            segmenter, subject.classes, folder, form, batch_size=subject.batch_size, threads=threads
+            segmenter,
+            subject.classes,
+            folder,
+            form,
+            batch_size=subject.batch_size,
+            threads=threads,
+            decoding=config.decoding,
         ) as replica:
             label(shard, replica)
     on_gpu = segmenter.device.type == "cuda"

@@ -19,7 +19,7 @@ from models.san.windows import SlidingSan
 from models.segmenter import ClassFeatures
 from pipeline.bench import mix
 from pipeline.bench.config import MIX, BenchConfig
-from pipeline.bench.constant import ConstantSegmenter
+from pipeline.bench.constant import CPU, ConstantSegmenter
 from pipeline.bench.floor import floors
 from pipeline.bench.images import write_mixed, write_shard
 from pipeline.bench.machine import machine, software
@@ -56,7 +56,7 @@ def bench(config: BenchConfig, shards: Sequence[str] = (), say: Say = lambda _: 
         say: told what is measured next.
 
     Raises:
-        UsageError: as `subject_of`; or scratch isn't there.
+        UsageError: as `subject_of`; scratch isn't there, or a GPU that a decoder needs.
         EnvironmentFailure: weights can't be fetched, or a shard can't be labeled.
     """
     if not config.scratch.is_dir():
@@ -95,6 +95,7 @@ class _Bench:
         self.say(f"loading {config.model}")
         subject = subject_of(config)
         device = subject.segmenter.device
+        config.decoding.refuse_without_gpu(device.type)
         notes = (*subject.notes, *self._compiled(subject))
         watch = Stopwatch(device=device, threads=self.threads, repeats=config.repeats)
         known = machine(device)
@@ -251,7 +252,14 @@ class _Bench:
         if "stages" in groups:
             self.say("stages around the model")
             try:
-                yield from stages(shards[0], self.folder, segmenter.rule, watch)
+                yield from stages(
+                    shards[0],
+                    self.folder,
+                    segmenter.rule,
+                    watch,
+                    decoding=self.config.decoding,
+                    device=segmenter.device,
+                )
             except (ShardError, SampleError) as error:
                 raise EnvironmentFailure(f"{shards[0].url}: can't be measured over: {error}") from error
         if "shard" in groups:
@@ -271,10 +279,12 @@ class _Bench:
                 batch_size=subject.batch_size,
                 folder=self.folder,
                 against_model=True,
+                decoding=self.config.decoding,
             )
         if "feeding" in groups:
             self.say("feeding alone")
-            constant = ConstantSegmenter(segmenter.rule)
+            on_gpu = self.config.decoder == "nvjpeg"
+            constant = ConstantSegmenter(segmenter.rule, segmenter.device if on_gpu else CPU)
             classes = ClassFeatures(features=torch.ones(1, 1), stuff=torch.zeros(1, dtype=torch.bool))
             on_cpu = replace(watch, device=constant.device)
             yield whole_shards(
@@ -287,6 +297,7 @@ class _Bench:
                 batch_size=subject.batch_size,
                 folder=self.folder,
                 against_model=False,
+                decoding=self.config.decoding,
             )
 
     def _at_shard_size(self, subject: Subject, watch: Stopwatch, product: float | None) -> Row:

@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
-from models.resize import ResizeRule, mask_size
+from models.resampling import resized
+from models.resize import ResizeRule, Size, mask_size
 from models.segment import Segment
 from pipeline.bench.constant import segments
 from pipeline.bench.results import Row
 from pipeline.bench.timing import Stopwatch, Timing
-from pipeline.config import InferenceConfig
+from pipeline.config import InferenceConfig, LabelConfig
+from pipeline.labeling.preparing import prepare
 from pipeline.ledger.counts import Counts
 from pipeline.output import Output
-from pipeline.reading.images import decode_sample
+from pipeline.reading.decoding import DecodingConfig
+from pipeline.reading.images import Decoded, decode_as, image_bytes
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.open import open_shard
 from pipeline.reading.samples import Sample
@@ -45,7 +47,9 @@ def row_of(part: str, timing: Timing, images: int, **more: Any) -> Row:
     )
 
 
-def stages(shard: Shard, folder: Path, rule: ResizeRule, watch: Stopwatch) -> list[Row]:
+def stages(
+    shard: Shard, folder: Path, rule: ResizeRule, watch: Stopwatch, *, decoding: DecodingConfig, device: torch.device
+) -> list[Row]:
     """The rows of all stages over one shard.
 
     Args:
@@ -53,6 +57,8 @@ def stages(shard: Shard, folder: Path, rule: ResizeRule, watch: Stopwatch) -> li
         folder: local, for scratch and for what is published.
         rule: how images are resized.
         watch: how often to time; everything here is the CPU's.
+        decoding: who decodes and resizes.
+        device: the model's, where nvjpeg decodes.
 
     Raises:
         pipeline.reading.errors.ShardError: the shard can't be read.
@@ -62,7 +68,7 @@ def stages(shard: Shard, folder: Path, rule: ResizeRule, watch: Stopwatch) -> li
     with open_shard(shard, folder, LIMITS) as opened:
         samples, size = list(opened.samples), opened.bytes
     few = samples[:IMAGES]
-    images = [decode_sample(sample, LIMITS) for sample in few]
+    images = _decode(few, rule, decoding)
     rows = _rows(samples, images)
     local = folder / "stage.parquet"
 
@@ -75,8 +81,7 @@ def stages(shard: Shard, folder: Path, rule: ResizeRule, watch: Stopwatch) -> li
     alone = "one thread"
     return [
         row_of("read", on_cpu.time(lambda: _read(shard, folder)), len(samples), bytes_read=size),
-        row_of("decode", on_cpu.time(lambda: _decode(few)), len(few), note=f"{alone}, {_sizes(images)}"),
-        row_of("resize", on_cpu.time(lambda: _resize(images, rule)), len(few), note=alone),
+        *_pixels(few, rule, on_cpu, decoding, device),
         row_of("write", on_cpu.time(write), len(rows), bytes_written=written, note=f"{alone}, Parquet"),
         row_of(
             "publish",
@@ -94,27 +99,41 @@ def _read(shard: Shard, folder: Path) -> None:
             pass
 
 
-def _decode(samples: list[Sample]) -> None:
-    for sample in samples:
-        decode_sample(sample, LIMITS)
+def _pixels(
+    samples: list[Sample], rule: ResizeRule, watch: Stopwatch, decoding: DecodingConfig, device: torch.device
+) -> list[Row]:
+    """Rows of decoding and resizing, apart where they are done apart."""
+    config, count = LabelConfig(decoding=decoding, limits=LIMITS), len(samples)
+    images = _decode(samples, rule, decoding)
+    note = f"one thread, {_sizes([found.size for found in images])}, {decoding.decoder}"
+    if decoding.decoder == "nvjpeg":
+        both = watch.time(lambda: [prepare(sample, rule, config, device) for sample in samples])
+        return [row_of("decode + resize", both, count, note=note)]
+    decoded = watch.time(lambda: _decode(samples, rule, decoding))
+    small = [(found.image, rule.size(found.size)) for found in images]
+    smaller = watch.time(lambda: [resized(image, size, decoding.resize) for image, size in small])
+    note += ", scaled" if decoding.scaled_decoding else ""
+    return [
+        row_of("decode", decoded, count, note=note),
+        row_of("resize", smaller, count, note=f"one thread, {decoding.resize}"),
+    ]
 
 
-def _resize(images: list[Image.Image], rule: ResizeRule) -> None:
-    for image in images:
-        rule.apply(image)
+def _decode(samples: list[Sample], rule: ResizeRule, decoding: DecodingConfig) -> list[Decoded]:
+    return [decode_as(image_bytes(sample), LIMITS, decoding, rule.size) for sample in samples]
 
 
-def _sizes(images: list[Image.Image]) -> str:
-    sizes = {image.size for image in images}
-    return " x ".join(map(str, sizes.pop())) if len(sizes) == 1 else "mixed sizes"
+def _sizes(found: list[Size]) -> str:
+    sizes = set(found)
+    return " x ".join(map(str, reversed(sizes.pop()))) if len(sizes) == 1 else "mixed sizes"
 
 
-def _rows(samples: list[Sample], images: list[Image.Image]) -> list[LabelRow]:
+def _rows(samples: list[Sample], images: list[Decoded]) -> list[LabelRow]:
     """A labeled row for each sample; the segments are the constant model's."""
     side = InferenceConfig().mask_side
     found: list[tuple[tuple[int, int], tuple[Segment, ...]]] = []
     for image in images:
-        size = mask_size((image.height, image.width), side)
+        size = mask_size(image.size, side)
         found.append((size, tuple(segments(size))))
     rows = []
     for sample in samples:

@@ -18,6 +18,7 @@ from pipeline.labeling.batching import BatchCounts
 from pipeline.labeling.labeling import Labeler
 from pipeline.labeling.model_thread import Labeled, ModelThread
 from pipeline.ledger.ledger import LedgerRow
+from pipeline.reading.decoding import DecodingConfig
 from pipeline.shards.shard import Shard
 
 IN_FLIGHT = 2
@@ -96,6 +97,7 @@ def whole_shards(
     batch_size: int,
     folder: Path,
     against_model: bool,
+    decoding: DecodingConfig,
 ) -> Row:
     """A row of labeling all shards, two at a time as in a replica.
 
@@ -110,12 +112,20 @@ def whole_shards(
         folder: local, for scratch and label files.
         against_model: also run the model alone, by turns with the shards, over the batches that it had from them, and
             tell the share of its rate that the shards reach.
+        decoding: who decodes and resizes.
     """
     heard = Heard()
     runs: list[tuple[_Run, _Run | None]] = []
     with (
         labeler(
-            segmenter, classes, folder, form, batch_size=batch_size, threads=watch.threads, thread=_OverheardThread
+            segmenter,
+            classes,
+            folder,
+            form,
+            batch_size=batch_size,
+            threads=watch.threads,
+            thread=_OverheardThread,
+            decoding=decoding,
         ) as replica,
         ThreadPoolExecutor(IN_FLIGHT) as calls,
     ):

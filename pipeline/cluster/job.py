@@ -46,12 +46,13 @@ def check(config: LabelConfig, output: Output) -> None:
     """Find what can be found to be wrong before Ray starts and a model is loaded, so that it is told at once.
 
     Raises:
-        UsageError: a wrong vocabulary, a run in OUT that differs; on a cluster of one also a device that isn't there or
-            replicas that don't fit.
+        UsageError: a wrong vocabulary, a run in OUT that differs; on a cluster of one also a device that isn't there,
+            a decoder that it hasn't, or replicas that don't fit.
     """
     refuse_another_run(config, output)
     if not session.joins():
-        place([session.local_node()], config.replica, device=config.model.device)
+        placement = place([session.local_node()], config.replica, device=config.model.device)
+        config.decoding.refuse_without_gpu(placement.device)
 
 
 def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobResult:
@@ -67,6 +68,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
     with ExitStack() as opened:
         opened.enter_context(session.session())
         placement = place(session.nodes(), config.replica, device=config.model.device, may_grow=session.joins())
+        config.decoding.refuse_without_gpu(placement.device)
         text = prepare(config, placement, output, vocabulary, templates)
         identity = run.identity(
             config,

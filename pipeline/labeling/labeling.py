@@ -22,13 +22,13 @@ from models.segment import Segment
 from pipeline.config import LabelConfig
 from pipeline.labeling.batching import Batcher, Prepared, to_batch
 from pipeline.labeling.model_thread import DeviceLostError, Labeled, ModelThread
+from pipeline.labeling.preparing import prepare
 from pipeline.labeling.scratch import shard_folder
 from pipeline.ledger.counts import Counts, Tally
 from pipeline.ledger.failure import failure, recorded
 from pipeline.ledger.ledger import PHASES, LedgerRow
 from pipeline.output import LABEL_SUFFIX, Output
 from pipeline.reading.errors import SampleError, ShardError
-from pipeline.reading.images import decode_sample
 from pipeline.reading.open import OpenShard, open_shard
 from pipeline.reading.samples import Sample
 from pipeline.shards.shard import Shard
@@ -250,14 +250,14 @@ def _decoded(samples: Iterable[Sample], labeler: Labeler, rule: ResizeRule) -> I
     ahead: deque[Future[_Decoded]] = deque()
     for sample in samples:
         # In a copy of the context, so that what a decoder logs names its shard.
-        ahead.append(labeler.decoders.submit(copy_context().run, _decode, sample, rule, labeler.config))
+        ahead.append(labeler.decoders.submit(copy_context().run, _decode, sample, rule, labeler))
         if len(ahead) > 2 * labeler.threads:
             yield ahead.popleft().result()
     while ahead:
         yield ahead.popleft().result()
 
 
-def _decode(sample: Sample, rule: ResizeRule, config: LabelConfig) -> _Decoded:
+def _decode(sample: Sample, rule: ResizeRule, labeler: Labeler) -> _Decoded:
     """One sample's row so far, its image ready for the model or why not, and the seconds it took."""
     started = time.perf_counter()
     row = LabelRow(key=sample.key, sample_index=sample.index, caption=sample.caption, warnings=sample.warnings)
@@ -265,10 +265,10 @@ def _decode(sample: Sample, rule: ResizeRule, config: LabelConfig) -> _Decoded:
     try:
         if sample.image is not None:
             row = replace(row, sha256=hashlib.sha256(sample.image).digest())
-        image = decode_sample(sample, config.limits)
-        masks = mask_size((image.height, image.width), config.inference.mask_side)
-        row = replace(row, size=(image.height, image.width), mask_size=masks)
-        outcome = Prepared(sample_index=sample.index, pixels=rule.apply(image), mask_size=masks)
+        size, pixels = prepare(sample, rule, labeler.config, labeler.model.segmenter.device)
+        masks = mask_size(size, labeler.config.inference.mask_side)
+        row = replace(row, size=size, mask_size=masks)
+        outcome = Prepared(sample_index=sample.index, pixels=pixels, mask_size=masks)
     except SampleError as error:
         outcome = error
     return row, outcome, time.perf_counter() - started

@@ -1,14 +1,17 @@
 """Image bytes to RGB pixels, or the reason why not. Only JPEG, PNG and WebP, whatever a member's extension says."""
 
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from models.errors import EnvironmentFailure
-from pipeline.reading import jpeg, png
+from pipeline.reading import jpeg, png, turbo
+from pipeline.reading.decoding import DecodingConfig
 from pipeline.reading.errors import SampleError, SampleReason
 from pipeline.reading.limits import ReadLimits
 from pipeline.reading.samples import Sample
@@ -29,15 +32,45 @@ _TURNS = {
 """EXIF orientation -> what turns the image upright."""
 
 
+SCALES = (8, 4, 2)
+"""Parts of a side to which libjpeg decodes in less time than the whole takes; the eighths between take more."""
+
+PLAIN = DecodingConfig()
+"""What is meant where nothing is said."""
+
+Size = tuple[int, int]
+"""Height, width in pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decoded:
+    """An image as labels see it."""
+
+    image: Image.Image
+    """Upright, 8-bit RGB, fully loaded; smaller than the sample's where it was decoded so."""
+
+    size: Size
+    """Height, width of the sample's image, upright, at full scale."""
+
+
 def decode_sample(sample: Sample, limits: ReadLimits) -> Image.Image:
     """A sample's image; see `decode`.
 
     Raises:
         SampleError: missing_image, and all that `decode` raises.
     """
+    return decode(image_bytes(sample), limits)
+
+
+def image_bytes(sample: Sample) -> bytes:
+    """The bytes of a sample's image.
+
+    Raises:
+        SampleError: missing_image.
+    """
     if sample.image is None:
         raise SampleError("missing_image", f"no jpg, jpeg, png or webp among {', '.join(sample.extensions[:8])}")
-    return decode(sample.image, limits)
+    return sample.image
 
 
 def decode(data: bytes, limits: ReadLimits) -> Image.Image:
@@ -54,6 +87,24 @@ def decode(data: bytes, limits: ReadLimits) -> Image.Image:
     Raises:
         SampleError: empty, unknown_format, too_large, truncated, decode.
     """
+    return decode_as(data, limits, PLAIN).image
+
+
+def decode_as(
+    data: bytes, limits: ReadLimits, decoding: DecodingConfig, least: Callable[[Size], Size] | None = None
+) -> Decoded:
+    """What `decode` gives, by the decoder that is asked for, and as small as that allows.
+
+    Args:
+        data: as for `decode`.
+        limits: likewise.
+        decoding: nvjpeg is taken for simplejpeg: nothing is decoded on a GPU here.
+        least: given the upright image's height and width at full scale, those that it must at least have in the end;
+            only asked where decoding may scale.
+
+    Raises:
+        SampleError: as `decode`.
+    """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         # Some libraries set it for the whole process; truncated images would turn into grey pixels with labels.
         raise EnvironmentFailure("PIL.ImageFile.LOAD_TRUNCATED_IMAGES was set to True by another package; unset it.")
@@ -62,19 +113,42 @@ def decode(data: bytes, limits: ReadLimits) -> Image.Image:
     name = _format(data)
     try:
         image = _open(name, data, limits)
-        script = jpeg.read_script(data) if name == "JPEG" else None
-        image.load()
-        why = jpeg.ends_early(image, data, script) if script else None
-        if name == "PNG":
-            why = png.ends_early(image, data)
-        if why:
-            raise SampleError("truncated", f"{name}: {why}")
-        return _upright(image)
+        if name != "JPEG":
+            image.load()
+            if name == "PNG" and (why := png.ends_early(image, data)):
+                raise SampleError("truncated", f"{name}: {why}")
+            upright = _upright(image, turn_of(image))
+            return Decoded(image=upright, size=(upright.height, upright.width))
+        turn = turn_of(image)
+        size = _turned((image.height, image.width), turn)
+        scale = _scale(size, least(size)) if decoding.scaled_decoding and least is not None else 1
+        whole = _jpeg(image, data, scale, fast=decoding.decoder != "pillow")
+        return Decoded(image=_upright(whole, turn), size=size)
     except (SampleError, MemoryError):
         raise
     except Exception as error:  # Pillow raises by the dozen of kinds on hostile data
         reason: SampleReason = "truncated" if _ends_early(name, data) or "truncated" in str(error) else "decode"
         raise SampleError(reason, f"{name}: {type(error).__name__}: {error}") from error
+
+
+def _jpeg(header: ImageFile.ImageFile, data: bytes, scale: int, *, fast: bool) -> Image.Image:
+    """A JPEG's pixels, by libjpeg-turbo where it has nothing to complain about, else by Pillow."""
+    script = jpeg.read_script(data)
+    image = turbo.decode(data, header, script, scale) if fast and script else None
+    if image is None:
+        if scale > 1:
+            header.draft(None, (header.width // scale, header.height // scale))
+        header.load()
+        image = header
+    if script and (why := jpeg.ends_early(image, data, script)):
+        raise SampleError("truncated", f"JPEG: {why}")
+    return image
+
+
+def _scale(size: Size, least: Size) -> int:
+    """Into how many parts each side may be divided so that no side falls below the least."""
+    height, width = size
+    return next((n for n in SCALES if -(-height // n) >= least[0] and -(-width // n) >= least[1]), 1)
 
 
 def _format(data: bytes) -> Format:
@@ -95,14 +169,19 @@ def _open(name: Format, data: bytes, limits: ReadLimits) -> ImageFile.ImageFile:
 
     if name == "WEBP":
         # libwebp takes memory for two canvases when the file is opened.
-        _check_size(_webp_size(data), limits)
+        check_size(_webp_size(data), limits)
     file = BytesIO(data)
     image = JpegImageFile(file) if name == "JPEG" else PngImageFile(file) if name == "PNG" else WebPImageFile(file)
-    _check_size(image.size, limits)
+    check_size(image.size, limits)
     return image
 
 
-def _check_size(size: tuple[int, int], limits: ReadLimits) -> None:
+def check_size(size: tuple[int, int], limits: ReadLimits) -> None:
+    """Refuse an image of this width, height that has more pixels than the limit.
+
+    Raises:
+        SampleError: too_large.
+    """
     width, height = size
     if width * height > limits.max_pixels:
         raise SampleError("too_large", f"{width} x {height} pixels, more than {limits.max_pixels:,} (--max-pixels)")
@@ -126,16 +205,26 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 # --- pixels ----------------------------------------------------------------------------------------------------------
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    turn = _TURNS.get(_orientation(image))
+def _upright(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     rgb = _rgb(image) if turn is None else _rgb(image).transpose(turn)
     rgb.info = {}  # with its EXIF gone, nobody turns it twice
     return rgb
 
 
-def _orientation(image: Image.Image) -> Any:
+def _turned(size: Size, turn: Image.Transpose | None) -> Size:
+    """Height, width after a turn."""
+    kept = turn is None or turn in (
+        Image.Transpose.FLIP_LEFT_RIGHT,
+        Image.Transpose.FLIP_TOP_BOTTOM,
+        Image.Transpose.ROTATE_180,
+    )
+    return size if kept else (size[1], size[0])
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What turns an opened image upright, by its EXIF orientation; None where it stands so."""
     try:
-        return image.getexif().get(_ORIENTATION)
+        return _TURNS.get(image.getexif().get(_ORIENTATION))  # type: ignore[arg-type]
     except Exception:  # broken EXIF is common and says nothing about the pixels
         return None
 
@@ -152,7 +241,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         page = Image.new("RGB", whole.size, "white")
         page.paste(whole, mask=whole.getchannel("A"))
         return page
-    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+    # Nothing of a file is open any more, so that the image may be handed on as it is.
+    return image if type(image) is Image.Image and image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:

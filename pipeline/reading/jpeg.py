@@ -35,11 +35,18 @@ class Scan:
 class Script:
     """The frame and the scans of the first image in a file."""
 
-    progressive: bool
+    frame: int
+    """Second byte of the frame's marker (0xC0 for baseline); 0 without one."""
+
     components: bytes
     scans: tuple[Scan, ...]
     end: int | None
     """Where the end marker stands; None without one."""
+
+    @property
+    def progressive(self) -> bool:
+        """Whether coefficients come in several scans."""
+        return self.frame in _PROGRESSIVE
 
 
 def read_script(data: bytes) -> Script | None:
@@ -48,11 +55,11 @@ def read_script(data: bytes) -> Script | None:
     Raises:
         SampleError: decode, for more scans than any encoder writes.
     """
-    progressive, components, scans, at = False, b"", list[Scan](), 2
+    frame, components, scans, at = 0, b"", list[Scan](), 2
     while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
         marker = data[at + 1]
         if marker == _EOI:
-            return Script(progressive, components, tuple(scans), at)
+            return Script(frame, components, tuple(scans), at)
         if marker in (0x00, 0xFF) or marker in _ALONE:
             at += 1 if marker == 0xFF else 2
             continue
@@ -60,7 +67,7 @@ def read_script(data: bytes) -> Script | None:
         body = data[at + 4 : at + 2 + length]
         at += 2 + max(2, length)
         if marker in _SOF and len(body) >= 6:
-            progressive, components = marker in _PROGRESSIVE, body[6 : 6 + 3 * body[5] : 3]
+            frame, components = marker, body[6 : 6 + 3 * body[5] : 3]
         elif marker == _SOS:
             if len(body) < 4 or len(body) < 4 + 2 * body[0]:
                 return None
@@ -70,7 +77,7 @@ def read_script(data: bytes) -> Script | None:
                 raise SampleError("decode", f"JPEG: more than {MAX_SCANS} scans")
             found = _NEXT_MARKER.search(data, at)
             at = found.start() if found else len(data)
-    return Script(progressive, components, tuple(scans), None)
+    return Script(frame, components, tuple(scans), None)
 
 
 def ends_early(image: Image.Image, data: bytes, script: Script) -> str | None:
@@ -82,7 +89,7 @@ def ends_early(image: Image.Image, data: bytes, script: Script) -> str | None:
     block, and one inside the last refinements of a progressive image, whose pixels are there all the same.
 
     Args:
-        image: the decoded image, in the mode that Pillow gave it.
+        image: the decoded image, whole or at a scale that Pillow's `draft` has, in the mode that Pillow gave it or RGB.
         data: its bytes.
         script: what `read_script` made of them.
     """
@@ -96,7 +103,9 @@ def ends_early(image: Image.Image, data: bytes, script: Script) -> str | None:
     if any(abs(value - 128) > 2 for value in values):
         return None
     other = Image.open(BytesIO(data[: script.end] + _FILLER + b"\xff\xd9"), formats=["JPEG"])
-    if np.array_equal(np.asarray(other), np.asarray(image)):
+    if other.size != image.size:
+        other.draft(None, image.size)
+    if np.array_equal(np.asarray(other if other.mode == image.mode else other.convert(image.mode)), np.asarray(image)):
         return None
     return "the image's data stops before its last block"
 

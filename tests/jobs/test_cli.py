@@ -37,6 +37,7 @@ LABEL_OPTIONS = {
     "--inference", "--score-threshold", "--overlap-threshold", "--top-k", "--mask-side", "--soft-masks",
     "--windows", "--agreement",
     "--max-member-bytes", "--max-members", "--max-pixels", "--max-caption-bytes", "--keep-truncated",
+    "--decoder", "--scaled-decoding", "--resize",
     "--replicas", "--cpus-per-replica", "--batch-size", "--compile", "--scratch", "--stall-seconds",
     "--limit", "--dry-run", "--max-failed-samples", "--max-failed-shards",
     "--help", "-h",
@@ -105,7 +106,8 @@ COMPACT_OPTIONS = {"--file-size", "--partial", "--scratch", "--help", "-h"}
 BENCH_OPTIONS = {
     "--model", "--weights", "--device", "--dtype", "--threads", "--inference", "--size", "--batch-size", "--compile",
     "--repeats", "--names", "--image", "--samples", "--windows", "--agreement", "--parts", "--shard-sizes",
-    "--gpu-rate", "--profile", "--scratch", "--compare", "--output", "-o", "--json",
+    "--decoder", "--scaled-decoding", "--resize", "--gpu-rate", "--profile", "--scratch", "--compare",
+    "--output", "-o", "--json",
     "--help", "-h",
 }  # fmt: skip
 """All options of `bench`."""

@@ -12,6 +12,7 @@ from models.zoo import MODELS
 from pipeline import run
 from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig, VocabularyConfig
 from pipeline.output import Output
+from pipeline.reading.decoding import DecodingConfig
 from pipeline.reading.limits import ReadLimits
 from pipeline.run import Identity
 from tests.version_1 import DATA
@@ -35,11 +36,12 @@ FINGERPRINT = "f0df49140c5d6b95477c171ecee7d505b9207d593be6a9342deffcd28ba0e9fa"
         LabelConfig(replica=ReplicaConfig(replicas="4", cpus_per_replica=3, batch_size=2, scratch=Path("/elsewhere"))),
         LabelConfig(job=JobConfig(limit=3, dry_run=True, max_failed_samples=0.1)),
         LabelConfig(model=ModelConfig(device="cpu")),
+        LabelConfig(decoding=DecodingConfig(decoder="pillow")),
         # Files are named by what is in them, which the hashes say.
         LabelConfig(model=ModelConfig(weights="/some/file.pth")),
         LabelConfig(vocabulary=VocabularyConfig(vocab="/a/copy.txt", templates="/a/copy2.txt")),
     ],
-    ids=["replica", "job", "device", "weights' place", "vocabulary's place"],
+    ids=["replica", "job", "device", "decoder of equal pixels", "weights' place", "vocabulary's place"],
 )
 def test_what_does_not_change_labels_does_not_change_the_fingerprint(config):
     assert identity(config) == BASE
@@ -60,7 +62,7 @@ OTHER = {
     "mask_side": identity(LabelConfig(inference=InferenceConfig(mask_side=512))),
     "resize": identity(rule=ResizeRule(long_side_cap=1024)),
     "limits": identity(LabelConfig(limits=ReadLimits(max_pixels=1000))),
-    "decoder": replace(BASE, decoder="another"),
+    "decoder": identity(LabelConfig(decoding=DecodingConfig(scaled_decoding=True))),
     "windows": identity(LabelConfig(inference=InferenceConfig(windows=2.0))),
     "dtype": identity(LabelConfig(model=ModelConfig(dtype="bfloat16"))),
     "agreement": identity(LabelConfig(inference=InferenceConfig(agreement="flip"))),

@@ -20,7 +20,8 @@ def sleep_while_waiting() -> None:
     """Let PyTorch's threads sleep while they wait for one another, in this process and those it starts.
 
     Spinning, on cores that decoding or another program wants too, was seen to make the small model thirty times slower.
-    OpenMP looks when it is loaded: to be called before torch is imported. What the environment says already holds.
+    OpenMP looks when it is loaded: to be called before torch is imported. What the environment says already holds. On a
+    cluster it is the image that says it (infra/Dockerfile).
     """
     os.environ.setdefault(_POLICY, "PASSIVE")
 

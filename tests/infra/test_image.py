@@ -54,6 +54,11 @@ def test_it_runs_as_nobody_in_particular() -> None:
     assert "ENTRYPOINT" not in {name for name, _ in steps()}
 
 
+def test_threads_of_a_cluster_s_replicas_sleep_while_they_wait_as_those_of_one_machine_do() -> None:
+    # A job that joins a cluster can't tell its workers: OpenMP looks when it is loaded.
+    assert any("OMP_WAIT_POLICY=PASSIVE" in environment.split() for environment in given("ENV"))
+
+
 def test_what_is_copied_exists_and_may_be_seen_by_the_build() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in ignored

@@ -494,6 +494,17 @@ def test_whoever_watches_hears_of_every_step(tiny, scenes, tmp_path):
     assert len(heard) >= 10 + 5 + 1, "ten samples, five batches, one file"
 
 
+def test_what_became_of_a_shard_s_batches_is_logged(tiny, tmp_path, caplog):
+    names = {f"{i}.png": encoded(picture((128, 128) if i else (128, 181)), "PNG") for i in range(6)}
+    with caplog.at_level("INFO", logger="pipeline.labeling.labeling"):
+        label_one(tiny, write_tar(tmp_path / "a.tar", names), tmp_path / "out", batch_size=4)
+    (record,) = [record for record in caplog.records if record.message == "batches"]
+    assert record.fields == {
+        "batches": 3, "short_batches": 2, "short_images": 2, "early_batches": 0, "early_images": 0, "sizes": 2,
+        "padding": round(11 / (5 * 128 + 192), 4), "waiting_bytes": 3 * (3 * 128 * 128 + 128 * 181),
+    }  # fmt: skip
+
+
 # --- the file --------------------------------------------------------------------------------------------------------
 
 

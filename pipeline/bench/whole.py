@@ -155,7 +155,12 @@ def whole_shards(
             (run.cpu_seconds - model.cpu_seconds * images / held) / (run.seconds * watch.threads)
             for run, model in alone
         )
-        note = f"{share:.0%} of the model alone, all else took {around:.0%} of the CPUs; {note}; {heard}"
+        each = median(run.cpu_seconds for run, _ in alone) / images * 1e3
+        models = median(model.cpu_seconds for _, model in alone) / held * 1e3
+        note = (
+            f"{share:.0%} of the model alone; {each:,.1f} ms of CPU time an image, {models:,.1f} of them the model's, "
+            f"the rest took {around:.0%} of the CPUs; {note}; {heard}"
+        )
     return row_of(
         part,
         timing,

@@ -39,6 +39,8 @@ def test_stages_shards_and_feeding_are_measured_over_made_up_shards(tmp_path: Pa
     assert whole.share is not None
     assert whole.share > 0
     assert whole.around is not None
+    assert f"{whole.share:.0%} of the model alone; " in whole.note
+    assert f"the rest took {whole.around:.0%} of the CPUs; " in whole.note
     assert "0.0% padding, 0% of images in batches that aren't full; batches: 4 of 96 x 64" in whole.note
     assert [mix.samples for mix in found.mixes] == [1_000, 10_000]
     assert found.feeding is not None

@@ -230,7 +230,7 @@ def build(
         name: what the segmenter calls itself; the family's name by default.
         rule: how images become input; SAN's published sizes with the configuration's multiple by default.
         device: where it computes.
-        dtype: its arithmetic.
+        dtype: its arithmetic. Float32 is never TF32: that is switched off for the process.
         source: where the tensors come from, for errors.
 
     Raises:
@@ -243,6 +243,7 @@ def build(
 
     if dtype not in ("float32", "bfloat16", "float64"):
         raise UsageError(f"--dtype {dtype!r}: expected float32, bfloat16 or float64.")
+    _exact_products()
     family = family_of(config)
     model = family.empty()
     wanted = model.state_dict()
@@ -262,6 +263,19 @@ def build(
         rule=ResizeRule(multiple=config.size_divisibility) if rule is None else rule,
         dtype=dtype,
     )
+
+
+def _exact_products() -> None:
+    """Float32 is float32, and bfloat16 products are added up in float32, whatever this process was told before.
+
+    PyTorch's own default lets cuDNN compute float32 in TF32, 1e-3 apart, and lets products of bfloat16 be added up in
+    bfloat16 where a GPU splits a sum.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
 def pick_device(device: str) -> "torch.device":

@@ -13,6 +13,10 @@ from models.san.visual import ClipFeatures
 _EXTRA = 8
 """Channels added to each head for the self term. One is used; eight keep fused kernels' alignment."""
 
+_ROW = 16
+"""Rows of an attention bias begin at multiples of so many elements: else fused kernels on CUDA copy it, block by block,
+to where they do."""
+
 
 def pool_bias(bias: Tensor, grid: Grid) -> Tensor:
     """An attention bias [B, heads, Q, h, w] on CLIP's grid, [B, heads, Q, rows, columns], by adaptive max pooling."""
@@ -57,7 +61,7 @@ class Recognition(nn.Module):
         visual = clip.tokens[self.first_layer]
         # SLS tokens start as copies of the CLS token; the extra column belongs to the token itself.
         sls = visual[:, :1].expand(-1, bias.shape[2], -1)
-        columns = functional.pad(bias.flatten(3), (0, 1))
+        columns = with_own_column(bias.flatten(3))
         *inner, last = self.resblocks
         for index, block in enumerate(inner):
             query, key, value = query_key_value(block, visual)
@@ -74,6 +78,12 @@ class Recognition(nn.Module):
         sls = finish(last, sls, attend_with_self(own[0], own[1:], (key, value), columns))
         embeddings = self.ln_post(sls) @ self.proj
         return functional.normalize(full_precision(embeddings), dim=-1)
+
+
+def with_own_column(bias: Tensor) -> Tensor:
+    """A bias [..., L] with a column of zeros for the token itself, [..., L + 1], in rows that fused kernels take."""
+    length = bias.shape[-1] + 1
+    return functional.pad(bias, (0, 1 + -length % _ROW))[..., :length]
 
 
 def attend_with_self(
@@ -98,7 +108,8 @@ def attend_with_self(
     width = query.shape[-1]
     own_score = (query * own_key).sum(-1, keepdim=True)
     unit = functional.pad(query.new_ones(1), (width, _EXTRA - 1)).expand(*key.shape[:2], 1, -1)
-    queries = functional.pad(torch.cat([query, own_score], dim=-1), (0, _EXTRA - 1))
+    # Autocast sums in float32; what is attended with is no finer than the queries.
+    queries = functional.pad(torch.cat([query, own_score.to(query.dtype)], dim=-1), (0, _EXTRA - 1))
     keys = torch.cat([functional.pad(key, (0, _EXTRA)), unit], dim=2)
     values = torch.cat([functional.pad(value, (0, _EXTRA)), unit], dim=2)
     attended = functional.scaled_dot_product_attention(

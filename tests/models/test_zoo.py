@@ -121,3 +121,14 @@ def test_public_names_come_lazily_and_others_are_refused():
         assert getattr(models, name) is not None
     with pytest.raises(AttributeError):
         models.nothing  # noqa: B018 - the access is the test
+
+
+def test_float32_is_never_tf32_and_sums_of_bfloat16_are_float32():
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, matmul.allow_bf16_reduced_precision_reduction
+    matmul.allow_tf32 = cudnn.allow_tf32 = matmul.allow_bf16_reduced_precision_reduction = True
+    try:
+        zoo.load("san-tiny", device="cpu")
+        assert not any((matmul.allow_tf32, cudnn.allow_tf32, matmul.allow_bf16_reduced_precision_reduction))
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, matmul.allow_bf16_reduced_precision_reduction = before

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.san.recognition import attend_with_self, pool_bias
+from models.san.recognition import attend_with_self, pool_bias, with_own_column
 from tests.models.san.tiny16 import draw
 
 B, HEADS, Q, L, D = 2, 3, 5, 11, 8
@@ -18,7 +18,7 @@ def parts(dtype: torch.dtype, *, grad: bool = False) -> list[torch.Tensor]:
 
 
 def ours(query, own_key, own_value, key, value, bias):
-    columns = torch.nn.functional.pad(bias, (0, 1))
+    columns = with_own_column(bias)
     return attend_with_self(query, (own_key, own_value), (key, value), columns)
 
 
@@ -36,6 +36,17 @@ def test_attention_equals_the_plain_formula(backend, dtype, tolerance):
     tensors = parts(dtype)
     with sdpa_kernel([backend, SDPBackend.MATH], set_priority=True):
         assert torch.allclose(ours(*tensors), plain(*tensors), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 400, 540])
+def test_a_bias_gets_a_column_of_zeros_and_rows_that_fused_kernels_need_not_copy(length):
+    """CUDA's kernels with a bias want all strides but the last to be multiples of 16 elements."""
+    bias = draw(2, 3, 4, length)
+    columns = with_own_column(bias)
+    assert torch.equal(columns, torch.nn.functional.pad(bias, (0, 1)))
+    *strides, last = columns.stride()
+    assert last == 1
+    assert all(stride % 16 == 0 for stride in strides)
 
 
 def test_its_gradients_equal_those_of_the_plain_formula():

@@ -104,37 +104,40 @@ def sliding_segments(
         FloatingPointError: a logit isn't finite, so that no segment of this image could be trusted.
     """
     dtype = torch.float64 if torch.float64 in (mask_logits[0].dtype, class_logits[0].dtype) else torch.float32
-    masks, classes = torch.stack(list(mask_logits)).to(dtype), torch.stack(list(class_logits)).to(dtype)
-    if not bool(masks.isfinite().all() & classes.isfinite().all()):
+    masks, classes = ([logits.to(dtype) for logits in some] for some in (mask_logits, class_logits))
+    if not bool(torch.stack([logits.isfinite().all() for logits in (*masks, *classes)]).all()):
         raise FloatingPointError("logits of a window that are not finite")
-    names = classes.shape[2] - 1
+    queries, names = len(classes[0]), classes[0].shape[1] - 1
     labels, sums = _classify(masks, classes, geometry)
 
     def scores(ids: Tensor, areas: Tensor) -> list[ClassScores]:
         means = torch.zeros(len(ids), names + 1, dtype=torch.float64, device=ids.device)
-        for window, totals in enumerate(_by_window(sums, ids, (masks.shape[0], masks.shape[1]))):
+        for window, totals in enumerate(_by_window(sums, ids, (len(masks), queries))):
             means += (totals / areas[:, None]) @ classes[window].double().softmax(1)
         return sum_scores(means, top_k, ids)
 
     return segments_of_labels(labels, names, scores, classes=names + 1)
 
 
-def _classify(masks: Tensor, classes: Tensor, geometry: SlidingGeometry) -> tuple[Tensor, list[_Sums]]:
+def _classify(
+    masks: Sequence[Tensor], classes: Sequence[Tensor], geometry: SlidingGeometry
+) -> tuple[Tensor, list[_Sums]]:
     """The class of each pixel, int64 [H, W], and the sums of each rectangle.
 
     Args:
-        masks: mask logits [windows, Q, h, w].
-        classes: class logits [windows, Q, N + 1].
+        masks: mask logits [Q, h, w] of each window.
+        classes: class logits [Q, N + 1] of each.
         geometry: sizes.
     """
-    labels = torch.empty(geometry.mask_size, dtype=torch.int64, device=masks.device)
-    rows, columns = spans(geometry, (masks.shape[2], masks.shape[3]), masks.dtype, masks.device)
+    like = masks[0]
+    labels = torch.empty(geometry.mask_size, dtype=torch.int64, device=like.device)
+    rows, columns = spans(geometry, (like.shape[1], like.shape[2]), like.dtype, like.device)
     beside, sums = len(geometry.windows.lefts), []
     for down in rows:
         for across in columns:
             pairs = [(i * beside + j, row, column) for i, row in down.windows for j, column in across.windows]
-            windows = torch.tensor([window for window, _, _ in pairs], device=masks.device)
-            weights = _weights(classes[windows].flatten(0, 1))
+            windows = torch.tensor([window for window, _, _ in pairs], device=like.device)
+            weights = _weights(torch.cat([classes[window] for window, _, _ in pairs]))
             step = rows_at_once(weights, across.stop - across.start)
             parts = [bands_of(masks[window], row, column, step) for window, row, column in pairs]
             part = labels[down.start : down.stop, across.start : across.stop]

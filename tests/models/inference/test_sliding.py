@@ -133,6 +133,15 @@ def test_segments_do_not_depend_on_the_size_of_chunks(elements, rows, monkeypatc
         assert list(ours.top_logits) == pytest.approx(before.top_logits, abs=1e-12)
 
 
+def test_masks_that_vanish_in_float32_still_leave_finite_numbers():
+    masks, classes, geometry = case((64, 85), (64, 85), dtype=torch.float32)
+    masks[:] = -1e6
+    segments = sliding_segments(masks, classes, geometry, top_k=3)
+    assert sum(segment.area for segment in segments) == 64 * 85
+    assert np.isfinite([segment.top_logits for segment in segments]).all()
+    assert all(segment.top_logits[0] > -100 for segment in segments)
+
+
 def test_what_a_window_says_ends_at_its_border():
     """A window that is sure of a name of its own has all pixels that no other window sees, and no other ones."""
     masks, classes, geometry = case((32, 53), (32, 53), names=3)

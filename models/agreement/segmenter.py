@@ -1,6 +1,5 @@
 """A segmenter around another: its labels, each with how far labels of other views of the image agree with it."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from models.agreement.batches import view_of
 from models.agreement.views import View
 from models.inference.forms import Inference
-from models.masks.overlap import best_ious, mirrored, pieces
+from models.masks.overlap import ious, mirrored, stretches
 from models.resize import ImageBatch, Size
 from models.segment import Segment
 from models.segmenter import ClassFeatures, Segmenter
@@ -108,19 +107,27 @@ def overlaps(segments: Sequence[Segment], others: Sequence[Segment], *, turned: 
         turned: whether the others' masks are mirrored left-right.
     """
     size = segments[0].mask_size
-    mine = _places(segments)
-    theirs = {vocab_id: places for vocab_id, places in _places(others).items() if vocab_id in mine}
-    found = np.zeros(len(segments))
-    for vocab_id, places in theirs.items():
-        seen = pieces([others[place].rle for place in places], size)
-        held = pieces([segments[place].rle for place in mine[vocab_id]], size)
-        found[mine[vocab_id]] = best_ious(held, [mirrored(mask, size) for mask in seen] if turned else seen)
-    return found
+    ids, others_ids = (np.array([one.vocab_id for one in each]) for each in (segments, others))
+    pairs = np.argwhere((ids[:, None] == others_ids) & _touch(segments, others, size[1] if turned else None))
+    best = np.zeros(len(segments))
+    if len(pairs):
+        mine, theirs = (stretches([one.rle for one in each], size) for each in (segments, others))
+        np.maximum.at(best, pairs[:, 0], ious(mine, mirrored(theirs) if turned else theirs, pairs))
+    return best
 
 
-def _places(segments: Sequence[Segment]) -> dict[int, list[int]]:
-    """Places of the segments of each class."""
-    places: defaultdict[int, list[int]] = defaultdict(list)
-    for place, segment in enumerate(segments):
-        places[segment.vocab_id].append(place)
-    return places
+def _touch(segments: Sequence[Segment], others: Sequence[Segment], turned_in: int | None) -> NDArray[np.bool_]:
+    """Whether the boxes of segments and others have a pixel in common, bool [N, M].
+
+    Args:
+        segments: N segments.
+        others: M segments.
+        turned_in: width of the masks where the others are mirrored; None where they aren't.
+    """
+    mine, theirs = (np.array([one.bbox for one in each]).reshape(-1, 4) for each in (segments, others))
+    if turned_in is not None:
+        theirs[:, 0] = turned_in - theirs[:, 0] - theirs[:, 2]
+    begins = np.maximum(mine[:, None, :2], theirs[:, :2])
+    ends = np.minimum((mine[:, :2] + mine[:, 2:])[:, None], theirs[:, :2] + theirs[:, 2:])
+    touch: NDArray[np.bool_] = (begins < ends).all(2)
+    return touch

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from models.masks import rle
-from models.masks.overlap import Pieces, best_ious, mirrored, pieces
+from models.masks import overlap, rle
+from models.masks.overlap import Stretches, ious, mirrored, stretches
 
 SHAPES = [(1, 1), (1, 40), (40, 1), (7, 9), (33, 64)]
 
@@ -30,65 +30,75 @@ def encoded(masks: np.ndarray) -> list[bytes]:
     return rle.encode(torch.from_numpy(masks))
 
 
-def pixels(mask: Pieces, shape: tuple[int, int]) -> np.ndarray:
-    """What stretches stand for, painted one by one."""
-    flat = np.zeros(shape[0] * shape[1], int)
-    for start, stop in zip(mask.starts, mask.stops, strict=True):
+def pixels(masks: Stretches) -> np.ndarray:
+    """What stretches stand for, painted one by one: bool [N, height, width]."""
+    height, width = masks.size
+    flat = np.zeros(len(masks.counts) * height * width, int)
+    for start, stop in zip(masks.starts, masks.stops, strict=True):
+        assert stop > start
         flat[start:stop] += 1
     assert flat.max(initial=0) <= 1, "stretches overlap"
-    assert (np.diff(mask.starts) >= 0).all()
-    return flat.reshape(shape[1], shape[0]).T.astype(bool)
+    assert (np.diff(masks.starts) > 0).all()
+    assert masks.counts.sum() == len(masks.starts)
+    return flat.reshape(-1, width, height).transpose(0, 2, 1).astype(bool)
+
+
+def all_pairs(first: int, second: int) -> np.ndarray:
+    return np.argwhere(np.ones((first, second)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_stretches_are_the_masks_pixels(shape):
     masks = some_masks(shape, 1)
-    for mask, found in zip(masks, pieces(encoded(masks), shape), strict=True):
-        assert np.array_equal(pixels(found, shape), mask)
-        assert found.area == mask.sum()
+    found = stretches(encoded(masks), shape)
+    assert np.array_equal(pixels(found), masks)
+    assert found.areas.tolist() == masks.sum((1, 2)).tolist()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_mirrored_mask_is_the_mask_from_right_to_left(shape):
     masks = some_masks(shape, 2)
-    for mask, found in zip(masks, pieces(encoded(masks), shape), strict=True):
-        turned = mirrored(found, shape)
-        assert np.array_equal(pixels(turned, shape), mask[:, ::-1])
-        assert turned.area == found.area
-        assert np.array_equal(pixels(mirrored(turned, shape), shape), mask)
+    turned = mirrored(stretches(encoded(masks), shape))
+    assert np.array_equal(pixels(turned), masks[:, :, ::-1])
+    assert turned.areas.tolist() == masks.sum((1, 2)).tolist()
+    assert np.array_equal(pixels(mirrored(turned)), masks)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_best_iou_is_pycocotools(shape):
+@pytest.mark.parametrize("at_once", [1, 50, overlap.STRETCHES])
+def test_ious_are_pycocotools(shape, at_once, monkeypatch):
+    monkeypatch.setattr(overlap, "STRETCHES", at_once)
     masks, others = some_masks(shape, 3), some_masks(shape, 4)[1:]
     dt, gt = ([{"size": list(shape), "counts": one} for one in encoded(each)] for each in (masks, others))
     # Of two empty masks pycocotools says not a number; an empty mask overlaps nothing.
-    theirs = np.nan_to_num(coco.iou(dt, gt, [False] * len(gt))).max(1)
-    ours = best_ious(pieces(encoded(masks), shape), pieces(encoded(others), shape))
+    theirs = np.nan_to_num(coco.iou(dt, gt, [False] * len(gt)))
+    pairs = all_pairs(len(masks), len(others))
+    ours = ious(stretches(encoded(masks), shape), stretches(encoded(others), shape), pairs)
     assert ours.dtype == np.float64
-    assert np.array_equal(ours, theirs)
+    assert np.array_equal(ours.reshape(theirs.shape), theirs)
+    some = pairs[np.random.default_rng(0).permutation(len(pairs))[:7]]
+    assert ious(stretches(encoded(masks), shape), stretches(encoded(others), shape), some).tolist() == [
+        theirs[place, other] for place, other in some
+    ]
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.data())
-def test_of_any_masks_the_best_iou_is_that_of_their_pixels(height, width, data):
+def test_of_any_masks_the_ious_are_those_of_their_pixels(height, width, data):
     flat = st.lists(st.booleans(), min_size=height * width, max_size=height * width)
     drawn = [np.array(data.draw(st.lists(flat, max_size=3)), bool).reshape(-1, height, width) for _ in range(2)]
     masks, others = drawn
-    turned = others[:, :, ::-1]
-    held, seen = (pieces(encoded(each), (height, width)) if len(each) else [] for each in drawn)
-    expected = [
-        max(((mask & other).sum() / max((mask | other).sum(), 1) for other in turned), default=0.0) for mask in masks
-    ]
-    assert best_ious(held, [mirrored(mask, (height, width)) for mask in seen]).tolist() == expected
+    held, seen = (stretches(encoded(each) if len(each) else [], (height, width)) for each in drawn)
+    expected = [(mask & other).sum() / max((mask | other).sum(), 1) for mask in masks for other in others[:, :, ::-1]]
+    assert ious(held, mirrored(seen), all_pairs(len(masks), len(others))).tolist() == expected
 
 
-def test_no_masks_have_no_overlaps():
-    (one,) = pieces(encoded(np.ones((1, 2, 2), bool)), (2, 2))
-    assert best_ious([], [one]).tolist() == []
-    assert best_ious([one], []).tolist() == [0.0]
-    assert pieces([], (2, 2)) == []
+def test_no_masks_have_no_stretches_and_no_pairs_no_ious():
+    nothing = stretches([], (2, 2))
+    assert (nothing.starts.tolist(), nothing.counts.tolist(), nothing.areas.tolist()) == ([], [], [])
+    assert mirrored(nothing).counts.tolist() == []
+    assert ious(nothing, nothing, all_pairs(0, 0)).tolist() == []
 
 
 def test_what_is_no_mask_is_refused():
     with pytest.raises(ValueError, match="add up to 4 pixels"):
-        pieces(encoded(np.ones((1, 2, 2), bool)), (2, 3))
+        stretches(encoded(np.ones((1, 2, 2), bool)), (2, 3))

@@ -1,15 +1,18 @@
 """The page in a real browser; these tests skip where there is none."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.output import Output
 from pipeline.report.config import ReportConfig
 from pipeline.report.report import report
 from pipeline.table.filters import SegmentFilter
 from tests.chromium import Page, chromium
 from tests.pipeline.report.conftest import CLASS, SCRIPT
+from tests.plain_run import MANY_SEGMENTS, PLAIN, label
 
 NAMES = "[...document.querySelectorAll('#class-table tbody tr')].map((row) => row.cells[0].textContent)"
 NUMBERS = "[...document.querySelectorAll('#class-table tbody tr')].map((row) => Number(row.cells[{}].textContent) || 0)"
@@ -234,3 +237,30 @@ def test_an_empty_report_is_a_page(browser, strangers, tmp_path):
     browser.open(target)
     assert "No image has a segment that passes." in browser.run("document.getElementById('cards').textContent")
     assert browser.errors == []
+
+
+def test_agreement_has_a_column_where_there_is_one(browser, tiny, scenes, tmp_path):
+    config = replace(PLAIN, inference=replace(MANY_SEGMENTS, agreement="flip"))
+    label(tiny, scenes[:1], Output.of(str(tmp_path / "out")), config)
+    (tmp_path / "report.html").write_bytes(report(str(tmp_path / "out"), SegmentFilter(), ReportConfig(images=4)).html)
+    browser.open(tmp_path / "report.html")
+    browser.click("#tab-best")
+    browser.click(".card")
+    browser.until("document.getElementById('large-canvas').dataset.painted === '0'")
+    assert browser.run("document.getElementById('large-agreement').hidden") is False
+    cells = browser.run("[...document.querySelector('#large-segments tbody tr').cells].map((cell) => cell.textContent)")
+    assert len(cells) == 5
+    told = browser.run(
+        "JSON.parse(document.getElementById('data').textContent).pictures.flatMap((picture) => picture.segments)"
+        ".map((segment) => [segment.name, segment.agreement.toFixed(2)])"
+    )
+    assert [cells[0], cells[3]] in told
+    assert browser.errors == []
+
+
+def test_without_agreement_there_is_no_column(page):
+    page.click("#tab-best")
+    page.click(".card")
+    page.until("document.getElementById('large-canvas').dataset.painted === '0'")
+    assert page.run("document.getElementById('large-agreement').hidden") is True
+    assert page.run("document.querySelector('#large-segments tbody tr').cells.length") == 4

@@ -12,13 +12,14 @@ from jobs import cli
 from models import zoo
 from models.errors import UsageError
 from pipeline import run
-from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
+from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig
 from pipeline.dataset import LabeledImages
 from pipeline.labeling.agreement_price import price_line
 from pipeline.output import Output
 from pipeline.query import ask
 from pipeline.report.config import ReportConfig
 from pipeline.report.report import report
+from pipeline.retry import Given, configuration
 from pipeline.showing.show import show
 from pipeline.stats import lines, stats, to_json
 from pipeline.table.filters import SegmentFilter
@@ -83,6 +84,11 @@ def test_other_views_into_the_same_output_are_refused(out, scenes, tmp_path):
     for other in (None, "flip"):
         with pytest.raises(UsageError, match="agreement: "):
             label(zoo.load("san-tiny", device="cpu"), scenes, Output.of(str(copy)), config(other))
+
+
+def test_a_retry_asks_for_it_again(out):
+    now = configuration(Output.of(str(out)), given=Given(), replica=ReplicaConfig(), job=JobConfig())
+    assert now.inference.agreement == "flip,scale"
 
 
 def test_queries_and_the_training_reader_are_bounded_by_it(out, agreements):

@@ -17,7 +17,7 @@ from models import zoo
 from models.errors import UsageError
 from pipeline import run
 from pipeline.compaction.compaction import compact
-from pipeline.config import LabelConfig, ModelConfig
+from pipeline.config import JobConfig, LabelConfig, ModelConfig, ReplicaConfig
 from pipeline.dataset import LabeledImages
 from pipeline.evaluation.table import evaluate_table
 from pipeline.export.destination import Destination
@@ -25,9 +25,10 @@ from pipeline.export.export import Export, export
 from pipeline.ledger.status import settle, status
 from pipeline.output import Output
 from pipeline.query import ask
+from pipeline.reading.limits import ReadLimits
 from pipeline.report.config import ReportConfig
 from pipeline.report.report import report
-from pipeline.retry import choose
+from pipeline.retry import Given, choose, configuration
 from pipeline.shards.shard import describe, describe_many
 from pipeline.showing.show import places, show, show_all
 from pipeline.stats import lines, stats, to_json
@@ -38,6 +39,8 @@ from pipeline.table.label_table import LabelTable, ShardRows
 from pipeline.table.older import SCHEMAS, current, is_labels
 from pipeline.table.schema import LABELS, SCHEMA_VERSION
 from pipeline.table.sealed import check_sealed
+from pipeline.table.vocabulary_table import vocabulary_of_run
+from pipeline.truth.labels import open_labels
 from pipeline.verify import verify
 from tests.plain_run import label
 from tests.version_1 import DATA, LABEL_FILE, SHARD, put_run, put_shard
@@ -186,6 +189,13 @@ def test_it_is_read_for_training(out, tmp_path):
     assert sum(len(image.class_ids) for image in kept) == sum(s["score"] >= np.float32(0.9) for s in segments_of(out))
 
 
+def test_it_is_trained_on(out, tmp_path):
+    output = Output.of(str(out))
+    keep = SegmentFilter().bound(vocabulary_of_run(output), "general")
+    with open_labels(describe(SHARD), LabelTable(output), keep, tmp_path, ReadLimits()) as pairs:
+        assert [len(pair.masks) for pair in pairs] == [len(segments) for segments in OLD["segments"].to_pylist()]
+
+
 def test_it_is_shown(out, tmp_path):
     key = OLD["key"][0].as_py()
     found = show(str(out), key, tmp_path / "a.png", shard=SHARD)
@@ -249,6 +259,12 @@ def test_nothing_of_a_resumed_run_is_to_be_labeled_again(mixed):
     assert choose(Output.of(str(mixed))).shards == ()
     footers = [check_file(path) for path in (mixed / "labels").iterdir()]
     assert {footer.fingerprint for footer in footers} == {run.require(Output.of(str(mixed)))["fingerprint"]}
+
+
+def test_a_retry_takes_up_what_the_older_program_recorded(mixed):
+    now = configuration(Output.of(str(mixed)), given=Given(), replica=ReplicaConfig(), job=JobConfig())
+    assert now.inference == CONFIG.inference
+    assert now.inference.agreement is None
 
 
 def test_the_ledger_is_rebuilt_from_footers_of_both_versions(mixed, tmp_path):

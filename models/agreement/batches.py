@@ -57,7 +57,7 @@ def scaled(batch: ImageBatch, factor: float, rule: ResizeRule) -> list[ViewBatch
     it takes, is each padded as the rule says, and with others of that padded size.
     """
     sizes = [_by(factor, size) for size in batch.sizes]
-    common = rule.padded(_by(factor, (batch.pixels.shape[-2], batch.pixels.shape[-1])))
+    common = scaled_size((batch.pixels.shape[-2], batch.pixels.shape[-1]), rule, factor)
     by_padded: defaultdict[Size, list[int]] = defaultdict(list)
     for place, size in enumerate(sizes):
         by_padded[rule.padded(size) if isinstance(rule, SlidingRule) else common].append(place)
@@ -65,6 +65,11 @@ def scaled(batch: ImageBatch, factor: float, rule: ResizeRule) -> list[ViewBatch
         ViewBatch(places=tuple(places), images=_resized(batch, places, [sizes[place] for place in places], padded))
         for padded, places in by_padded.items()
     ]
+
+
+def scaled_size(padded: Size, rule: ResizeRule, factor: float = SCALE) -> Size:
+    """The padded size of a batch's scaled view, by the batch's own: that of an image without padding."""
+    return rule.padded(_by(factor, padded))
 
 
 def _by(factor: float, size: Size) -> Size:

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.agreement.batches import view_of
+from models.agreement.batches import scaled_size, view_of
 from models.agreement.views import View
 from models.inference.forms import Inference
 from models.masks.overlap import ious, mirrored, stretches
 from models.resize import ImageBatch, Size
 from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
+from models.segmenter import ClassFeatures, Finish, Segmenter
 from models.vocabulary import Vocabulary
 
 
@@ -36,8 +37,8 @@ class AgreementSegmenter(Segmenter):
     - queries: as things in general form. Queries have no identity across views, so that none is looked for.
     - semantic: each class has one mask in the image and at most one in the view.
 
-    Each image goes through the model 1 + views times. In memory at once are one view of a batch and what the segmenter
-    takes for it, and the encoded masks of the images; nothing grows with the vocabulary.
+    Each image goes through the model 1 + views times. In memory at once are a batch and its views, what the segmenter
+    keeps of each until it is finished (a SAN: logits), and encoded masks.
 
     Args:
         inner: the segmenter.
@@ -60,8 +61,9 @@ class AgreementSegmenter(Segmenter):
         self.inner.settle()
 
     def compile(self, sizes: Sequence[Size], batch_size: int) -> None:
-        """See `Segmenter.compile`; of the views those are compiled that have such a size."""
-        self.inner.compile(sizes, batch_size)
+        """See `Segmenter.compile`; scaled views of such batches have sizes of their own, which are compiled too."""
+        others = [scaled_size(size, self.rule) for size in sizes] if "scale" in self.views else []
+        self.inner.compile(list(dict.fromkeys([*sizes, *others])), batch_size)
 
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """See `Segmenter.encode_text`."""
@@ -77,16 +79,36 @@ class AgreementSegmenter(Segmenter):
         soft_masks: bool = False,
     ) -> list[list[Segment] | None]:
         """See `Segmenter.segment`."""
-        found = self.inner.segment(batch, classes, inference, top_k=top_k, soft_masks=soft_masks)
+        return self.begin(batch, classes, inference, top_k=top_k, soft_masks=soft_masks)()
+
+    def begin(
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: Inference,
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> Finish:
+        """See `Segmenter.begin`: views are begun too, and masks compared while the device computes what is next."""
         # Views are made where they are read, of pixels that were sent there once.
         there = replace(batch, pixels=batch.pixels.to(self.device))
+        own = self.inner.begin(there, classes, inference, top_k=top_k, soft_masks=soft_masks)
+        begun = [
+            (view, part.places, self.inner.begin(part.images, classes, inference, top_k=1))
+            for view in self.views
+            for part in view_of(there, view, self.rule)
+        ]
+        return partial(self._finish, own, begun)
+
+    def _finish(self, own: Finish, begun: Sequence[tuple[View, Sequence[int], Finish]]) -> list[list[Segment] | None]:
+        """The segments with their agreement, once those of the images and of their views are there."""
+        found = own()
         sums = [np.zeros(len(segments or ())) for segments in found]
-        for view in self.views:
-            for part in view_of(there, view, self.rule):
-                seen = self.inner.segment(part.images, classes, inference, top_k=1)
-                for place, others in zip(part.places, seen, strict=True):
-                    if (segments := found[place]) and others:
-                        sums[place] += overlaps(segments, others, turned=view == "flip")
+        for view, places, finish in begun:
+            for place, others in zip(places, finish(), strict=True):
+                if (segments := found[place]) and others:
+                    sums[place] += overlaps(segments, others, turned=view == "flip")
         return [
             None
             if segments is None

@@ -16,7 +16,7 @@ from models.agreement.segmenter import AgreementSegmenter, overlaps, with_agreem
 from models.agreement.views import View
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
 from models.masks import rle
-from models.resize import ImageBatch, ResizeRule, batch_of
+from models.resize import ImageBatch, ResizeRule, Size, batch_of
 from models.segment import Segment
 from models.segmenter import ClassFeatures, Segmenter
 from models.vocabulary import Vocabulary
@@ -208,6 +208,11 @@ class Bright(Segmenter):
 
     name, weights, rule, device = "bright", "none", ResizeRule(short_side=8, multiple=4), torch.device("cpu")
 
+    compiled: Sequence[Size] = ()
+
+    def compile(self, sizes: Sequence[Size], batch_size: int) -> None:
+        self.compiled = sizes
+
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         return torch.ones(len(vocabulary), 1)
 
@@ -235,6 +240,24 @@ def bright(image: np.ndarray, *views: str) -> list[float] | None:
     classes = Bright().classes(Vocabulary.of(["dark", "bright"]), ["{}"])
     (found,) = AgreementSegmenter(Bright(), views).segment(made, classes, SemanticInference())
     return None if found is None else [one.agreement for one in found]
+
+
+@pytest.mark.parametrize(
+    ("views", "more"), [(("flip",), []), (("scale",), [(12, 12)]), (("flip", "scale"), [(12, 12)])]
+)
+def test_sizes_of_scaled_views_are_compiled_too(views, more):
+    segmenter, sizes = Bright(), [(16, 16), (8, 12)]
+    AgreementSegmenter(segmenter, views).compile(sizes, 4)
+    # 0.75 of 8 x 12 is 6 x 9, padded 8 x 12 again.
+    assert segmenter.compiled == sizes + more
+
+
+def test_a_batch_that_was_begun_is_finished_as_it_would_have_been(trained, batch, classes):
+    agreeing = AgreementSegmenter(trained, ("flip", "scale"))
+    first = agreeing.begin(batch, classes, FORMS[0])
+    second = agreeing.begin(batch.part(1, 3), classes, FORMS[0])
+    assert first() == agreeing.segment(batch, classes, FORMS[0])
+    assert second() == agreeing.segment(batch.part(1, 3), classes, FORMS[0])
 
 
 def test_a_model_that_treats_left_and_right_alike_agrees_with_itself_wholly():

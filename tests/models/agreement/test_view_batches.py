@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.agreement.batches import mirrored, scaled, view_of
+from models.agreement.batches import mirrored, scaled, scaled_size, view_of
 from models.resize import ImageBatch, ResizeRule, SlidingRule, batch_of
 
 RULE = ResizeRule(short_side=64, long_side_cap=256, multiple=32)
@@ -66,6 +66,7 @@ def test_a_scaled_batch_is_padded_to_a_multiple_that_its_own_padded_size_says():
     assert part.places == (0, 1, 2)
     view = part.images
     assert view.pixels.shape == (3, 3, 64, 96)
+    assert scaled_size((64, 96), RULE) == (64, 96)
     assert view.pixels.dtype == torch.uint8
     assert view.pixels.is_contiguous(memory_format=torch.channels_last)
 

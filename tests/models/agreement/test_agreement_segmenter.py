@@ -282,3 +282,20 @@ def test_an_image_without_segments_stays_so(trained, classes):
     empty = batch_of([np.zeros((128, 128, 3), np.uint8)], [(16, 16)], trained.rule)
     found = AgreementSegmenter(trained, ("flip",)).segment(empty, classes, GeneralInference(score_threshold=1.0))
     assert found == [[]]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("form", FORMS, ids=["general", "semantic", "queries"])
+def test_on_a_gpu_it_is_the_same_but_for_pixels_at_a_threshold(trained, batch, form):
+    there = zoo.load("san-tiny", device="cuda")
+    found, expected = (
+        AgreementSegmenter(one, ("flip", "scale")).segment(
+            batch, one.classes(Vocabulary.load("scenes")).to(one.device), form
+        )
+        for one in (there, trained)
+    )
+    for mine, theirs in zip(found, expected, strict=True):
+        assert [segment.vocab_id for segment in mine] == [segment.vocab_id for segment in theirs]
+        assert [segment.agreement for segment in mine] == pytest.approx(
+            [segment.agreement for segment in theirs], abs=0.01
+        )

@@ -117,6 +117,7 @@ def subject_of(config: BenchConfig) -> Subject:
         loaded = zoo.build(
             sizes, state, name=spec.name, rule=spec.rule, device=device, dtype=config.dtype, source=RANDOM
         )
+        loaded.settle()
     else:
         try:
             loaded = zoo.load(config.model, weights=config.weights, device=device.type, dtype=config.dtype)

@@ -66,3 +66,10 @@ def test_a_size_that_windows_can_not_have_is_refused_before_weights_are_fetched(
 def test_a_model_that_has_not_these_parts_is_refused(model: str) -> None:
     with pytest.raises(UsageError, match=f"--model '{model}'.*san-vit-b16"):
         subject_of(BenchConfig(model=model))
+
+
+def test_random_weights_are_held_in_the_type_in_which_labeling_holds_them() -> None:
+    found = subject_of(BenchConfig(**SMALL, weights="random", dtype="bfloat16"))
+    block = found.segmenter.model.clip_visual_extractor.resblocks[0]
+    assert block.mlp.c_fc.weight.dtype == torch.bfloat16
+    assert block.ln_1.weight.dtype == torch.float32

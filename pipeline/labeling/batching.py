@@ -12,8 +12,14 @@ WINDOW_SAMPLES = 4096
 """A batch that isn't full leaves once its first image is this many samples behind: rare sizes wait for company, but
 finished rows, which wait for those before them, don't pile up with the length of the shard."""
 
+SOFT_WINDOW_SAMPLES = 512
+"""The same where rows hold mask logits: those of 100 queries are a quarter of a megabyte."""
+
 WAITING_BYTES = 32 << 20
 """Pixels that may wait, in bytes for each image of a full batch; beyond it the batch leaves that began first."""
+
+MOST_WAITING_BYTES = 2 << 30
+"""Pixels that may wait whatever the size of a batch; a replica has two shards in work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -95,13 +101,20 @@ class BatchCounts:
 
 
 class Batcher:
-    """Collects prepared images by padded size."""
+    """Collects prepared images by padded size.
 
-    def __init__(self, rule: ResizeRule, batch_size: int) -> None:
+    Args:
+        rule: how images become the model's input.
+        batch_size: images of a full batch.
+        window: samples after which an image waits no longer for company.
+    """
+
+    def __init__(self, rule: ResizeRule, batch_size: int, *, window: int = WINDOW_SAMPLES) -> None:
         self._rule = rule
         self._batch_size = batch_size
+        self._window = window
         self._bytes = 0
-        self._most_bytes = WAITING_BYTES * batch_size
+        self._most_bytes = min(MOST_WAITING_BYTES, WAITING_BYTES * batch_size)
         # In the order of their first images: a size that has left comes anew at the end.
         self._waiting: dict[Size, list[Prepared]] = {}
         self.counts = BatchCounts()
@@ -121,7 +134,7 @@ class Batcher:
         leaving = []
         while self._waiting:
             size, images = next(iter(self._waiting.items()))
-            if self._bytes <= self._most_bytes and sample_index - images[0].sample_index < WINDOW_SAMPLES:
+            if self._bytes <= self._most_bytes and sample_index - images[0].sample_index < self._window:
                 break
             self.counts.early_batches += 1
             self.counts.early_images += len(images)

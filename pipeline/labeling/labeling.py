@@ -20,7 +20,7 @@ from models.errors import UsageError
 from models.resize import ResizeRule, mask_size
 from models.segment import Segment
 from pipeline.config import LabelConfig
-from pipeline.labeling.batching import Batcher, Prepared, to_batch
+from pipeline.labeling.batching import SOFT_WINDOW_SAMPLES, WINDOW_SAMPLES, Batcher, Prepared, to_batch
 from pipeline.labeling.model_thread import DeviceLostError, Labeled, ModelThread
 from pipeline.labeling.preparing import prepare
 from pipeline.labeling.scratch import shard_folder
@@ -201,7 +201,8 @@ def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds
 def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tally: Tally, seconds: _Seconds) -> None:
     """Decode, batch, label and write all samples of an open shard."""
     rule = labeler.model.segmenter.rule
-    batcher = Batcher(rule, labeler.batch_size)
+    window = SOFT_WINDOW_SAMPLES if labeler.config.inference.soft_masks else WINDOW_SAMPLES
+    batcher = Batcher(rule, labeler.batch_size, window=window)
     waiting: dict[int, LabelRow] = {}
     in_flight: deque[tuple[list[Prepared], Future[Labeled]]] = deque()
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.resize import ResizeRule, SlidingRule
-from pipeline.labeling.batching import WAITING_BYTES, WINDOW_SAMPLES, Batcher, Prepared, to_batch
+from pipeline.labeling.batching import SOFT_WINDOW_SAMPLES, WAITING_BYTES, WINDOW_SAMPLES, Batcher, Prepared, to_batch
 
 RULE = ResizeRule(multiple=32)
 SIZES = ((32, 32), (30, 17), (32, 64), (64, 32), (33, 32))
@@ -86,15 +86,15 @@ LARGE = ((640, 640), (640, 2560), (2560, 640), (2000, 2000), (3000, 4000))
 far = st.lists(st.tuples(st.integers(1, 3000), st.sampled_from(LARGE)), max_size=60).map(indexed)
 
 
-@given(far, st.integers(1, 9))
-def test_what_waits_is_bounded_in_samples_and_in_bytes_whatever_the_shard(sequence, batch_size):
-    batcher = Batcher(RULE, batch_size)
+@given(far, st.integers(1, 9), st.sampled_from([WINDOW_SAMPLES, SOFT_WINDOW_SAMPLES]))
+def test_what_waits_is_bounded_in_samples_and_in_bytes_whatever_the_shard(sequence, batch_size, window):
+    batcher = Batcher(RULE, batch_size, window=window)
     waiting: dict[int, int] = {}
     for index, size in sequence:
         waiting[index] = size[0] * size[1] * 3
         left = {prepared.sample_index for batch in batcher.add(large(index, size)) for prepared in batch}
         waiting = {other: count for other, count in waiting.items() if other not in left}
-        assert all(index - other < WINDOW_SAMPLES for other in waiting)
+        assert all(index - other < window for other in waiting)
         assert sum(waiting.values()) <= WAITING_BYTES * batch_size
     assert batcher.counts.most_bytes <= WAITING_BYTES * batch_size
 

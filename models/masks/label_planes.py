@@ -102,8 +102,10 @@ def written(
     """
     count, size = len(firsts), len(runs.starts)
     owner, start, end = _joined(runs, segments.view(-1)[runs.planes * segments.shape[1] + runs.labels], count)
-    # Segment by segment, each one's runs in their order; `count` stands for nobody and comes last.
-    owner, order = owner.sort(stable=True)
+    # Segment by segment, each one's runs in their order; `count` stands for nobody and comes last. Half as wide, the
+    # numbers are sorted in half the time.
+    sorted_owner, order = owner.int().sort(stable=True)
+    owner = sorted_owner.long()
     plane = torch.cat((firsts, firsts.new_zeros(1)))[owner]
     start, end = start[order] - plane, end[order] - plane
     place = torch.arange(size, device=owner.device)
@@ -124,7 +126,9 @@ def written(
     used[at + 1] = owner < count
     used[last] = left > 0
     text, stops = _characters(values, used, groups=longest.bit_length() // 5 + 1)
-    return WrittenRuns(text=text, numbers=torch.cat((stops[last, None], _boxes(owner, start, end, heights)), dim=1))
+    return WrittenRuns(
+        text=text, numbers=torch.cat((stops[last, None], _boxes(owner, start, end, tail, heights)), dim=1)
+    )
 
 
 def _joined(runs: PlaneRuns, owner: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,18 +150,27 @@ def _joined(runs: PlaneRuns, owner: Tensor, count: int) -> tuple[Tensor, Tensor,
     return owners[:-1], starts[:-1], starts[1:]
 
 
-def _boxes(owner: Tensor, start: Tensor, end: Tensor, heights: Tensor) -> Tensor:
-    """First column and row, minus last column and row of each segment: int64 [S, 4]."""
+def _boxes(owner: Tensor, start: Tensor, end: Tensor, tail: Tensor, heights: Tensor) -> Tensor:
+    """First column and row, minus last column and row of each segment: int64 [S, 4].
+
+    Args:
+        owner: [R], ascending: the segment of each run, S for nobody.
+        start: [R], the run's first pixel in its plane, ascending for each segment.
+        end: [R], the pixel after its last.
+        tail: [S], each segment's last run.
+        heights: [S], of its plane.
+    """
     tall = torch.cat((heights, heights.new_ones(1)))[owner]
     left, right = start // tall, (end - 1) // tall
     # A run that goes on into the next column touches the bottom of one and the top of the other.
     within = left == right
     top = torch.where(within, start - left * tall, 0)
     bottom = torch.where(within, end - 1 - right * tall, tall - 1)
-    edges = torch.stack((left, top, -right, -bottom), dim=1)
-    boxes = edges.new_zeros(len(heights) + 1, 4)
-    boxes.scatter_reduce_(0, owner[:, None].expand_as(edges), edges, "amin", include_self=False)
-    return boxes[:-1]
+    edges = torch.stack((top, -bottom), dim=1)
+    rows = edges.new_zeros(len(heights) + 1, 2)
+    rows.scatter_reduce_(0, owner[:, None].expand_as(edges), edges, "amin", include_self=False)
+    head = torch.cat((tail.new_zeros(1), tail[:-1] + 1))
+    return torch.stack((left[head], rows[:-1, 0], -right[tail], rows[:-1, 1]), dim=1)
 
 
 def _characters(values: Tensor, used: Tensor, *, groups: int) -> tuple[Tensor, Tensor]:

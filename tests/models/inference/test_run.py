@@ -6,7 +6,8 @@ import torch
 
 from models.errors import UsageError
 from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
-from models.inference.run import segments_of
+from models.inference.run import goes_together, segments_of, segments_of_batch
+from models.inference.upsample import Geometry
 from models.segment import Segment
 from tests.models.inference.plain_inference import Case, plain_general, random_case
 
@@ -84,6 +85,50 @@ def test_logits_of_a_model_in_training_carry_no_gradient_into_segments() -> None
     case.mask_logits.requires_grad_()
     case.class_logits.requires_grad_()
     assert label(case, FORMS[0])
+
+
+def batch_of_cases(device: str = "cpu") -> tuple[list[Case], dict]:
+    """Four images, of which the third has a NaN, and what `segments_of_batch` takes of them."""
+    cases = [random_case(seed, queries=20, mask_size=(23 + seed, 37)) for seed in range(4)]
+    cases[2].class_logits[3, 1] = float("nan")
+    return cases, {
+        "mask_logits": torch.stack([case.mask_logits for case in cases]).to(device),
+        "class_logits": torch.stack([case.class_logits for case in cases]).to(device),
+        "geometries": [Geometry(padded=case.padded, size=case.size, mask_size=case.mask_size) for case in cases],
+        "stuff": cases[0].stuff,
+        "top_k": 5,
+    }
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: type(form).__name__)
+def test_a_batch_has_its_images_segments_in_their_order_and_none_for_one_that_is_not_finite(form: Inference) -> None:
+    cases, arguments = batch_of_cases()
+    found = segments_of_batch(**arguments, inference=form, soft_masks=False)
+    assert found == [label(cases[0], form), label(cases[1], form), None, label(cases[3], form)]
+
+
+def test_soft_masks_in_semantic_form_are_refused_for_a_batch_too() -> None:
+    with pytest.raises(UsageError, match=r"--soft-masks.*general or queries"):
+        segments_of_batch(**batch_of_cases()[1], inference=SemanticInference(), soft_masks=True)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: type(form).__name__)
+def test_images_go_together_on_accelerators_where_the_form_allows(form: Inference) -> None:
+    assert not goes_together(torch.device("cpu"), form)
+    assert goes_together(torch.device("cuda"), form) == (not isinstance(form, SemanticInference))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: type(form).__name__)
+def test_a_gpu_finds_a_batchs_segments_of_the_cpu(form: Inference) -> None:
+    expected = segments_of_batch(**batch_of_cases()[1], inference=form, soft_masks=False)
+    found = segments_of_batch(**batch_of_cases("cuda")[1], inference=form, soft_masks=False)
+    assert [one is None for one in found] == [False, False, True, False]
+    for ours, others in zip(found, expected, strict=True):
+        assert [(one.query, one.vocab_id, one.rle) for one in ours or ()] == [
+            (one.query, one.vocab_id, one.rle) for one in others or ()
+        ]
 
 
 @pytest.mark.gpu

@@ -35,11 +35,26 @@ bench: $(READY) ## Rates of this machine, the model, its parts and whole shards;
 	@$(BIN)/maskmill bench --model san-tiny --device cpu --parts model --shard-sizes 1000 --shard-sizes 10000
 	@$(BIN)/python -m tests.plain_san
 	@$(BIN)/python -m tests.rle_bench
+	@$(BIN)/python -m tests.decoder_bench
 
-bench-gpu: $(READY) ## The same on a GPU in bfloat16, at several batch sizes, with a profile
-	@for b in 16 32 64 128; do $(BIN)/maskmill bench --weights random --device cuda --dtype bfloat16 --batch-size $$b \
-		--parts floor --parts model --parts parts --profile profile-$$b.txt -o bench-gpu-$$b.json || exit; done
-	@$(BIN)/maskmill bench --weights random --device cuda --dtype bfloat16 --batch-size 64 -o bench-gpu.json
+# What a GPU machine needs beside PyTorch, torchvision, timm, PyArrow, Pillow, fsspec and NumPy: fetched where there is a
+# registry (GPU_VERSION=3.12 for another Python than this one's), it travels with this folder.
+GPU_PYTHON ?= python3
+GPU_VERSION ?= $(shell $(GPU_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+CARRIED := open_clip_torch ftfy wcwidth regex webdataset braceexpand simplejpeg cyclopts attrs docstring_parser rich rich-rst \
+	pygments markdown-it-py mdurl
+GPU_BENCH := PYTHONPATH=.carried:. $(GPU_PYTHON) -m jobs.bench --weights random --device cuda --dtype bfloat16
+
+.carried/.ready: constraints.txt
+	@$(PYTHON) -m pip install --quiet --no-deps --no-compile --upgrade --target .carried --constraint constraints.txt \
+		--only-binary=:all: --python-version $(GPU_VERSION) $(CARRIED)
+	@touch $@
+
+bench-gpu: .carried/.ready ## The same on a GPU in bfloat16, as it is and compiled, at several batch sizes, with profiles
+	@for b in 16 32 64 128; do for c in "" --compile; do $(GPU_BENCH) --batch-size $$b $$c --parts floor --parts model \
+		--parts parts --profile profile-$$b$$c.txt -o bench-gpu-$$b$$c.json || exit; done; done
+	@$(GPU_BENCH) --batch-size 64 --compile -o bench-gpu.json
+	@$(GPU_BENCH) --compare bench-gpu-64.json bench-gpu-64--compile.json
 
 tiny-model: $(READY) ## san-tiny's weights from nothing but a seed (about half an hour of four cores; goes on where it stopped)
 	@$(BIN)/python -m jobs.tiny_model

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from models.segmenter import Segmenter
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` are skipped where there is no GPU, however they were chosen."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+
+
 @pytest.fixture(scope="session")
 def tiny() -> "Segmenter":
     """san-tiny with untrained weights on the CPU, in float32: it reads any name."""

@@ -7,8 +7,10 @@ straightforward implementation takes, so nothing here is to be made faster.
 """
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -348,15 +350,13 @@ def our_works(segmenter: SanSegmenter, classes: ClassFeatures, picture: Any) -> 
 def main(arguments: Sequence[str] | None = None) -> None:
     from models import zoo
     from pipeline.bench.subject import made_up
-    from pipeline.bench.timing import LEAST_SECONDS, Stopwatch
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--model", default="san-vit-b16", choices=zoo.MODELS)
     parser.add_argument("--size", type=int, help="side of the square image; the model's short side by default")
     parser.add_argument("--names", type=int, default=171)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--least-seconds", type=float, default=LEAST_SECONDS, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=9, help="in each of which everything runs once")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     spec = zoo.MODELS[chosen.model]
@@ -365,20 +365,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     side = chosen.size or spec.short_side
     picture = image(side, side, 0)
 
-    watch = Stopwatch(
-        device=segmenter.device, threads=chosen.threads, repeats=chosen.repeats, least_seconds=chosen.least_seconds
-    )
     print(
         f"{spec.name}, one {side} x {side} image, {chosen.threads} threads, float32, {chosen.names} made-up names, "
-        f"weights by rule; torch {torch.__version__}; medians of {chosen.repeats} runs or more"
+        f"weights by rule; torch {torch.__version__}; medians of {chosen.rounds} rounds"
     )
-    plain = {
-        name: 1e3 * watch.time(inferring(work)).median
-        for name, work in plain_works(segmenter, classes, picture).items()
-    }
-    ours = {
-        name: 1e3 * watch.time(inferring(work)).median for name, work in our_works(segmenter, classes, picture).items()
-    }
+    plain, ours = by_turns(
+        plain_works(segmenter, classes, picture), our_works(segmenter, classes, picture), rounds=chosen.rounds
+    )
     print(f"{'':22}{'plain ms':>10}{'share':>8}{'ours ms':>10}{'ratio':>8}")
     for name, mine in ours.items():
         theirs = plain.get(name, plain["whole"])
@@ -394,14 +387,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def inferring(work: Callable[[], object]) -> Callable[[], object]:
-    """The work as labeling runs it: no gradients, nothing kept for them."""
+def by_turns(*groups: dict[str, Callable[[], object]], rounds: int) -> list[dict[str, float]]:
+    """Milliseconds of each work, the median of rounds in which every work of every group runs once, after a first.
 
-    def run() -> object:
-        with torch.inference_mode():
-            return work()
-
-    return run
+    By turns, for a machine is faster in one minute than in the next; without gradients, as labeling runs them.
+    """
+    took: list[dict[str, list[float]]] = [{name: [] for name in works} for works in groups]
+    with torch.inference_mode():
+        for turn in range(rounds + 1):
+            for works, times in zip(groups, took, strict=True):
+                for name, work in works.items():
+                    started = time.perf_counter()
+                    work()
+                    if turn:
+                        times[name].append(1e3 * (time.perf_counter() - started))
+    return [{name: median(times) for name, times in one.items()} for one in took]
 
 
 if __name__ == "__main__":

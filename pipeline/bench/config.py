@@ -62,7 +62,7 @@ class BenchConfig:
     """Images the model takes at once. Default: 8 on a CPU, 32 on a GPU."""
 
     compile: bool = False
-    """Compile the model for what is measured, as in `label`; its parts apart are measured as they are without."""
+    """Compile the model for what is measured, as in `label`; parts of the forward pass are measured as without it."""
 
     repeats: int = 5
     """Runs of each measurement after a warm-up, at least; 3 or more."""

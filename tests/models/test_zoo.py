@@ -98,7 +98,6 @@ def test_a_device_that_is_not_there_is_wrong_usage():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_says_what_the_cpu_says():
     vocabulary = models.Vocabulary.of(["ring", "star", "sand"])
     from models.resize import batch_of

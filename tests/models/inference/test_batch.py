@@ -257,7 +257,6 @@ def test_how_often_a_batch_waits_for_the_device_does_not_grow_with_its_images(fo
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @each_form
 @pytest.mark.parametrize("soft_masks", [False, True])
 def test_on_a_gpu_nothing_waits_unseen_and_segments_are_the_cpus(form: Form, soft_masks: bool) -> None:
@@ -286,7 +285,6 @@ def test_on_a_gpu_nothing_waits_unseen_and_segments_are_the_cpus(form: Form, sof
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @each_form
 def test_on_a_gpu_neighbours_change_no_bit(form: Form) -> None:
     batch, beside = cases(5, dtype=torch.float32), cases(20, dtype=torch.float32)

@@ -55,7 +55,6 @@ def test_the_compilers_kernels_have_the_numbers_of_the_steps() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_compiled_numbers_are_those_of_the_steps() -> None:
     measure = CompiledMeasure(torch.device("cuda"))
     with torch.inference_mode():

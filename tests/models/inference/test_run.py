@@ -119,7 +119,6 @@ def test_images_go_together_on_accelerators_where_the_form_allows(form: Inferenc
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: type(form).__name__)
 def test_a_gpu_finds_a_batchs_segments_of_the_cpu(form: Inference) -> None:
     expected = segments_of_batch(**batch_of_cases()[1], inference=form, soft_masks=False)
@@ -132,7 +131,6 @@ def test_a_gpu_finds_a_batchs_segments_of_the_cpu(form: Inference) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: type(form).__name__)
 def test_a_gpu_finds_the_segments_of_the_cpu(form: Inference) -> None:
     case = random_case(2, queries=20)

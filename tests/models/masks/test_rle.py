@@ -194,7 +194,6 @@ def test_one_changed_byte_decodes_as_pycocotools_or_raises_value_error(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_masks_on_a_gpu_encode_as_on_the_cpu(shape: tuple[int, int]) -> None:
     masks = np.concatenate((random_masks(shape), blobs(shape)))

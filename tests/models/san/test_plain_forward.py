@@ -83,7 +83,7 @@ def test_the_dense_mask_hides_sls_tokens_from_all_but_themselves() -> None:
 
 def test_the_command_prints_both_by_part_and_the_largest_difference(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--model", "san-tiny", "--threads", "1", "--size", "64", "--names", "9"]
-    main([*small, "--repeats", "3", "--least-seconds", "0.01"])
+    main([*small, "--rounds", "2"])
     told = capsys.readouterr().out
     for part in ("CLIP shallow", "side ViT", "mask decoder", "recognition", "segments", "whole, general form"):
         assert part in told

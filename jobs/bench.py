@@ -30,9 +30,9 @@ def bench(
         output: also write the JSON to this file.
         json: print the JSON instead of the table.
     """
-    from pipeline.labeling.threads import sleep_while_waiting
+    from pipeline.labeling.threads import wait_briefly_awake
 
-    sleep_while_waiting()  # as in a replica
+    wait_briefly_awake()  # as in a replica
     from pipeline.bench.results import Bench
     from pipeline.bench.table import compared, lines
 

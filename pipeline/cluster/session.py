@@ -14,7 +14,7 @@ from models.errors import EnvironmentFailure
 from pipeline.cluster import head
 from pipeline.config import machine_cpus
 from pipeline.labeling.placement import Node
-from pipeline.labeling.threads import sleep_while_waiting
+from pipeline.labeling.threads import wait_briefly_awake
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def session() -> Iterator[None]:
             with _stderr_closed():
                 here = local_node()
                 # Replicas inherit it.
-                sleep_while_waiting()
+                wait_briefly_awake()
                 ray.init(
                     "local",
                     num_cpus=here.cpus,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.labeling.threads import SPIN_COUNT
+
 ROOT = Path(__file__).parents[2]
 
 INSTRUCTIONS = {"FROM", "RUN", "COPY", "ENV", "WORKDIR", "USER", "CMD"}
@@ -54,9 +56,9 @@ def test_it_runs_as_nobody_in_particular() -> None:
     assert "ENTRYPOINT" not in {name for name, _ in steps()}
 
 
-def test_threads_of_a_cluster_s_replicas_sleep_while_they_wait_as_those_of_one_machine_do() -> None:
+def test_threads_of_a_cluster_s_replicas_wait_awake_as_briefly_as_those_of_one_machine() -> None:
     # A job that joins a cluster can't tell its workers: OpenMP looks when it is loaded.
-    assert any("OMP_WAIT_POLICY=PASSIVE" in environment.split() for environment in given("ENV"))
+    assert any(f"GOMP_SPINCOUNT={SPIN_COUNT}" in environment.split() for environment in given("ENV"))
 
 
 def test_what_is_copied_exists_and_may_be_seen_by_the_build() -> None:

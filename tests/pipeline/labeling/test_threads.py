@@ -1,4 +1,4 @@
-"""Decoding yields to the model, and PyTorch's threads sleep while they wait."""
+"""Decoding yields to the model, and PyTorch's threads wait awake but briefly."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pipeline.labeling.threads import decoders, sleep_while_waiting
+from pipeline.labeling.threads import SPIN_COUNT, decoders, wait_briefly_awake
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="niceness of single threads")
@@ -21,10 +21,16 @@ def test_decode_threads_are_nicer_than_the_process_and_nothing_else_is() -> None
     assert niceness() == before
 
 
-def test_a_wait_policy_of_the_environment_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    sleep_while_waiting()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+def test_what_the_environment_says_of_waiting_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "so that it is put back")
+        monkeypatch.delenv(name)
+    wait_briefly_awake()
+    assert os.environ["GOMP_SPINCOUNT"] == str(SPIN_COUNT)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    wait_briefly_awake()
+    assert os.environ["GOMP_SPINCOUNT"] == "5"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    sleep_while_waiting()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    wait_briefly_awake()
+    assert "GOMP_SPINCOUNT" not in os.environ

@@ -282,5 +282,6 @@ def test_a_replica_that_labels_shards_is_counted_and_logged(agent, scenes, tmp_p
         shard.url: [(line["level"], line["message"], line["attempt"]) for line in logged if line["shard"] == shard.url]
         for shard in shards
     }
-    assert by_shard[shards[0].url] == [("INFO", "labeling begins", 1), ("INFO", "done", 1)]
-    assert by_shard[shards[1].url] == [("INFO", "labeling begins", 1), ("WARNING", f"failed: {failed.error}", 1)]
+    begun = ("INFO", "labeling begins", 1)
+    assert by_shard[shards[0].url] == [begun, ("INFO", "batches", 1), ("INFO", "done", 1)]
+    assert by_shard[shards[1].url] == [begun, ("WARNING", f"failed: {failed.error}", 1)]

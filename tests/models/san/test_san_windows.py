@@ -123,6 +123,7 @@ def test_windows_go_through_the_model_in_bounded_numbers_and_one_shape(classes):
     assert max(shape[0] for shape in seen) == 16
 
 
+@pytest.mark.slow
 def test_windows_of_full_batches_are_compiled_once_for_all_grids(classes, sliding):
     seen = []
 

@@ -198,6 +198,7 @@ def compiled(tiny, batch):
     return made, seen
 
 
+@pytest.mark.slow
 def test_full_pieces_are_compiled_and_the_rest_is_not(tiny, batch, compiled):
     made, seen = compiled
     classes = tiny.classes(VOCABULARY)
@@ -209,6 +210,7 @@ def test_full_pieces_are_compiled_and_the_rest_is_not(tiny, batch, compiled):
             assert (one - other).abs().max() <= 1e-5 * other.abs().max()
 
 
+@pytest.mark.slow
 def test_what_runs_compiled_does_not_depend_on_what_came_before(tiny, batch, compiled):
     made, _ = compiled
     classes = tiny.classes(VOCABULARY)

@@ -101,6 +101,7 @@ def test_agreement_is_measured_beside_the_model_without_it(tmp_path: Path) -> No
     assert [row.part for row in one.rows][2:] == ["agreement flip"]
 
 
+@pytest.mark.slow
 def test_shards_of_many_sizes_are_made_up_where_a_mix_is_asked_for(tmp_path: Path) -> None:
     found = bench(BenchConfig(**{**SMALL, "image": "mix"}, parts=("shard",), scratch=tmp_path))
     assert [(row.part, row.images) for row in found.rows] == [("shard", 8)]

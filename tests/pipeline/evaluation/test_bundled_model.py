@@ -32,6 +32,7 @@ def test_the_bundled_model_segments_scenes_by_name(found):
     assert found["colours and backgrounds"] >= 0.92
 
 
+@pytest.mark.slow
 def test_windows_find_what_is_lost_where_a_large_image_is_made_small(tmp_path):
     """Four scenes side by side: whole, each has a quarter of the pixels that it was trained with."""
     sources = sources_of([str(write_mosaics(tmp_path / "mosaics.tar", 12, seed=SEED))])

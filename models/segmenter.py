@@ -168,3 +168,31 @@ class Segmenter(ABC):
         if segments is None:
             raise FloatingPointError(f"{self.name}: the model's numbers for this image are not finite")
         return segments
+
+
+class StagedSegmenter(Segmenter):
+    """A segmenter whose work has two stages: `begin`, and what is left to do after it."""
+
+    @abstractmethod
+    def begin(
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: Inference,
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> Finish:
+        """See `Segmenter.begin`."""
+
+    def segment(
+        self,
+        batch: ImageBatch,
+        classes: ClassFeatures,
+        inference: Inference,
+        *,
+        top_k: int = 5,
+        soft_masks: bool = False,
+    ) -> list[list[Segment] | None]:
+        """See `Segmenter.segment`."""
+        return self.begin(batch, classes, inference, top_k=top_k, soft_masks=soft_masks)()

@@ -14,7 +14,7 @@ from models.inference.forms import Inference
 from models.masks.overlap import ious, mirrored, stretches
 from models.resize import ImageBatch, Size
 from models.segment import Segment
-from models.segmenter import ClassFeatures, Finish, Segmenter
+from models.segmenter import ClassFeatures, Finish, Segmenter, StagedSegmenter
 from models.vocabulary import Vocabulary
 
 
@@ -23,7 +23,7 @@ def with_agreement(segmenter: Segmenter, views: Sequence[View]) -> Segmenter:
     return AgreementSegmenter(segmenter, views) if views else segmenter
 
 
-class AgreementSegmenter(Segmenter):
+class AgreementSegmenter(StagedSegmenter):
     """Labels as another segmenter makes them, bit for bit, with `Segment.agreement` filled in.
 
     Each view of an image (`models.agreement.views`) is labeled by the same segmenter, in the same form, with masks of
@@ -68,18 +68,6 @@ class AgreementSegmenter(Segmenter):
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """See `Segmenter.encode_text`."""
         return self.inner.encode_text(vocabulary, templates)
-
-    def segment(
-        self,
-        batch: ImageBatch,
-        classes: ClassFeatures,
-        inference: Inference,
-        *,
-        top_k: int = 5,
-        soft_masks: bool = False,
-    ) -> list[list[Segment] | None]:
-        """See `Segmenter.segment`."""
-        return self.begin(batch, classes, inference, top_k=top_k, soft_masks=soft_masks)()
 
     def begin(
         self,

@@ -15,7 +15,7 @@ from models.compiled import FixedShapes, check
 from models.resize import ImageBatch, ResizeRule, Size
 from models.san.model import San, SanOutput, hold_products_in
 from models.segment import Segment
-from models.segmenter import ClassFeatures, Finish, Segmenter
+from models.segmenter import ClassFeatures, Finish, StagedSegmenter
 from models.streams import Beside, Handover
 from models.vocabulary import Vocabulary
 from models.vocabulary.averaging import average
@@ -36,7 +36,7 @@ CPU_PIXELS = 1 << 20
 its cache, and each then takes a tenth longer."""
 
 
-class SanSegmenter(Segmenter):
+class SanSegmenter(StagedSegmenter):
     """A SAN on one device.
 
     Args:
@@ -96,18 +96,6 @@ class SanSegmenter(Segmenter):
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer(self.model.config.clip.text_cfg, model=self.name)
-
-    def segment(
-        self,
-        batch: ImageBatch,
-        classes: ClassFeatures,
-        inference: "Inference",
-        *,
-        top_k: int = 5,
-        soft_masks: bool = False,
-    ) -> list[list[Segment] | None]:
-        """See `Segmenter.segment`."""
-        return self.begin(batch, classes, inference, top_k=top_k, soft_masks=soft_masks)()
 
     def begin(
         self,

@@ -21,7 +21,7 @@ from models.resize import ImageBatch, Size, SlidingRule
 from models.san.model import SanOutput
 from models.san.segmenter import SanSegmenter
 from models.segment import Segment
-from models.segmenter import ClassFeatures, Finish, Segmenter
+from models.segmenter import ClassFeatures, Finish, StagedSegmenter
 from models.vocabulary import Vocabulary
 from models.windows import Windows
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from models.inference.forms import Inference
 
 
-class SlidingSan(Segmenter):
+class SlidingSan(StagedSegmenter):
     """A SAN and its sliding windows. Images of their usual size go to the SAN whole, as without windows.
 
     Args:
@@ -64,18 +64,6 @@ class SlidingSan(Segmenter):
     def encode_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Tensor:
         """See `SanSegmenter.encode_text`."""
         return self.san.encode_text(vocabulary, templates)
-
-    def segment(
-        self,
-        batch: ImageBatch,
-        classes: ClassFeatures,
-        inference: "Inference",
-        *,
-        top_k: int = 5,
-        soft_masks: bool = False,
-    ) -> list[list[Segment] | None]:
-        """See `Segmenter.segment`."""
-        return self.begin(batch, classes, inference, top_k=top_k, soft_masks=soft_masks)()
 
     def begin(
         self,

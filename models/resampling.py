@@ -55,6 +55,11 @@ def on_device(pixels: Tensor, size: tuple[int, int]) -> Tensor:
         uint8 [h, w, 3], contiguous.
     """
     if pixels.shape[1:] != size:
-        resized = functional.interpolate(pixels[None].float(), size, mode="bilinear", antialias=True)[0]
-        pixels = resized.round_().clamp_(0, 255).to(torch.uint8)
+        pixels = bilinear(pixels, size)
     return pixels.permute(1, 2, 0).contiguous()
+
+
+def bilinear(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 [3, H, W] at another height, width. In float32, which every device computes alike but for rounding."""
+    resized = functional.interpolate(pixels[None].float(), size, mode="bilinear", antialias=True)[0]
+    return resized.round_().clamp_(0, 255).to(torch.uint8)

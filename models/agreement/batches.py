@@ -8,10 +8,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from models.agreement.views import SCALE, View
+from models.resampling import bilinear
 from models.resize import ImageBatch, ResizeRule, Size, SlidingRule
 
 
@@ -81,11 +80,5 @@ def _resized(batch: ImageBatch, places: list[int], sizes: list[Size], padded: Si
     pixels = batch.pixels.new_zeros(len(places), *padded, 3).permute(0, 3, 1, 2)
     for made, place, (height, width) in zip(pixels, places, sizes, strict=True):
         old = batch.sizes[place]
-        made[:, :height, :width] = _bilinear(batch.pixels[place, :, : old[0], : old[1]], (height, width))
+        made[:, :height, :width] = bilinear(batch.pixels[place, :, : old[0], : old[1]], (height, width))
     return ImageBatch(pixels=pixels, sizes=tuple(sizes), mask_sizes=tuple(batch.mask_sizes[place] for place in places))
-
-
-def _bilinear(image: Tensor, size: Size) -> Tensor:
-    """uint8 [3, h, w] at another size. In float32, which every device computes alike but for rounding."""
-    resized = functional.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)[0]
-    return resized.round_().clamp_(0, 255).to(torch.uint8)

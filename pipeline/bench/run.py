@@ -16,6 +16,7 @@ from models.errors import EnvironmentFailure, UsageError
 from models.inference.forms import SemanticInference
 from models.resize import ImageBatch, Size, mask_size, usual_sizes
 from models.san.windows import SlidingSan
+from models.san.work import Macs, macs
 from models.segmenter import ClassFeatures
 from pipeline.bench import mix
 from pipeline.bench.config import MIX, BenchConfig
@@ -31,7 +32,6 @@ from pipeline.bench.stages import row_of, stages
 from pipeline.bench.subject import Subject, subject_of
 from pipeline.bench.timing import Stopwatch
 from pipeline.bench.whole import IN_FLIGHT, whole_shards
-from pipeline.bench.work import Macs, macs
 from pipeline.config import InferenceConfig, machine_cpus
 from pipeline.labeling.windows_price import windows_price
 from pipeline.reading.errors import SampleError, ShardError

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 
-from models.resize import ResizeRule, Size, SlidingRule
+from models.resize import USUAL, ResizeRule, Size, SlidingRule
 from models.san.config import SanConfig
+from models.san.work import macs
 from models.zoo import MODELS
-from pipeline.bench.work import macs
-
-SHAPES: tuple[tuple[str, Size], ...] = (("1:1", (1, 1)), ("4:3", (3, 4)), ("3:2", (2, 3)), ("16:9", (9, 16)))
-"""Common shapes of photos, and their height, width in some unit."""
 
 LARGE = 10_000
-"""Pixels of that unit: photos so large that no scale reaches their own size."""
+"""Pixels of a unit of `USUAL` proportions: photos so large that no scale reaches their own size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +61,11 @@ def price_line(model: str, scale: float, names: int) -> str:
     assert isinstance(rule, SlidingRule), "a scale makes windows"
     assert isinstance(config, SanConfig), "checked to take windows"
     told = []
-    for name, (height, width) in SHAPES:
+    for width, height in USUAL:
         price = windows_price(config, rule, (height * LARGE, width * LARGE), names)
         work = price.macs / 1e9
-        told.append(f"{name} {price.windows} ({work:,.{0 if work >= 100 else 1}f} GMAC, {price.times:.1f}x whole)")
+        told.append(
+            f"{width}:{height} {price.windows} ({work:,.{0 if work >= 100 else 1}f} GMAC, {price.times:.1f}x whole)"
+        )
     side, short = rule.windows.side, round(scale * spec.short_side)
     return f"windows   {side} x {side}, in photos of a short side of {short:,} or more: {', '.join(told)}"

@@ -3,8 +3,8 @@
 import pytest
 
 from models.san.config import SAN_VIT_B16
+from models.san.work import macs
 from models.zoo import MODELS
-from pipeline.bench.work import macs
 from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
 from pipeline.labeling.windows_price import price_line, windows_price
 from pipeline.shards.planning import price_lines

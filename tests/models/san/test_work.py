@@ -6,9 +6,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.resize import batch_of
 from models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14, SanConfig
+from models.san.work import macs
 from pipeline.bench.images import photo
 from pipeline.bench.subject import made_up
-from pipeline.bench.work import macs
 from tests.untrained_tiny import untrained_tiny
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from models.errors import UsageError
-from pipeline.bench.config import BenchConfig
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.bench.config import BenchConfig
 
 
 def bench(
@@ -30,11 +30,11 @@ def bench(
         output: also write the JSON to this file.
         json: print the JSON instead of the table.
     """
-    from pipeline.labeling.threads import wait_briefly_awake
+    from maskmill.pipeline.labeling.threads import wait_briefly_awake
 
     wait_briefly_awake()  # as in a replica
-    from pipeline.bench.results import Bench
-    from pipeline.bench.table import compared, lines
+    from maskmill.pipeline.bench.results import Bench
+    from maskmill.pipeline.bench.table import compared, lines
 
     if compare is not None:
         first, second = (Bench.read(path, "--compare") for path in compare)
@@ -42,8 +42,8 @@ def bench(
         return 0
     if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
-    from pipeline.bench.run import bench as measure
-    from pipeline.shards.listing import expand
+    from maskmill.pipeline.bench.run import bench as measure
+    from maskmill.pipeline.shards.listing import expand
 
     sources = expand(shards) if shards else []
     found = measure(config, sources, lambda what: print(f"measuring: {what}", file=sys.stderr, flush=True))
@@ -54,6 +54,6 @@ def bench(
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from maskmill.jobs.cli import run
 
     raise SystemExit(run(["bench", *sys.argv[1:]]))

@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import cyclopts
 
-from jobs import config_file, store_option
-from models.errors import EnvironmentFailure, UsageError
+from maskmill.jobs import config_file, store_option
+from maskmill.models.errors import EnvironmentFailure, UsageError
 
 USAGE, ENVIRONMENT, INTERRUPTED, UNREAD = 2, 3, 130, 141
 """Exit codes beyond 0 (done) and 1 (shards failed or are missing)."""

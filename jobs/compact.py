@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -30,10 +30,10 @@ def compact(
     """
     import tempfile
 
-    from pipeline.compaction.compaction import compact as seal
-    from pipeline.ledger.summary import counted
-    from pipeline.output import Output
-    from pipeline.stores.urls import redact
+    from maskmill.pipeline.compaction.compaction import compact as seal
+    from maskmill.pipeline.ledger.summary import counted
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.stores.urls import redact
 
     size = _bytes(file_size)
     folder = scratch or Path(tempfile.gettempdir())
@@ -68,6 +68,6 @@ def _bytes(text: str) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["compact", *sys.argv[1:]])

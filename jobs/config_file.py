@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App, Token
 from cyclopts.config import Dict
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 if TYPE_CHECKING:
     from cyclopts.argument import ArgumentCollection

@@ -20,13 +20,13 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
     """
     import shutil
 
-    from jobs.label import label
-    from jobs.query import query
-    from jobs.report import report
-    from jobs.show import show
-    from models.errors import UsageError
-    from pipeline.config import ModelConfig
-    from pipeline.synthesis.shards import synthesize
+    from maskmill.jobs.label import label
+    from maskmill.jobs.query import query
+    from maskmill.jobs.report import report
+    from maskmill.jobs.show import show
+    from maskmill.models.errors import UsageError
+    from maskmill.pipeline.config import ModelConfig
+    from maskmill.pipeline.synthesis.shards import synthesize
 
     mark = output / _MARK
     if output.exists() and any(output.iterdir()):
@@ -55,13 +55,13 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
 
 def _busiest(run: Path) -> str:
     """Key of a sample with the most segments: the one worth looking at."""
-    from pipeline.query import ask
+    from maskmill.pipeline.query import ask
 
     with ask(str(run), "SELECT key FROM labels ORDER BY len(segments) DESC NULLS LAST, key LIMIT 1") as answer:
         return str(next(answer.rows)[0])
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["demo", *sys.argv[1:]])

@@ -6,8 +6,8 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from models.errors import UsageError
-from pipeline.config import Device, Dtype
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.config import Device, Dtype
 
 
 def evaluate(
@@ -51,17 +51,17 @@ def evaluate(
         scratch: local folder for shards that have to be downloaded. Default: the system's.
         json: print JSON, with the IoU of every class.
     """
-    from models.vocabulary import Vocabulary
-    from models.vocabulary.scenes import NOVEL
-    from models.vocabulary.templates import load_templates
-    from models.zoo import MODELS, load
-    from pipeline.evaluation import scores
-    from pipeline.evaluation.groups import groups_of
-    from pipeline.evaluation.model import evaluate_model
-    from pipeline.evaluation.table import evaluate_table
-    from pipeline.output import Output
-    from pipeline.table.vocabulary_table import vocabulary_of_run
-    from pipeline.truth.pairs import sources_of
+    from maskmill.models.vocabulary import Vocabulary
+    from maskmill.models.vocabulary.scenes import NOVEL
+    from maskmill.models.vocabulary.templates import load_templates
+    from maskmill.models.zoo import MODELS, load
+    from maskmill.pipeline.evaluation import scores
+    from maskmill.pipeline.evaluation.groups import groups_of
+    from maskmill.pipeline.evaluation.model import evaluate_model
+    from maskmill.pipeline.evaluation.table import evaluate_table
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
+    from maskmill.pipeline.truth.pairs import sources_of
 
     if model is None and labels is None:
         raise UsageError("--model or --labels: neither given. Name what to score: a model, a label table, or both.")
@@ -109,6 +109,6 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["evaluate", *sys.argv[1:]])

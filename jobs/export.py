@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from models.errors import UsageError
-from pipeline.table.filters import SegmentFilter
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.table.filters import SegmentFilter
 
 
 def export(
@@ -46,11 +46,11 @@ def export(
     """
     import tempfile
 
-    from pipeline.export.destination import RECORD, Destination
-    from pipeline.export.export import Export
-    from pipeline.export.export import export as write
-    from pipeline.output import Output
-    from pipeline.stores.urls import redact
+    from maskmill.pipeline.export.destination import RECORD, Destination
+    from maskmill.pipeline.export.export import Export
+    from maskmill.pipeline.export.export import export as write
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.stores.urls import redact
 
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: expected 1 or more.")
@@ -81,6 +81,6 @@ def export(
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["export", *sys.argv[1:]])

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from models.errors import UsageError
-from pipeline.config import (
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.config import (
     InferenceConfig,
     JobConfig,
     LabelConfig,
@@ -14,13 +14,13 @@ from pipeline.config import (
     ReplicaConfig,
     VocabularyConfig,
 )
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.limits import ReadLimits
 
 if TYPE_CHECKING:
-    from pipeline.cluster.job import JobResult
-    from pipeline.output import Output
-    from pipeline.shards.shard import Shard
+    from maskmill.pipeline.cluster.job import JobResult
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.shards.shard import Shard
 
 _Flat = Parameter(name="*")
 
@@ -53,8 +53,8 @@ def label(
         replica: replicas and their resources.
         job: what to take and when to give up.
     """
-    from pipeline.output import Output
-    from pipeline.shards.planning import dry_run, price_lines, refuse_another_run, shards_of
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.shards.planning import dry_run, price_lines, refuse_another_run, shards_of
 
     config = LabelConfig(
         model=model,
@@ -75,8 +75,8 @@ def label(
         print("\n".join(dry_run(asked, config, target)))
         return 0
 
-    from pipeline.cluster.job import check
-    from pipeline.cluster.job import label as run_job
+    from maskmill.pipeline.cluster.job import check
+    from maskmill.pipeline.cluster.job import label as run_job
 
     check(config, target)
     for line in price_lines(config):
@@ -87,8 +87,8 @@ def label(
 
 def report(result: "JobResult", asked: "list[Shard]", target: "Output") -> int:
     """Print what a job did; its exit code."""
-    from pipeline.ledger import summary
-    from pipeline.reading.errors import ENVIRONMENT_REASONS
+    from maskmill.pipeline.ledger import summary
+    from maskmill.pipeline.reading.errors import ENVIRONMENT_REASONS
 
     print("\n".join(summary.lines(result.status)))
     if result.images:
@@ -106,6 +106,6 @@ def report(result: "JobResult", asked: "list[Shard]", target: "Output") -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["label", *sys.argv[1:]])

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipeline.capacity.inputs import PlanConfig
+from maskmill.pipeline.capacity.inputs import PlanConfig
 
 
 def plan(
@@ -30,9 +30,9 @@ def plan(
     """
     from json import dumps
 
-    from pipeline.bench.results import Bench
-    from pipeline.capacity.plan import lines
-    from pipeline.capacity.plan import plan as reckon
+    from maskmill.pipeline.bench.results import Bench
+    from maskmill.pipeline.capacity.plan import lines
+    from maskmill.pipeline.capacity.plan import plan as reckon
 
     found = reckon(images, gpus, config, None if bench is None else Bench.read(bench, "--bench"))
     print(dumps(found.to_json(), indent=2) if json else "\n".join(lines(found)))
@@ -40,6 +40,6 @@ def plan(
 
 
 if __name__ == "__main__":
-    from jobs.cli import run
+    from maskmill.jobs.cli import run
 
     raise SystemExit(run(["plan", *sys.argv[1:]]))

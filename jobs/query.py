@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from models.errors import UsageError
-from pipeline.table.filters import SegmentFilter
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.table.filters import SegmentFilter
 
 if TYPE_CHECKING:
-    from pipeline.query import Answer
+    from maskmill.pipeline.query import Answer
 
 Format = Literal["table", "json", "csv", "parquet"]
 
@@ -46,7 +46,7 @@ def query(
     Returns:
         Exit code 0.
     """
-    from pipeline.query import ask
+    from maskmill.pipeline.query import ask
 
     how = _format(format, output, json=json)
     if output is not None:
@@ -73,7 +73,7 @@ def _format(format: Format | None, output: str | None, *, json: bool) -> Format:
 
 
 def _refuse_inside(output: str, out: str) -> None:
-    from pipeline.stores.urls import canonical, redact
+    from maskmill.pipeline.stores.urls import canonical, redact
 
     if (canonical(output) + "/").startswith(canonical(out).rstrip("/") + "/"):
         raise UsageError(
@@ -82,7 +82,7 @@ def _refuse_inside(output: str, out: str) -> None:
 
 
 def _lines(answer: "Answer", how: Format) -> Iterator[str]:
-    from pipeline.query import csv_lines, json_lines, table_lines
+    from maskmill.pipeline.query import csv_lines, json_lines, table_lines
 
     return {"table": table_lines, "json": json_lines, "csv": csv_lines}[how](answer)
 
@@ -93,9 +93,9 @@ def _write(answer: "Answer", how: Format, output: str) -> None:
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from pipeline.query import write_parquet
-    from pipeline.stores.publish import publish
-    from pipeline.stores.urls import redact
+    from maskmill.pipeline.query import write_parquet
+    from maskmill.pipeline.stores.publish import publish
+    from maskmill.pipeline.stores.urls import redact
 
     with TemporaryDirectory(prefix="maskmill-") as scratch:
         local = Path(scratch) / "answer"
@@ -112,6 +112,6 @@ def _write(answer: "Answer", how: Format, output: str) -> None:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["query", *sys.argv[1:]])

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipeline.report.config import ReportConfig
-from pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.report.config import ReportConfig
+from maskmill.pipeline.table.filters import SegmentFilter
 
 _Flat = Parameter(name="*")
 _EVERYTHING = SegmentFilter()
@@ -39,8 +39,8 @@ def report(
     Returns:
         Exit code 0.
     """
-    from pipeline.report.report import report as make
-    from pipeline.showing.write import write
+    from maskmill.pipeline.report.report import report as make
+    from maskmill.pipeline.showing.write import write
 
     made = make(out, keep, config)
     write(output, made.html)
@@ -55,6 +55,6 @@ def report(
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["report", *sys.argv[1:]])

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from models.errors import UsageError
-from pipeline.config import Device, JobConfig, ReplicaConfig
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.config import Device, JobConfig, ReplicaConfig
 
 _Flat = Parameter(name="*")
 
@@ -40,12 +40,12 @@ def retry(
         replica: replicas and their resources.
         job: what to take and when to give up.
     """
-    from models.zoo import MODELS
-    from pipeline.ledger import summary
-    from pipeline.ledger.status import status
-    from pipeline.output import Output
-    from pipeline.retry import Given, choose, configuration, kept, lines
-    from pipeline.shards.planning import dry_run, price_lines, refuse_another_run
+    from maskmill.models.zoo import MODELS
+    from maskmill.pipeline.ledger import summary
+    from maskmill.pipeline.ledger.status import status
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.retry import Given, choose, configuration, kept, lines
+    from maskmill.pipeline.shards.planning import dry_run, price_lines, refuse_another_run
 
     target = Output.of(out)
     given = Given(weights=weights, vocab=vocab, templates=templates, device=device)
@@ -63,9 +63,9 @@ def retry(
         print("\n".join(summary.lines(status(target))))
         return 0
 
-    from jobs.label import report
-    from pipeline.cluster.job import check
-    from pipeline.cluster.job import label as run_job
+    from maskmill.jobs.label import report
+    from maskmill.pipeline.cluster.job import check
+    from maskmill.pipeline.cluster.job import label as run_job
 
     check(config, target)
     for line in price_lines(config):
@@ -78,6 +78,6 @@ def retry(
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["retry", *sys.argv[1:]])

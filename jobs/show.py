@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.filters import SegmentFilter
 
 _EVERYTHING = SegmentFilter()
 
@@ -40,9 +40,9 @@ def show(
     Returns:
         Exit code 0.
     """
-    from pipeline.ledger.summary import counted
-    from pipeline.output import Output
-    from pipeline.showing.show import places, show_all, show_each
+    from maskmill.pipeline.ledger.summary import counted
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.showing.show import places, show_all, show_each
 
     run = Output.of(out)
     chosen, bound = places(run, keys, keep, limit=limit, sample_index=sample_index, shard=shard)
@@ -59,6 +59,6 @@ def show(
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["show", *sys.argv[1:]])

@@ -12,9 +12,9 @@ def stats(out: str, /, *, json: bool = False) -> int:
     """
     from json import dumps
 
-    from pipeline.output import Output
-    from pipeline.stats import lines, to_json
-    from pipeline.stats import stats as add_up
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.stats import lines, to_json
+    from maskmill.pipeline.stats import stats as add_up
 
     found = add_up(Output.of(out))
     if json:
@@ -26,6 +26,6 @@ def stats(out: str, /, *, json: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["stats", *sys.argv[1:]])

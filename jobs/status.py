@@ -12,12 +12,12 @@ def status(out: str, /, *, json: bool = False) -> int:
         out: the --output of a `maskmill label`.
         json: print JSON.
     """
-    from pipeline.json_stream import chunks
-    from pipeline.ledger import summary
-    from pipeline.ledger.speed import run_speed
-    from pipeline.ledger.status import status as read_status
-    from pipeline.output import Output
-    from pipeline.run import require
+    from maskmill.pipeline.json_stream import chunks
+    from maskmill.pipeline.ledger import summary
+    from maskmill.pipeline.ledger.speed import run_speed
+    from maskmill.pipeline.ledger.status import status as read_status
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.run import require
 
     output = Output.of(out)
     recorded = require(output)
@@ -40,6 +40,6 @@ def status(out: str, /, *, json: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["status", *sys.argv[1:]])

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from jobs.config_file import ConfigFile, take_option
-from pipeline.stores import stores
+from maskmill.jobs.config_file import ConfigFile, take_option
+from maskmill.pipeline.stores import stores
 
 
 def use(arguments: Sequence[str], config: ConfigFile | None) -> list[str]:

@@ -18,7 +18,7 @@ def synthesize(directory: Path, /, *, shards: int = 2, samples: int = 100, seed:
     """
     import time
 
-    from pipeline.synthesis.shards import synthesize as write
+    from maskmill.pipeline.synthesis.shards import synthesize as write
 
     started = time.perf_counter()
     paths = write(directory, shards, samples, seed)
@@ -32,6 +32,6 @@ def synthesize(directory: Path, /, *, shards: int = 2, samples: int = 100, seed:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["synthesize", *sys.argv[1:]])

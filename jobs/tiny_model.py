@@ -14,7 +14,7 @@ def main() -> None:
     # another. And torch's threads shall sleep while they wait: beside other work, spinning made steps ten times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from pipeline.synthesis.tiny import Log, TinyPlan, ship, train_clip, train_san
+    from maskmill.pipeline.synthesis.tiny import Log, TinyPlan, ship, train_clip, train_san
 
     plan = TinyPlan()
     parser = argparse.ArgumentParser(description="Build san-tiny from a seed.")

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from models.errors import UsageError
-from models.training.recipe import Recipe
-from pipeline.table.filters import SegmentFilter
-from pipeline.training.config import DataConfig, StartConfig, StudentConfig, TrainConfig, TrainJobConfig
+from maskmill.models.errors import UsageError
+from maskmill.models.training.recipe import Recipe
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.training.config import DataConfig, StartConfig, StudentConfig, TrainConfig, TrainJobConfig
 
 _Flat = Parameter(name="*")
 
@@ -49,9 +49,9 @@ def train(
         recipe: steps, rates, seed.
         job: workers and intervals.
     """
-    from models.zoo import MODELS
-    from pipeline.training.output import TrainOutput
-    from pipeline.training.progress import Following
+    from maskmill.models.zoo import MODELS
+    from maskmill.pipeline.training.output import TrainOutput
+    from maskmill.pipeline.training.progress import Following
 
     if start.model not in MODELS:
         raise UsageError(f"--model {start.model!r}: no such model; models are {', '.join(MODELS)}.")
@@ -73,11 +73,11 @@ def train(
     with Following(target.log, recipe.steps):
         # One worker needs no Ray, but where a cluster is named it is meant.
         if job.workers == 1 and not os.environ.get("RAY_ADDRESS"):
-            from pipeline.training.run import on_one_device
+            from maskmill.pipeline.training.run import on_one_device
 
             on_one_device(config, target)
         else:
-            from pipeline.cluster.training import train_on_ray
+            from maskmill.pipeline.cluster.training import train_on_ray
 
             train_on_ray(config, target)
     print(f"weights   {target.model}")
@@ -85,6 +85,6 @@ def train(
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["train", *sys.argv[1:]])

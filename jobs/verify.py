@@ -13,11 +13,11 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
         deep: also read every column, decode every mask, and compare its area and box with what the segment says.
         json: print JSON.
     """
-    from pipeline.json_stream import chunks
-    from pipeline.ledger import summary
-    from pipeline.ledger.summary import counted
-    from pipeline.output import Output
-    from pipeline.verify import verify as check
+    from maskmill.pipeline.json_stream import chunks
+    from maskmill.pipeline.ledger import summary
+    from maskmill.pipeline.ledger.summary import counted
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.verify import verify as check
 
     result = check(Output.of(out), deep=deep, told=lambda line: print(line, file=sys.stderr, flush=True))
     if json:
@@ -37,6 +37,6 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from maskmill.jobs.cli import main
 
     main(["verify", *sys.argv[1:]])

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models import remote
-from models.errors import EnvironmentFailure, UsageError
-from models.vocabulary.source import without_secrets
+from maskmill.models import remote
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.vocabulary.source import without_secrets
 
 MAX_BYTES = 16 * 2**30
 """Largest checkpoint that is read, also after unzipping."""

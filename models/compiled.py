@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.errors import EnvironmentFailure
+from maskmill.models.errors import EnvironmentFailure
 
 Forward = Callable[..., tuple[Tensor, ...]]
 """Tensors in, tensors out; nothing else goes in, nothing is waited for."""

@@ -2,21 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from models.architecture import Architecture
-from models.denseclip.config import DenseClipConfig
-from models.san.config import SanConfig
+from maskmill.models.architecture import Architecture
+from maskmill.models.denseclip.config import DenseClipConfig
+from maskmill.models.san.config import SanConfig
 
 if TYPE_CHECKING:
-    from models.family import Family
+    from maskmill.models.family import Family
 
 
 def family_of(config: Architecture) -> "Family":
     """What makes models of these sizes."""
     if isinstance(config, SanConfig):
-        from models.san.family import SanFamily
+        from maskmill.models.san.family import SanFamily
 
         return SanFamily(config)
     assert isinstance(config, DenseClipConfig), f"{config.family}: a family without code"
-    from models.denseclip.family import DenseClipFamily
+    from maskmill.models.denseclip.family import DenseClipFamily
 
     return DenseClipFamily(config)

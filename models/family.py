@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 
 from torch import nn
 
-from models.architecture import Precision
-from models.resize import ResizeRule
-from models.segmenter import Segmenter
+from maskmill.models.architecture import Precision
+from maskmill.models.resize import ResizeRule
+from maskmill.models.segmenter import Segmenter
 
 
 class Family(ABC):

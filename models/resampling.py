@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from models.rgbx import image_of, tensor_of
+from maskmill.models.rgbx import image_of, tensor_of
 
 Resampling = Literal["pillow", "torch"]
 """Whose pixels: Pillow's, or PyTorch's, whose weights have fewer bits and which a CPU makes several times as fast."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from models.resampling import by_pillow
-from models.windows import WindowConfig, Windows, third_overlapping, windows_of
+from maskmill.models.resampling import by_pillow
+from maskmill.models.windows import WindowConfig, Windows, third_overlapping, windows_of
 
 Size = tuple[int, int]
 """Height, width in pixels."""

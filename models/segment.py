@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.masks import rle
+from maskmill.models.masks import rle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.architecture import Form
-from models.errors import UsageError
-from models.inference.forms import Inference, default_inference
-from models.resize import ImageBatch, ResizeRule, Size, batch_of, mask_size
-from models.segment import Segment
-from models.vocabulary import Vocabulary
-from models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
+from maskmill.models.architecture import Form
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import Inference, default_inference
+from maskmill.models.resize import ImageBatch, ResizeRule, Size, batch_of, mask_size
+from maskmill.models.segment import Segment
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.resize import Size
+    from maskmill.models.resize import Size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,19 +5,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.architecture import Architecture, Precision
-from models.denseclip.config import DENSECLIP_RN50, DENSECLIP_RN101, DENSECLIP_TINY, DENSECLIP_VIT_B
-from models.errors import UsageError
-from models.families import family_of
-from models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14
-from models.windows import check_scale, third_overlapping
+from maskmill.models.architecture import Architecture, Precision
+from maskmill.models.denseclip.config import DENSECLIP_RN50, DENSECLIP_RN101, DENSECLIP_TINY, DENSECLIP_VIT_B
+from maskmill.models.errors import UsageError
+from maskmill.models.families import family_of
+from maskmill.models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14
+from maskmill.models.windows import check_scale, third_overlapping
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from models.resize import ResizeRule
-    from models.segmenter import Segmenter
+    from maskmill.models.resize import ResizeRule
+    from maskmill.models.segmenter import Segmenter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +51,7 @@ class ModelSpec:
     @property
     def rule(self) -> "ResizeRule":
         """How an image becomes this model's input."""
-        from models.resize import ResizeRule
+        from maskmill.models.resize import ResizeRule
 
         return ResizeRule(
             short_side=self.short_side, long_side_cap=self.long_side_cap, multiple=self.config.size_divisibility
@@ -59,7 +59,7 @@ class ModelSpec:
 
     def rule_with(self, windows: float | None) -> "ResizeRule":
         """The rule with sliding windows of a scale; the model's own for None."""
-        from models.resize import SlidingRule
+        from maskmill.models.resize import SlidingRule
 
         return self.rule if windows is None else SlidingRule(**asdict(self.rule), scale=windows)
 
@@ -196,7 +196,7 @@ def load(
         raise UsageError(
             f"--weights: none given, and {name} has no default. Its weights are at {spec.weights_page}: name a file."
         )
-    from models import checkpoint
+    from maskmill.models import checkpoint
 
     state = checkpoint.load(source)
     segmenter = build(
@@ -238,8 +238,8 @@ def build(
     """
     import torch
 
-    from models import checkpoint
-    from models.resize import ResizeRule
+    from maskmill.models import checkpoint
+    from maskmill.models.resize import ResizeRule
 
     if dtype not in ("float32", "bfloat16", "float64"):
         raise UsageError(f"--dtype {dtype!r}: expected float32, bfloat16 or float64.")

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from models.agreement.views import View, views_of
-from models.architecture import Form
-from models.errors import UsageError
-from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference, offered
-from models.zoo import MODELS
-from pipeline.ledger.tolerance import Tolerance
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.limits import ReadLimits
+from maskmill.models.agreement.views import View, views_of
+from maskmill.models.architecture import Form
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference, offered
+from maskmill.models.zoo import MODELS
+from maskmill.pipeline.ledger.tolerance import Tolerance
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.limits import ReadLimits
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16"]

@@ -16,10 +16,10 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.stores.redaction import redact
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.stores.redaction import redact
 
-OURS = ("pipeline", "models", "jobs")
+OURS = ("maskmill",)
 """Loggers of which all from INFO on is kept; of libraries it is from WARNING on."""
 
 MAX_MESSAGE = 4_000

@@ -5,9 +5,9 @@ import posixpath
 from dataclasses import dataclass
 from typing import Any
 
-from models.errors import UsageError
-from pipeline.stores.publish import is_local, listing, names, publish_bytes, read_bytes
-from pipeline.stores.urls import canonical, redact
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.stores.publish import is_local, listing, names, publish_bytes, read_bytes
+from maskmill.pipeline.stores.urls import canonical, redact
 
 LABEL_SUFFIX = ".parquet"
 FAILED_SUFFIX = ".json"

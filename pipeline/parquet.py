@@ -7,10 +7,10 @@ from io import BytesIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.errors import UsageError
-from pipeline.stores.publish import publish_bytes, read_bytes
-from pipeline.stores.ranged import open_ranged
-from pipeline.stores.urls import redact
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.stores.publish import publish_bytes, read_bytes
+from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.stores.urls import redact
 
 
 def write(table: pa.Table, url: str) -> None:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.ledger.pace import Pace, duration
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.ledger.pace import Pace, duration
 
 LOG_SECONDS = 30.0
 """Time between lines at first, where output is a file or a pipe."""

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline import parquet, run
-from pipeline.config import (
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline import parquet, run
+from maskmill.pipeline.config import (
     Device,
     InferenceConfig,
     JobConfig,
@@ -23,15 +23,15 @@ from pipeline.config import (
     ReplicaConfig,
     VocabularyConfig,
 )
-from pipeline.ledger import ledger
-from pipeline.ledger.status import Status, settle, status
-from pipeline.ledger.summary import counted
-from pipeline.output import Output
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.limits import ReadLimits
-from pipeline.shards.shard import Shard, describe_many
-from pipeline.stores.publish import publish
-from pipeline.stores.urls import redact
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.status import Status, settle, status
+from maskmill.pipeline.ledger.summary import counted
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.shards.shard import Shard, describe_many
+from maskmill.pipeline.stores.publish import publish
+from maskmill.pipeline.stores.urls import redact
 
 _Group = TypeVar("_Group", ModelConfig, VocabularyConfig, InferenceConfig, ReadLimits, DecodingConfig)
 

@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from models.agreement.views import stated
-from models.errors import UsageError
-from models.zoo import MODELS
-from pipeline.config import LabelConfig
-from pipeline.output import Output
-from pipeline.reading.limits import ReadLimits
-from pipeline.stores.urls import redact
-from pipeline.versions import versions
+from maskmill.models.agreement.views import stated
+from maskmill.models.errors import UsageError
+from maskmill.models.zoo import MODELS
+from maskmill.pipeline.config import LabelConfig
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.versions import versions
 
 if TYPE_CHECKING:
-    from models.resize import ResizeRule  # imports torch, which telling how a run stands needs not
+    from maskmill.models.resize import ResizeRule  # imports torch, which telling how a run stands needs not
 
 LABEL_VERSION = 1
 """Raised by every change of the code that moves labels; tests/data/labels_v1.json holds what this version writes."""

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.vocabulary import Vocabulary
-from pipeline.ledger import class_ledger, summary
-from pipeline.ledger.status import Status
-from pipeline.output import Output
-from pipeline.query.formats import clean, width
-from pipeline.table import segment_sums
-from pipeline.table.label_table import LabelTable
-from pipeline.table.segment_sums import BINS, LONGEST, SegmentSums
-from pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.ledger import class_ledger, summary
+from maskmill.pipeline.ledger.status import Status
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.query.formats import clean, width
+from maskmill.pipeline.table import segment_sums
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.segment_sums import BINS, LONGEST, SegmentSums
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 LISTED = 10
 """Classes in each of the two lists."""

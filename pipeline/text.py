@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from models.errors import UsageError
-from models.vocabulary.templates import templates_hash
-from models.vocabulary.vocabulary import Vocabulary
-from pipeline.stores.publish import publish_bytes, read_bytes
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.templates import templates_hash
+from maskmill.models.vocabulary.vocabulary import Vocabulary
+from maskmill.pipeline.stores.publish import publish_bytes, read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.segmenter import Segmenter
+    from maskmill.models.segmenter import Segmenter
 
 FEATURES = "features"
 """Name of the one tensor in the file: float32 [N, D], row i belongs to vocabulary id i."""

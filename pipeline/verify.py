@@ -11,15 +11,15 @@ from functools import partial
 from itertools import groupby
 from multiprocessing import get_context
 
-from pipeline import run
-from pipeline.ledger import ledger
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.ledger.merging import Merged, merged
-from pipeline.ledger.status import Status
-from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.shards.shard import Shard
-from pipeline.stores import stores
-from pipeline.table.label_check import FileCheck, LabelFile, check
+from maskmill.pipeline import run
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.ledger.merging import Merged, merged
+from maskmill.pipeline.ledger.status import Status
+from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.table.label_check import FileCheck, LabelFile, check
 
 FILES = 16
 """Label files read at a time; of masks are as many decoded at a time as there are processors, or so many."""

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu, pearsonr, spearmanr
 
-from models import zoo
-from models.agreement.segmenter import with_agreement
-from models.agreement.views import views_of
-from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
-from models.resize import batch_of
-from models.segment import Segment
-from models.vocabulary import Vocabulary
-from pipeline.synthesis.scene import scene
+from maskmill.models import zoo
+from maskmill.models.agreement.segmenter import with_agreement
+from maskmill.models.agreement.views import views_of
+from maskmill.models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
+from maskmill.models.resize import batch_of
+from maskmill.models.segment import Segment
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.synthesis.scene import scene
 
 SEED = 990_001
 """Of scenes that no training saw."""

@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
-    from models.segmenter import Segmenter
+    from maskmill.models.segmenter import Segmenter
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -36,6 +36,6 @@ def tiny() -> "Segmenter":
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two shards of ten scenes each; tests read them only."""
-    from pipeline.synthesis.shards import synthesize
+    from maskmill.pipeline.synthesis.shards import synthesize
 
     return synthesize(tmp_path_factory.mktemp("scenes"), 2, 10, 7)

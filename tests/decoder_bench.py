@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.resampling import resized
-from models.resize import ResizeRule
-from pipeline.bench.images import jpeg
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.images import decode_as
-from pipeline.reading.limits import ReadLimits
+from maskmill.models.resampling import resized
+from maskmill.models.resize import ResizeRule
+from maskmill.pipeline.bench.images import jpeg
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.images import decode_as
+from maskmill.pipeline.reading.limits import ReadLimits
 
 SIZES = ((960, 1280), (2400, 3200))
 """Height, width of the photos."""

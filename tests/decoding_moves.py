@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models import zoo
-from models.inference.forms import GeneralInference
-from models.masks.rle import decode_all
-from models.resize import batch_of, mask_size
-from models.segment import Segment
-from models.vocabulary import Vocabulary
-from pipeline.config import LabelConfig
-from pipeline.labeling.preparing import prepare
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.images import decode_sample
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.open import open_shard
-from pipeline.reading.samples import Sample
-from pipeline.shards.shard import describe
-from pipeline.synthesis.shards import synthesize
+from maskmill.models import zoo
+from maskmill.models.inference.forms import GeneralInference
+from maskmill.models.masks.rle import decode_all
+from maskmill.models.resize import batch_of, mask_size
+from maskmill.models.segment import Segment
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.config import LabelConfig
+from maskmill.pipeline.labeling.preparing import prepare
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.images import decode_sample
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.open import open_shard
+from maskmill.pipeline.reading.samples import Sample
+from maskmill.pipeline.shards.shard import describe
+from maskmill.pipeline.synthesis.shards import synthesize
 
 TIMES = 3
 """What the side of a scene is multiplied by: half of that is still large enough, and so decoded."""

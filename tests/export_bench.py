@@ -17,10 +17,10 @@ FORMATS = ("coco", "coco-panoptic", "png", "hf")
 
 def exported(table: str, form: str, folder: str, workers: int) -> tuple[int, float, int]:
     """Images, seconds and peak memory in MB of one export; of its main process where there are several."""
-    from pipeline.export.destination import Destination
-    from pipeline.export.export import Export, export
-    from pipeline.output import Output
-    from pipeline.table.filters import SegmentFilter
+    from maskmill.pipeline.export.destination import Destination
+    from maskmill.pipeline.export.export import Export, export
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.table.filters import SegmentFilter
 
     started = time.perf_counter()
     tally = export(

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from pycocotools import mask as coco
 
-from pipeline.output import Output
+from maskmill.pipeline.output import Output
 
 
 def rows_of(output: Output) -> list[dict[str, Any]]:

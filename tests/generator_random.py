@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.san.point_sampling import Draw
+from maskmill.models.san.point_sampling import Draw
 
 
 class GeneratorRandom:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models import zoo
-from models.clip.layers import to_map
-from models.resize import Size, batch_of
-from models.san.config import SanConfig
-from models.san.segmenter import SanSegmenter
-from models.san.untrained import FillRule
+from maskmill.models import zoo
+from maskmill.models.clip.layers import to_map
+from maskmill.models.resize import Size, batch_of
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.san.untrained import FillRule
 from tests.golden_rule import image
 
 Arrays = dict[str, NDArray[Any]]
@@ -55,7 +55,7 @@ def run(path: Path, *, float64: bool = False) -> Arrays:
 
 def _text(segmenter: SanSegmenter, golden: dict[str, Any], given: NDArray[Any] | None) -> tuple[Arrays, Tensor]:
     """Token ids, features and class weights of the set's vocabulary; `given` class weights go before our own."""
-    from models.vocabulary import Entry, Vocabulary
+    from maskmill.models.vocabulary import Entry, Vocabulary
 
     names, templates = golden["vocab"], golden["templates"]
     tokens = segmenter.tokenize([template.format(name) for template in templates for name in names])

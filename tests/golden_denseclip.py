@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from models import zoo
-from models.clip.config import ClipTextConfig
-from models.denseclip.config import (
+from maskmill.models import zoo
+from maskmill.models.clip.config import ClipTextConfig
+from maskmill.models.denseclip.config import (
     ContextDecoderConfig,
     DenseClipConfig,
     ResNetConfig,
     VitConfig,
     WindowConfig,
 )
-from models.denseclip.criterion import PixelTargets, losses
-from models.denseclip.segmenter import DenseClipSegmenter
+from maskmill.models.denseclip.criterion import PixelTargets, losses
+from maskmill.models.denseclip.segmenter import DenseClipSegmenter
 from tests.golden_fill import label_map, normalised, state
 from tests.golden_rule import image
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.clip.pixels import CLIP_MEAN, CLIP_STD
-from models.san.untrained import noise
+from maskmill.models.clip.pixels import CLIP_MEAN, CLIP_STD
+from maskmill.models.san.untrained import noise
 
 GAINS = (
     (r"attn\.in_proj_weight", 1.5),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from models.san.untrained import noise
+from maskmill.models.san.untrained import noise
 
 WAVES = 6
 """Plane waves in each channel; each has an amplitude, two frequencies and a phase."""

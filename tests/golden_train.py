@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.san.criterion import Losses, losses
-from models.san.loss_config import LossConfig
-from models.san.model import SanOutput
-from models.san.point_sampling import Draw
-from models.san.targets import Target
-from models.vocabulary import Entry, Vocabulary
-from models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
+from maskmill.models.san.criterion import Losses, losses
+from maskmill.models.san.loss_config import LossConfig
+from maskmill.models.san.model import SanOutput
+from maskmill.models.san.point_sampling import Draw
+from maskmill.models.san.targets import Target
+from maskmill.models.vocabulary import Entry, Vocabulary
+from maskmill.models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
 from tests.golden import model_input, segmenter_of
 
 Stored = Mapping[str, NDArray[Any]]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.synthesis.scene import scene
-from pipeline.synthesis.shards import JPEG_QUALITY
+from maskmill.pipeline.synthesis.scene import scene
+from maskmill.pipeline.synthesis.shards import JPEG_QUALITY
 from tests.plain_run import write_tar
 
 

@@ -10,23 +10,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.agreement.segmenter import with_agreement
-from models.segmenter import Segmenter
-from models.vocabulary import Vocabulary
-from models.vocabulary.templates import load_templates
-from models.zoo import MODELS
-from pipeline import parquet, run
-from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
-from pipeline.labeling.labeling import Labeler, label_shard
-from pipeline.labeling.model_thread import ModelThread
-from pipeline.ledger import ledger
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.ledger.status import Status, settle
-from pipeline.output import Output
-from pipeline.shards import manifest
-from pipeline.shards.shard import Shard, describe_many
-from pipeline.table import vocabulary_table
-from pipeline.text import ensure_text_features
+from maskmill.models.agreement.segmenter import with_agreement
+from maskmill.models.segmenter import Segmenter
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.templates import load_templates
+from maskmill.models.zoo import MODELS
+from maskmill.pipeline import parquet, run
+from maskmill.pipeline.config import InferenceConfig, LabelConfig, ModelConfig
+from maskmill.pipeline.labeling.labeling import Labeler, label_shard
+from maskmill.pipeline.labeling.model_thread import ModelThread
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.ledger.status import Status, settle
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards import manifest
+from maskmill.pipeline.shards.shard import Shard, describe_many
+from maskmill.pipeline.table import vocabulary_table
+from maskmill.pipeline.text import ensure_text_features
 
 MANY_SEGMENTS = InferenceConfig(score_threshold=0.1, overlap_threshold=0.0)
 """Thresholds at which san-tiny's untrained weights find several segments in a scene; tests assert three on average."""

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.inference.forms import GeneralInference, SemanticInference
-from models.masks.rle import decode
-from models.resize import Size, batch_of
-from models.san.model import San
-from models.san.segmenter import SanSegmenter
-from models.san.untrained import FillRule
-from models.segment import Segment
-from models.segmenter import ClassFeatures
+from maskmill.models.inference.forms import GeneralInference, SemanticInference
+from maskmill.models.masks.rle import decode
+from maskmill.models.resize import Size, batch_of
+from maskmill.models.san.model import San
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.san.untrained import FillRule
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures
 from tests.golden_rule import image
 
 Features = dict[int, Tensor]
@@ -336,7 +336,7 @@ def plain_works(segmenter: SanSegmenter, classes: ClassFeatures, picture: Any) -
 
 def our_works(segmenter: SanSegmenter, classes: ClassFeatures, picture: Any) -> dict[str, Callable[[], object]]:
     """Ours by part, and whole: in semantic form, which is what the plain form makes, and in the default form."""
-    from pipeline.bench.parts import Parts
+    from maskmill.pipeline.bench.parts import Parts
 
     size = (picture.shape[0], picture.shape[1])
     batch = batch_of([picture], [size], segmenter.rule)
@@ -348,8 +348,8 @@ def our_works(segmenter: SanSegmenter, classes: ClassFeatures, picture: Any) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    from models import zoo
-    from pipeline.bench.subject import made_up
+    from maskmill.models import zoo
+    from maskmill.pipeline.bench.subject import made_up
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=4)

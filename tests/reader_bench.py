@@ -19,9 +19,9 @@ import webdataset
 from PIL import Image
 from pycocotools import mask as coco
 
-from pipeline.dataset import LabeledImages
-from pipeline.output import Output
-from pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.dataset import LabeledImages
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.synthesis.shards import synthesize
 from tests.plain_run import label
 from tests.untrained_tiny import untrained_tiny
 

@@ -5,7 +5,7 @@ import torch
 from pycocotools import mask as coco
 from torch.utils.benchmark import Timer
 
-from models.masks import rle
+from maskmill.models.masks import rle
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ from tests.object_store import BUCKET, s3_server
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.ledger.ledger import LedgerRow
-    from pipeline.shards.shard import Shard
+    from maskmill.pipeline.ledger.ledger import LedgerRow
+    from maskmill.pipeline.shards.shard import Shard
 
 SHARD = bytes(1024)
 """What stands in every shard."""
@@ -52,12 +52,12 @@ LIBRARIES = (
     "fsspec",
     "numpy",
     "s3fs",
-    "pipeline.ledger.summary",
-    "pipeline.shards.planning",
+    "maskmill.pipeline.ledger.summary",
+    "maskmill.pipeline.shards.planning",
 )
 """Imported before a step is measured."""
 
-DRIVER = (*LIBRARIES, "pipeline.cluster.labeling")
+DRIVER = (*LIBRARIES, "maskmill.pipeline.cluster.labeling")
 """Imported before a step of `label`'s driver: Ray and PyTorch too."""
 
 
@@ -91,11 +91,11 @@ def make(out: Path, place: str, done: int) -> None:
     """The files of a run of PLACE/train/*.tar, in a local folder: manifest, label files, ledger and parts."""
     import pyarrow.parquet as pq
 
-    from pipeline import parquet
-    from pipeline.ledger import ledger
-    from pipeline.output import Output
-    from pipeline.shards import manifest
-    from pipeline.shards.planning import shards_of
+    from maskmill.pipeline import parquet
+    from maskmill.pipeline.ledger import ledger
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.shards import manifest
+    from maskmill.pipeline.shards.planning import shards_of
 
     output = Output.of(str(out))
     output.write_json(
@@ -122,7 +122,7 @@ def make(out: Path, place: str, done: int) -> None:
 def _rows(shards: "list[Shard]") -> "pa.Table":
     import pyarrow as pa
 
-    from pipeline.ledger import ledger
+    from maskmill.pipeline.ledger import ledger
 
     table = ledger.to_table([_row(shards[0])]).take(pa.array([0] * len(shards)))
     for name, values in (
@@ -138,8 +138,8 @@ def _rows(shards: "list[Shard]") -> "pa.Table":
 def _row(shard: "Shard") -> "LedgerRow":
     from datetime import UTC, datetime
 
-    from pipeline.ledger.counts import ClassCount, Counts
-    from pipeline.ledger.ledger import PHASES, LedgerRow
+    from maskmill.pipeline.ledger.counts import ClassCount, Counts
+    from maskmill.pipeline.ledger.ledger import PHASES, LedgerRow
 
     classes = tuple(ClassCount(vocab_id=n, segments=50, images=40) for n in range(CLASSES))
     return LedgerRow(
@@ -158,9 +158,9 @@ def _row(shard: "Shard") -> "LedgerRow":
 
 
 def _label_file(path: Path, shard: "Shard") -> None:
-    from pipeline.ledger.counts import Counts
-    from pipeline.table.footer import Footer
-    from pipeline.table.writer import LabelWriter
+    from maskmill.pipeline.ledger.counts import Counts
+    from maskmill.pipeline.table.footer import Footer
+    from maskmill.pipeline.table.writer import LabelWriter
 
     footer = Footer(
         fingerprint="f" * 64,
@@ -181,17 +181,17 @@ def _label_file(path: Path, shard: "Shard") -> None:
 
 def listed(place: str) -> str:
     """What `label PLACE/train/*.tar` does first."""
-    from pipeline.shards.planning import shards_of
+    from maskmill.pipeline.shards.planning import shards_of
 
     return f"{len(shards_of([f'{place}/train/*.tar'], limit=None)):,} shards"
 
 
 def resumed(place: str) -> str:
     """What the driver does before the first shard: list, manifest, what is done, what is left, a table of tasks."""
-    from pipeline.cluster.labeling import to_tasks
-    from pipeline.output import Output
-    from pipeline.shards import manifest
-    from pipeline.shards.planning import shards_of
+    from maskmill.pipeline.cluster.labeling import to_tasks
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.shards import manifest
+    from maskmill.pipeline.shards.planning import shards_of
 
     output = Output.of(f"{place}/out")
     asked = shards_of([f"{place}/train/*.tar"], limit=None)
@@ -212,7 +212,7 @@ def reported_as_json(place: str) -> str:
 
 
 def _printed(place: str, *, json: bool) -> str:
-    from jobs.status import status
+    from maskmill.jobs.status import status
 
     with tempfile.TemporaryFile("w+") as file:
         sys.stdout = file
@@ -228,8 +228,8 @@ def _printed(place: str, *, json: bool) -> str:
 
 def settled(place: str) -> str:
     """The end of a `label`: parts and footers merged into ledger.parquet."""
-    from pipeline.ledger.status import settle
-    from pipeline.output import Output
+    from maskmill.pipeline.ledger.status import settle
+    from maskmill.pipeline.output import Output
 
     now = settle(Output.of(f"{place}/out"))
     return f"{now.shards('done'):,} done"

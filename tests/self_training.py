@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from models import checkpoint
-from models.san.initial import BACKGROUND, SIDE
+from maskmill.models import checkpoint
+from maskmill.models.san.initial import BACKGROUND, SIDE
 
 WEIGHTS = Path(__file__).parents[1] / "models" / "san" / "data" / "san-tiny.safetensors"
 GROUPS = ("all", "seen", "novel", "background")

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.ledger.counts import Counts
+    from maskmill.pipeline.ledger.counts import Counts
 
 LABEL_SET = "coco-stuff-171"
 RARE = 71
@@ -66,7 +66,7 @@ def pool(count: int = POOL, seed: int = 0) -> list[list[Mask]]:
     """So many ellipses of all sizes and places, of each of `SIZES`."""
     import torch
 
-    from models.masks import rle
+    from maskmill.models.masks import rle
 
     random = np.random.default_rng(seed)
     found = []
@@ -87,7 +87,7 @@ def pool(count: int = POOL, seed: int = 0) -> list[list[Mask]]:
 
 def classes_of(file: int, seed: int = 0) -> NDArray[np.int32]:
     """Classes that a file may have: all the common ones, and last the one rare one."""
-    from models.vocabulary import Vocabulary
+    from maskmill.models.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.load(LABEL_SET)
     asked = next(entry.vocab_id for entry in vocabulary if entry.name == ASKED)
@@ -100,8 +100,8 @@ def rows(file: int, samples: int, shard: str, masks: list[list[Mask]]) -> "tuple
     """The rows of one label file, and what its ledger counts."""
     import pyarrow as pa
 
-    from pipeline.ledger.counts import ClassCount, Counts
-    from pipeline.table.schema import LABELS, SEGMENT
+    from maskmill.pipeline.ledger.counts import ClassCount, Counts
+    from maskmill.pipeline.table.schema import LABELS, SEGMENT
 
     random = np.random.default_rng([1, file])
     failed = random.random(samples) < FAILED
@@ -196,9 +196,9 @@ def rows(file: int, samples: int, shard: str, masks: list[list[Mask]]) -> "tuple
 
 def write_file(path: str, file: int, samples: int, shard: str, *, fingerprint: str, masks: list[list[Mask]]) -> Any:
     """Write one label file; what `LedgerRow.from_footer` says of it."""
-    from pipeline.ledger.ledger import LedgerRow
-    from pipeline.table.footer import Footer
-    from pipeline.table.writer import open_label_file
+    from maskmill.pipeline.ledger.ledger import LedgerRow
+    from maskmill.pipeline.table.footer import Footer
+    from maskmill.pipeline.table.writer import open_label_file
 
     table, counts = rows(file, samples, shard, masks)
     footer = Footer(
@@ -219,15 +219,15 @@ def write_file(path: str, file: int, samples: int, shard: str, *, fingerprint: s
 
 def make(folder: Path, files: int, samples: int, processes: int = 0, masks: int = POOL) -> None:
     """The whole table: run.json, vocabulary, manifest, label files, ledger; with 0 processes, all in this one."""
-    from models.resize import ResizeRule
-    from models.vocabulary import Vocabulary
-    from pipeline import parquet, run
-    from pipeline.config import InferenceConfig, LabelConfig, ModelConfig, VocabularyConfig
-    from pipeline.ledger import ledger
-    from pipeline.output import Output
-    from pipeline.shards import manifest
-    from pipeline.shards.shard import Shard
-    from pipeline.table.vocabulary_table import to_table
+    from maskmill.models.resize import ResizeRule
+    from maskmill.models.vocabulary import Vocabulary
+    from maskmill.pipeline import parquet, run
+    from maskmill.pipeline.config import InferenceConfig, LabelConfig, ModelConfig, VocabularyConfig
+    from maskmill.pipeline.ledger import ledger
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.shards import manifest
+    from maskmill.pipeline.shards.shard import Shard
+    from maskmill.pipeline.table.vocabulary_table import to_table
 
     output = Output.of(str(folder))
     vocabulary = Vocabulary.load(LABEL_SET)
@@ -271,9 +271,9 @@ def _nice() -> None:
 
 def stats(folder: str) -> Any:
     """`maskmill stats`."""
-    from pipeline.output import Output
-    from pipeline.stats import stats as add_up
-    from pipeline.stats import to_json
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.stats import stats as add_up
+    from maskmill.pipeline.stats import to_json
 
     found = to_json(add_up(Output.of(folder)))
     return [
@@ -287,8 +287,8 @@ def stats(folder: str) -> Any:
 
 def asked(sql: str, folder: str, **keep: Any) -> Any:
     """`maskmill query`."""
-    from pipeline.query import ask
-    from pipeline.table.filters import SegmentFilter
+    from maskmill.pipeline.query import ask
+    from maskmill.pipeline.table.filters import SegmentFilter
 
     with ask(folder, sql, SegmentFilter(**keep)) as answer:
         return [list(row) for row in answer.rows]
@@ -375,7 +375,15 @@ STEPS: tuple[tuple[str, Callable[[str], Any], Callable[[str], Any]], ...] = (
 )
 """Question, how we answer it, how plain DuckDB does."""
 
-MODULES = "duckdb", "pyarrow.parquet", "pyarrow.compute", "fsspec", "numpy", "pipeline.query", "pipeline.stats"
+MODULES = (
+    "duckdb",
+    "pyarrow.parquet",
+    "pyarrow.compute",
+    "fsspec",
+    "numpy",
+    "maskmill.pipeline.query",
+    "maskmill.pipeline.stats",
+)
 """Imported before a step is measured; their memory counts, the time of importing them doesn't."""
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.output import Output
-from pipeline.verify import verify
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.verify import verify
 from tests.table_scale import make
 
 

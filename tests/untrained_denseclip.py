@@ -1,8 +1,8 @@
 """denseclip-tiny with the golden rule's weights: for tests that need no meaning."""
 
-from models import zoo
-from models.denseclip.config import DENSECLIP_TINY
-from models.denseclip.segmenter import DenseClipSegmenter
+from maskmill.models import zoo
+from maskmill.models.denseclip.config import DENSECLIP_TINY
+from maskmill.models.denseclip.segmenter import DenseClipSegmenter
 from tests.golden_fill import state
 
 

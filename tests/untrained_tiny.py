@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from models import zoo
-from models.san.config import SAN_TINY
-from models.san.segmenter import SanSegmenter
-from models.san.untrained import SAN_TINY_FILL
+from maskmill.models import zoo
+from maskmill.models.san.config import SAN_TINY
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.san.untrained import SAN_TINY_FILL
 
 _TEXT = replace(SAN_TINY.clip.text_cfg, vocab_size=49408, kept_tokens=None)
 CONFIG = replace(SAN_TINY, clip=replace(SAN_TINY.clip, text_cfg=_TEXT))

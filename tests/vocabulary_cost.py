@@ -13,11 +13,11 @@ from statistics import median
 import torch
 from torch.nn import functional
 
-from models import zoo
-from models.inference.forms import GeneralInference, Inference, QueriesInference
-from models.san.segmenter import SanSegmenter
-from pipeline.bench.parts import input_batch
-from pipeline.bench.subject import FILL, MadeUpLabels, made_up
+from maskmill.models import zoo
+from maskmill.models.inference.forms import GeneralInference, Inference, QueriesInference
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.pipeline.bench.parts import input_batch
+from maskmill.pipeline.bench.subject import FILL, MadeUpLabels, made_up
 
 FORMS: dict[str, Inference] = {"general": GeneralInference(), "queries": QueriesInference()}
 

@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import Form, InferenceConfig, LabelConfig
-from pipeline.run import LABEL_VERSION
+from maskmill.pipeline.config import Form, InferenceConfig, LabelConfig
+from maskmill.pipeline.run import LABEL_VERSION
 from tests.plain_run import label_one
 
 if TYPE_CHECKING:
-    from models.segmenter import Segmenter
+    from maskmill.models.segmenter import Segmenter
 
 DATA = Path(__file__).parent / "data"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from models.agreement.views import SCALE, View
-from models.resampling import bilinear
-from models.resize import ImageBatch, ResizeRule, Size, SlidingRule
+from maskmill.models.agreement.views import SCALE, View
+from maskmill.models.resampling import bilinear
+from maskmill.models.resize import ImageBatch, ResizeRule, Size, SlidingRule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

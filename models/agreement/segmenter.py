@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.agreement.batches import scaled_size, view_of
-from models.agreement.views import View
-from models.inference.forms import Inference
-from models.masks.overlap import ious, mirrored, stretches
-from models.resize import ImageBatch, Size
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Finish, Segmenter, StagedSegmenter
-from models.vocabulary import Vocabulary
+from maskmill.models.agreement.batches import scaled_size, view_of
+from maskmill.models.agreement.views import View
+from maskmill.models.inference.forms import Inference
+from maskmill.models.masks.overlap import ious, mirrored, stretches
+from maskmill.models.resize import ImageBatch, Size
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Finish, Segmenter, StagedSegmenter
+from maskmill.models.vocabulary import Vocabulary
 
 
 def with_agreement(segmenter: Segmenter, views: Sequence[View]) -> Segmenter:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 View = Literal["flip", "scale"]
 """flip: mirrored left-right; scale: resized by `SCALE`."""

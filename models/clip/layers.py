@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.products import linear
+from maskmill.models.clip.products import linear
 
 Grid = tuple[int, int]
 """Rows, columns of a map of tokens."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.resize import Size
+from maskmill.models.resize import Size
 
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 """Mean of red, green and blue in CLIP's training images, of 255."""

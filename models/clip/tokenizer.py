@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.clip.config import ClipTextConfig
-from models.errors import UsageError
+from maskmill.models.clip.config import ClipTextConfig
+from maskmill.models.errors import UsageError
 
 
 class Tokenizer:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import resize_positions, split_heads, to_map, to_tokens
+from maskmill.models.clip.layers import resize_positions, split_heads, to_map, to_tokens
 
 
 class AttentionPool(nn.Module):

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from models.architecture import Architecture, Form
-from models.clip.config import ClipTextConfig
-from models.errors import UsageError
-from models.san.config import SCENE_TOKENS
-from models.windows import WindowConfig
+from maskmill.models.architecture import Architecture, Form
+from maskmill.models.clip.config import ClipTextConfig
+from maskmill.models.errors import UsageError
+from maskmill.models.san.config import SCENE_TOKENS
+from maskmill.models.windows import WindowConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

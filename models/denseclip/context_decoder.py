@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import split_heads
-from models.denseclip.config import ContextDecoderConfig
+from maskmill.models.clip.layers import split_heads
+from maskmill.models.denseclip.config import ContextDecoderConfig
 
 
 class Attention(nn.Module):

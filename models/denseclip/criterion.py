@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.clip.layers import full_precision
-from models.denseclip.model import DenseClipOutput
+from maskmill.models.clip.layers import full_precision
+from maskmill.models.denseclip.model import DenseClipOutput
 
 UNLABELED = 255
 """The published number for a pixel that nobody labeled; here any number below 0 or beyond the last class is one too."""

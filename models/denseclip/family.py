@@ -2,12 +2,12 @@
 
 from torch import nn
 
-from models.architecture import Precision
-from models.denseclip.config import DenseClipConfig
-from models.denseclip.model import DenseClip, empty
-from models.denseclip.segmenter import DenseClipSegmenter
-from models.family import Family
-from models.resize import ResizeRule
+from maskmill.models.architecture import Precision
+from maskmill.models.denseclip.config import DenseClipConfig
+from maskmill.models.denseclip.model import DenseClip, empty
+from maskmill.models.denseclip.segmenter import DenseClipSegmenter
+from maskmill.models.family import Family
+from maskmill.models.resize import ResizeRule
 
 
 class DenseClipFamily(Family):

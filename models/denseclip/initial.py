@@ -12,11 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models import checkpoint
-from models.clip.layers import resize_positions
-from models.denseclip.config import DenseClipConfig, VitConfig
-from models.denseclip.model import empty
-from models.errors import UsageError
+from maskmill.models import checkpoint
+from maskmill.models.clip.layers import resize_positions
+from maskmill.models.denseclip.config import DenseClipConfig, VitConfig
+from maskmill.models.denseclip.model import empty
+from maskmill.models.errors import UsageError
 
 GAMMA = 1e-4
 """What of the decoded contexts the texts get at the start."""

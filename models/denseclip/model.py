@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.denseclip.config import LEVELS, DenseClipConfig, VitConfig
-from models.denseclip.context_decoder import ContextDecoder
-from models.denseclip.head import Head
-from models.denseclip.neck import Neck
-from models.denseclip.resnet import ResNetEncoder
-from models.denseclip.score_map import score_map
-from models.denseclip.text_encoder import TextEncoder
-from models.denseclip.vit import VitEncoder
+from maskmill.models.denseclip.config import LEVELS, DenseClipConfig, VitConfig
+from maskmill.models.denseclip.context_decoder import ContextDecoder
+from maskmill.models.denseclip.head import Head
+from maskmill.models.denseclip.neck import Neck
+from maskmill.models.denseclip.resnet import ResNetEncoder
+from maskmill.models.denseclip.score_map import score_map
+from maskmill.models.denseclip.text_encoder import TextEncoder
+from maskmill.models.denseclip.vit import VitEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

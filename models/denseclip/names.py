@@ -1,8 +1,8 @@
 """Whether a vocabulary is one that a DenseCLIP can be asked about: as many names as it was trained with, all short."""
 
-from models.denseclip.config import DenseClipConfig
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
+from maskmill.models.denseclip.config import DenseClipConfig
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
 
 
 def check_names(vocabulary: Vocabulary, config: DenseClipConfig, *, model: str) -> None:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from models.denseclip.attention_pool import AttentionPool
-from models.denseclip.config import ResNetConfig
-from models.denseclip.image_features import ImageFeatures
+from maskmill.models.denseclip.attention_pool import AttentionPool
+from maskmill.models.denseclip.config import ResNetConfig
+from maskmill.models.denseclip.image_features import ImageFeatures
 
 
 class ResNetEncoder(nn.Module):

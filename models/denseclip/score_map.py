@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.clip.layers import full_precision
+from maskmill.models.clip.layers import full_precision
 
 
 def score_map(dense: Tensor, texts: Tensor) -> Tensor:

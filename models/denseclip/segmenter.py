@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from models.clip.layers import full_precision
-from models.clip.pixels import Normalisation
-from models.clip.tokenizer import Tokenizer
-from models.denseclip.model import DenseClip
-from models.denseclip.names import check_names
-from models.denseclip.windows import LEAST_SIDE, grid_of, side_by_side, window_bands
-from models.errors import UsageError
-from models.inference.forms import offered
-from models.inference.semantic import closed_segments
-from models.resize import ImageBatch, ResizeRule, Size
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
-from models.vocabulary import Vocabulary
-from models.vocabulary.templates import TEMPLATE_SETS
-from models.windows import WindowConfig
+from maskmill.models.clip.layers import full_precision
+from maskmill.models.clip.pixels import Normalisation
+from maskmill.models.clip.tokenizer import Tokenizer
+from maskmill.models.denseclip.model import DenseClip
+from maskmill.models.denseclip.names import check_names
+from maskmill.models.denseclip.windows import LEAST_SIDE, grid_of, side_by_side, window_bands
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import offered
+from maskmill.models.inference.semantic import closed_segments
+from maskmill.models.resize import ImageBatch, ResizeRule, Size
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.templates import TEMPLATE_SETS
+from maskmill.models.windows import WindowConfig
 
 if TYPE_CHECKING:
-    from models.architecture import Precision
-    from models.inference.forms import Inference
+    from maskmill.models.architecture import Precision
+    from maskmill.models.inference.forms import Inference
 
 
 Bands = Iterator[tuple[slice, Tensor]]

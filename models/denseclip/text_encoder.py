@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from models.clip.config import ClipTextConfig
-from models.clip.layers import clip_block, run
+from maskmill.models.clip.config import ClipTextConfig
+from maskmill.models.clip.layers import clip_block, run
 
 
 class TextTransformer(nn.Module):

@@ -4,10 +4,10 @@ import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from models.clip.layers import PatchEmbedding, clip_block, resize_positions, run, to_map
-from models.denseclip.config import VitConfig
-from models.denseclip.image_features import ImageFeatures
-from models.denseclip.pyramid import pyramid
+from maskmill.models.clip.layers import PatchEmbedding, clip_block, resize_positions, run, to_map
+from maskmill.models.denseclip.config import VitConfig
+from maskmill.models.denseclip.image_features import ImageFeatures
+from maskmill.models.denseclip.pyramid import pyramid
 
 
 class Transformer(nn.Module):

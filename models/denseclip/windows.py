@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.inference.upsample import Axis, axis_of, bands_of
-from models.resize import Size
-from models.windows import WindowConfig, Windows, windows_of
+from maskmill.models.inference.upsample import Axis, axis_of, bands_of
+from maskmill.models.resize import Size
+from maskmill.models.windows import WindowConfig, Windows, windows_of
 
 LEAST_SIDE = 32
 """Fewer pixels on a side leave the coarsest level without cells; a smaller image is read with zeros up to it."""

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.inference.forms import GeneralInference, QueriesInference
-from models.inference.layout import Numbers
-from models.inference.planes import Measure, measured
-from models.inference.portion import CLASS_ELEMENTS, Mask, Portion
-from models.inference.statistics import sure
-from models.inference.transfer import fetch
-from models.inference.upsample import GPU_BAND_ELEMENTS, Geometry, largest
-from models.segment import Segment
+from maskmill.models.inference.forms import GeneralInference, QueriesInference
+from maskmill.models.inference.layout import Numbers
+from maskmill.models.inference.planes import Measure, measured
+from maskmill.models.inference.portion import CLASS_ELEMENTS, Mask, Portion
+from maskmill.models.inference.statistics import sure
+from maskmill.models.inference.transfer import fetch
+from maskmill.models.inference.upsample import GPU_BAND_ELEMENTS, Geometry, largest
+from maskmill.models.segment import Segment
 
 PLANE_PIXELS = 1 << 29
 """Pixels of label planes that exist at once: half a gigabyte, and as much while their outlines are sought."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.errors import EnvironmentFailure
-from models.inference.planes import measured
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.models.inference.planes import measured
 
 TYPICAL = (8, 10, 640, 480)
 """Planes, slots, columns and rows that it is tuned for on an accelerator. All differ, lest some be taken for one."""

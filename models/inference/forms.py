@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from models.architecture import Form
-from models.errors import UsageError
+from maskmill.models.architecture import Form
+from maskmill.models.errors import UsageError
 
 
 def _share(name: str, value: float) -> None:

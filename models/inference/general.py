@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.inference.forms import GeneralInference
-from models.inference.statistics import MaskTally, class_scores, confident, count, make_segment, quantised
-from models.inference.upsample import Geometry, bands
-from models.masks.rle import encode_and_measure
-from models.segment import Segment
+from maskmill.models.inference.forms import GeneralInference
+from maskmill.models.inference.statistics import MaskTally, class_scores, confident, count, make_segment, quantised
+from maskmill.models.inference.upsample import Geometry, bands
+from maskmill.models.masks.rle import encode_and_measure
+from maskmill.models.segment import Segment
 
 
 def general_segments(

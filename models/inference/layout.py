@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inference.upsample import Geometry, largest
+from maskmill.models.inference.upsample import Geometry, largest
 
 Numbers = NDArray[np.int64]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from models.inference.layout import Chunk, Layout
-from models.inference.upsample import GPU_BAND_ELEMENTS, largest, turned
+from maskmill.models.inference.layout import Chunk, Layout
+from maskmill.models.inference.upsample import GPU_BAND_ELEMENTS, largest, turned
 
 TALLIES = 4
 """Numbers of a mask: pixels, pixels at logit 1 and at -1 or more, sum of the foreground probabilities."""

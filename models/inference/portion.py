@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.inference.forms import GeneralInference, QueriesInference
-from models.inference.general import merged
-from models.inference.layout import Chunk, Numbers, layout_of
-from models.inference.planes import Measure, Planes
-from models.inference.statistics import quantise, ranked
-from models.inference.transfer import fetch, place
-from models.inference.upsample import GPU_BAND_ELEMENTS, Geometry
-from models.masks.label_planes import NONE, plane_runs, read, written
-from models.masks.rle import EncodedMask
-from models.segment import Segment
+from maskmill.models.inference.forms import GeneralInference, QueriesInference
+from maskmill.models.inference.general import merged
+from maskmill.models.inference.layout import Chunk, Numbers, layout_of
+from maskmill.models.inference.planes import Measure, Planes
+from maskmill.models.inference.statistics import quantise, ranked
+from maskmill.models.inference.transfer import fetch, place
+from maskmill.models.inference.upsample import GPU_BAND_ELEMENTS, Geometry
+from maskmill.models.masks.label_planes import NONE, plane_runs, read, written
+from maskmill.models.masks.rle import EncodedMask
+from maskmill.models.segment import Segment
 
 Mask = NDArray[np.bool_]
 

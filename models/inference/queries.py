@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from models.inference.forms import QueriesInference
-from models.inference.statistics import MaskTally, class_scores, confident, make_segment, quantised
-from models.inference.upsample import Geometry, bands
-from models.masks.rle import encode_and_measure
-from models.segment import Segment
+from maskmill.models.inference.forms import QueriesInference
+from maskmill.models.inference.statistics import MaskTally, class_scores, confident, make_segment, quantised
+from maskmill.models.inference.upsample import Geometry, bands
+from maskmill.models.masks.rle import encode_and_measure
+from maskmill.models.segment import Segment
 
 
 def queries_segments(

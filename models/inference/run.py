@@ -6,16 +6,16 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from models.errors import UsageError
-from models.inference.batch import batched_segments
-from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
-from models.inference.general import general_segments
-from models.inference.planes import Measure, measured
-from models.inference.queries import queries_segments
-from models.inference.semantic import semantic_segments
-from models.inference.upsample import Geometry
-from models.resize import Size
-from models.segment import Segment
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.batch import batched_segments
+from maskmill.models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
+from maskmill.models.inference.general import general_segments
+from maskmill.models.inference.planes import Measure, measured
+from maskmill.models.inference.queries import queries_segments
+from maskmill.models.inference.semantic import semantic_segments
+from maskmill.models.inference.upsample import Geometry
+from maskmill.models.resize import Size
+from maskmill.models.segment import Segment
 
 
 def goes_together(device: torch.device, inference: Inference) -> bool:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.inference.statistics import ClassScores, class_scores, make_segment
-from models.inference.upsample import Geometry, band_rows, bands
-from models.masks.rle import encode_and_measure
-from models.resize import Size
-from models.segment import Segment
+from maskmill.models.inference.statistics import ClassScores, class_scores, make_segment
+from maskmill.models.inference.upsample import Geometry, band_rows, bands
+from maskmill.models.masks.rle import encode_and_measure
+from maskmill.models.resize import Size
+from maskmill.models.segment import Segment
 
 CPU_SUM_ELEMENTS = 1 << 19
 """Elements of names x pixels that exist at once on a CPU."""

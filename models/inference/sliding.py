@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.inference.semantic import (
+from maskmill.models.inference.semantic import (
     LOWEST_LOGIT,
     add_by_class,
     classify,
@@ -29,11 +29,11 @@ from models.inference.semantic import (
     segments_of_labels,
     sum_scores,
 )
-from models.inference.statistics import ClassScores
-from models.inference.upsample import Axis, axis_of, bands_of
-from models.resize import Size
-from models.segment import Segment
-from models.windows import Windows
+from maskmill.models.inference.statistics import ClassScores
+from maskmill.models.inference.upsample import Axis, axis_of, bands_of
+from maskmill.models.resize import Size
+from maskmill.models.segment import Segment
+from maskmill.models.windows import Windows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

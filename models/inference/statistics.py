@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.masks.rle import EncodedMask
-from models.resize import Size
-from models.segment import Segment
+from maskmill.models.masks.rle import EncodedMask
+from maskmill.models.resize import Size
+from maskmill.models.segment import Segment
 
 QUANTISED_RANGE = 16.0
 """Mask logits beyond this, on either side, are cut before they are quantised; sigmoid(16) is 1 - 1e-7."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.resize import Size
+from maskmill.models.resize import Size
 
 CPU_BAND_ELEMENTS = 1 << 19
 """Elements of a band on a CPU: what stays in its cache between the passes over it."""

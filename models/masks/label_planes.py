@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.masks.rle import EncodedMask
+from maskmill.models.masks.rle import EncodedMask
 
 NONE = -1
 """What `written` is told of labels that are no segment's."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.masks.rle import runs_of_size
-from models.masks.runs import Runs
+from maskmill.models.masks.rle import runs_of_size
+from maskmill.models.masks.runs import Runs
 
 STRETCHES = 1 << 18
 """Stretches that are looked up at once: 2 MB for each of a few arrays."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.masks.runs import Runs, runs_of
+from maskmill.models.masks.runs import Runs, runs_of
 
 MAX_GROUPS = 7
 """Characters that one run may take: seven groups of 5 bits hold every run of a mask below 2^34 pixels."""

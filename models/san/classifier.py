@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import clip_block, full_precision, run
-from models.clip.products import linear
-from models.san.config import SanConfig
+from maskmill.models.clip.layers import clip_block, full_precision, run
+from maskmill.models.clip.products import linear
+from maskmill.models.san.config import SanConfig
 
 
 class TextTransformer(nn.Module):

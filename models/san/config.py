@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from models.architecture import Architecture, Form
-from models.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
-from models.errors import UsageError
+from maskmill.models.architecture import Architecture, Form
+from maskmill.models.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
+from maskmill.models.errors import UsageError
 
 if TYPE_CHECKING:
     pass

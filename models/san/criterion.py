@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.clip.layers import full_precision
-from models.san.loss_config import LossConfig
-from models.san.matching import Match, match
-from models.san.model import SanOutput
-from models.san.point_sampling import PointRandom, count_points, loss_points, sample_maps, sample_masks
-from models.san.targets import JoinedTargets, Target
+from maskmill.models.clip.layers import full_precision
+from maskmill.models.san.loss_config import LossConfig
+from maskmill.models.san.matching import Match, match
+from maskmill.models.san.model import SanOutput
+from maskmill.models.san.point_sampling import PointRandom, count_points, loss_points, sample_maps, sample_masks
+from maskmill.models.san.targets import JoinedTargets, Target
 
 UNTAUGHT = -100
 """Class of a query that the class loss passes over."""

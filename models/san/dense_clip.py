@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.clip.layers import finish, full_precision, query_key_value, run, to_map
-from models.inference.upsample import Geometry, band_rows, bands
-from models.resize import ImageBatch
-from models.san.model import San
-from models.san.segmenter import SanSegmenter
-from models.segmenter import ClassFeatures
+from maskmill.models.clip.layers import finish, full_precision, query_key_value, run, to_map
+from maskmill.models.inference.upsample import Geometry, band_rows, bands
+from maskmill.models.resize import ImageBatch
+from maskmill.models.san.model import San
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.segmenter import ClassFeatures
 
 
 def dense_clip_logits(model: San, images: Tensor, features: Tensor) -> Tensor:

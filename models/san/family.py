@@ -2,14 +2,14 @@
 
 from torch import nn
 
-from models.architecture import Precision
-from models.family import Family
-from models.resize import ResizeRule
-from models.san.config import SanConfig
-from models.san.model import San, empty
-from models.san.segmenter import SanSegmenter
-from models.san.windows import SlidingSan
-from models.segmenter import Segmenter
+from maskmill.models.architecture import Precision
+from maskmill.models.family import Family
+from maskmill.models.resize import ResizeRule
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.model import San, empty
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.san.windows import SlidingSan
+from maskmill.models.segmenter import Segmenter
 
 
 class SanFamily(Family):

@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models import checkpoint
-from models.errors import UsageError
-from models.san.config import SanConfig
-from models.san.model import empty, is_trainable
+from maskmill.models import checkpoint
+from maskmill.models.errors import UsageError
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.model import empty, is_trainable
 
 SIDE, BACKGROUND = "side_adapter_network.", "ov_classifier.bg_embed"
 """What SAN adds to CLIP: names that begin with the first, and the second."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import Grid, Pointwise, full_precision
-from models.san.config import SanConfig
+from maskmill.models.clip.layers import Grid, Pointwise, full_precision
+from maskmill.models.san.config import SanConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,11 +10,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from models.clip.layers import full_precision
-from models.san.loss_config import LossConfig
-from models.san.model import SanOutput
-from models.san.point_sampling import Draw, PointRandom, count_points, sample_maps, sample_masks
-from models.san.targets import JoinedTargets
+from maskmill.models.clip.layers import full_precision
+from maskmill.models.san.loss_config import LossConfig
+from maskmill.models.san.model import SanOutput
+from maskmill.models.san.point_sampling import Draw, PointRandom, count_points, sample_maps, sample_masks
+from maskmill.models.san.targets import JoinedTargets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

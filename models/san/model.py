@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.san.classifier import Classifier
-from models.san.config import SanConfig
-from models.san.recognition import Recognition, pool_bias
-from models.san.side_adapter import SideAdapter
-from models.san.visual import VisualExtractor
+from maskmill.models.san.classifier import Classifier
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.recognition import Recognition, pool_bias
+from maskmill.models.san.side_adapter import SideAdapter
+from maskmill.models.san.visual import VisualExtractor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.san.loss_config import LossConfig
+from maskmill.models.san.loss_config import LossConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

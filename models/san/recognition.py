@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import Grid, clip_block, finish, full_precision, key_value, query_key_value
-from models.san.config import SanConfig
-from models.san.visual import ClipFeatures
+from maskmill.models.clip.layers import Grid, clip_block, finish, full_precision, key_value, query_key_value
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.visual import ClipFeatures
 
 _EXTRA = 8
 """Channels added to each head for the self term. One is used; eight keep fused kernels' alignment."""

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from models.clip.pixels import Normalisation, extents
-from models.clip.tokenizer import Tokenizer
-from models.compiled import FixedShapes, check
-from models.resize import ImageBatch, ResizeRule, Size
-from models.san.model import San, SanOutput, hold_products_in
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Finish, StagedSegmenter
-from models.streams import Beside, Handover
-from models.vocabulary import Vocabulary
-from models.vocabulary.averaging import average
-from models.vocabulary.prompts import prompts
-from models.vocabulary.tokens import check_tokens
+from maskmill.models.clip.pixels import Normalisation, extents
+from maskmill.models.clip.tokenizer import Tokenizer
+from maskmill.models.compiled import FixedShapes, check
+from maskmill.models.resize import ImageBatch, ResizeRule, Size
+from maskmill.models.san.model import San, SanOutput, hold_products_in
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Finish, StagedSegmenter
+from maskmill.models.streams import Beside, Handover
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.averaging import average
+from maskmill.models.vocabulary.prompts import prompts
+from maskmill.models.vocabulary.tokens import check_tokens
 
 if TYPE_CHECKING:
-    from models.architecture import Precision
-    from models.inference.forms import Inference
-    from models.inference.planes import Measure
+    from maskmill.models.architecture import Precision
+    from maskmill.models.inference.forms import Inference
+    from maskmill.models.inference.planes import Measure
 
 PROMPTS_AT_ONCE = 256
 """Prompts that go through the text tower together; more hold more memory and are no faster."""
@@ -135,9 +135,9 @@ class SanSegmenter(StagedSegmenter):
         soft_masks: bool,
     ) -> list[list[Segment] | None]:
         """Segments of each image from its logits; None where they are not finite."""
-        from models.inference.planes import measured
-        from models.inference.run import segments_of_batch
-        from models.inference.upsample import Geometry
+        from maskmill.models.inference.planes import measured
+        from maskmill.models.inference.run import segments_of_batch
+        from maskmill.models.inference.upsample import Geometry
 
         padded = (batch.pixels.shape[-2], batch.pixels.shape[-1])
         return segments_of_batch(
@@ -187,7 +187,7 @@ class SanSegmenter(StagedSegmenter):
             pixels = torch.zeros(count, height, width, 3, dtype=torch.uint8, device=self.device).permute(0, 3, 1, 2)
             self._compiled.prepare([pixels, extents([(height, width)] * count, self.device)])
         if sizes and self.device.type != "cpu":
-            from models.inference.compiled_measure import CompiledMeasure
+            from maskmill.models.inference.compiled_measure import CompiledMeasure
 
             self._measure = CompiledMeasure(self.device)
 

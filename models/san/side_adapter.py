@@ -9,11 +9,11 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import Grid, GridCache, PatchEmbedding, Pointwise, split_heads, to_map, to_tokens
-from models.clip.products import linear, linear_gelu
-from models.san.config import SanConfig, SideVitConfig
-from models.san.mask_decoder import MaskDecoder
-from models.san.visual import ClipFeatures
+from maskmill.models.clip.layers import Grid, GridCache, PatchEmbedding, Pointwise, split_heads, to_map, to_tokens
+from maskmill.models.clip.products import linear, linear_gelu
+from maskmill.models.san.config import SanConfig, SideVitConfig
+from maskmill.models.san.mask_decoder import MaskDecoder
+from maskmill.models.san.visual import ClipFeatures
 
 _EPS = 1e-6
 """LayerNorm's epsilon in the side ViT and in fusion; CLIP's own is 1e-5."""

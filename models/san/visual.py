@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.layers import Grid, GridCache, PatchEmbedding, clip_block, run
-from models.san.config import SanConfig
+from maskmill.models.clip.layers import Grid, GridCache, PatchEmbedding, clip_block, run
+from maskmill.models.san.config import SanConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.errors import UsageError
-from models.inference.forms import offered
-from models.inference.sliding import SlidingGeometry, sliding_segments
-from models.resize import ImageBatch, Size, SlidingRule
-from models.san.model import SanOutput
-from models.san.segmenter import SanSegmenter
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Finish, StagedSegmenter
-from models.vocabulary import Vocabulary
-from models.windows import Windows
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import offered
+from maskmill.models.inference.sliding import SlidingGeometry, sliding_segments
+from maskmill.models.resize import ImageBatch, Size, SlidingRule
+from maskmill.models.san.model import SanOutput
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Finish, StagedSegmenter
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.windows import Windows
 
 if TYPE_CHECKING:
-    from models.inference.forms import Inference
+    from maskmill.models.inference.forms import Inference
 
 
 class SlidingSan(StagedSegmenter):

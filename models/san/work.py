@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from models.resize import Size
-from models.san.config import SanConfig
+from maskmill.models.resize import Size
+from maskmill.models.san.config import SanConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

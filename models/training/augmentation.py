@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.resize import ResizeRule
-from models.training.recipe import Augmentation
+from maskmill.models.resize import ResizeRule
+from maskmill.models.training.recipe import Augmentation
 
 UNLABELED = -1
 """Class of pixels that nobody labeled, and of the padding."""

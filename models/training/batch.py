@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.san.targets import Target
-from models.training.augmentation import UNKNOWN
+from maskmill.models.san.targets import Target
+from maskmill.models.training.augmentation import UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

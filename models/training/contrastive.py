@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clip.tokenizer import Tokenizer
-from models.san.config import SanConfig
-from models.san.model import San
-from models.training.pairs import Pairs
+from maskmill.models.clip.tokenizer import Tokenizer
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.model import San
+from maskmill.models.training.pairs import Pairs
 
 OUTSIDE = -30.0
 """Added to attention outside a crop: nothing is left of it."""

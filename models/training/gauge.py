@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.san.model import San
-from models.training.contrastive import OUTSIDE
+from maskmill.models.san.model import San
+from maskmill.models.training.contrastive import OUTSIDE
 
 
 @torch.no_grad()

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.architecture import Precision
-from models.clip.pixels import Normalisation
-from models.san.criterion import LossCounts, losses
-from models.san.loss_config import LossConfig
-from models.san.model import San
-from models.san.point_sampling import SampleRandom
-from models.training.batch import TrainingBatch
-from models.training.optimiser import adamw, trainable
-from models.training.ranks import ALONE, Ranks
-from models.training.recipe import Recipe
+from maskmill.models.architecture import Precision
+from maskmill.models.clip.pixels import Normalisation
+from maskmill.models.san.criterion import LossCounts, losses
+from maskmill.models.san.loss_config import LossConfig
+from maskmill.models.san.model import San
+from maskmill.models.san.point_sampling import SampleRandom
+from maskmill.models.training.batch import TrainingBatch
+from maskmill.models.training.optimiser import adamw, trainable
+from maskmill.models.training.ranks import ALONE, Ranks
+from maskmill.models.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

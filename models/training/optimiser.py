@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from models.san.model import San
-from models.training.recipe import Recipe
+from maskmill.models.san.model import San
+from maskmill.models.training.recipe import Recipe
 
 EMBEDDINGS = ("positional_embedding", "pos_embed", "query_embed", "query_pos_embed")
 """Last parts of names that never decay, beside the ViT's norms. The background embedding decays, as published."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

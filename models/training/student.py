@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from models.architecture import Precision
-from models.clip.pixels import Normalisation
-from models.denseclip.criterion import PixelTargets, losses
-from models.denseclip.model import DenseClip
-from models.training.loop import StepReport
-from models.training.ranks import ALONE, Ranks
-from models.training.recipe import Recipe
+from maskmill.models.architecture import Precision
+from maskmill.models.clip.pixels import Normalisation
+from maskmill.models.denseclip.criterion import PixelTargets, losses
+from maskmill.models.denseclip.model import DenseClip
+from maskmill.models.training.loop import StepReport
+from maskmill.models.training.ranks import ALONE, Ranks
+from maskmill.models.training.recipe import Recipe
 
 MIN_RATE = 1e-6
 """The step size never falls below this; every group's, as published."""

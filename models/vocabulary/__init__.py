@@ -1,5 +1,5 @@
 """Vocabularies: class names with stable ids, the shipped label sets, files that users write, prompt templates."""
 
-from models.vocabulary.vocabulary import Entry, Kind, Vocabulary
+from maskmill.models.vocabulary.vocabulary import Entry, Kind, Vocabulary
 
 __all__ = ["Entry", "Kind", "Vocabulary"]

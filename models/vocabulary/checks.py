@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.errors import UsageError
-from models.vocabulary.vocabulary import Entry, Kind, Vocabulary, clean
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.vocabulary import Entry, Kind, Vocabulary, clean
 
 MAX_ENTRIES = 32_768
 """Most classes in a vocabulary. ADE-full has 847; each class is a logit of each query, and 14 prompts."""

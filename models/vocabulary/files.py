@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from models.errors import UsageError
-from models.vocabulary.checks import Draft, checked
-from models.vocabulary.source import read_text, without_secrets
-from models.vocabulary.vocabulary import Vocabulary
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.checks import Draft, checked
+from maskmill.models.vocabulary.source import read_text, without_secrets
+from maskmill.models.vocabulary.vocabulary import Vocabulary
 
 SUFFIXES = (".txt", ".tsv", ".yaml", ".yml", ".json")
 """File names a vocabulary may end with; a name without any suffix is read as text."""
@@ -37,7 +37,7 @@ def load(url: str) -> Vocabulary:
         UsageError: no such file, or it isn't a vocabulary; one line naming the line or entry.
         EnvironmentFailure: the file can't be read (permission, network).
     """
-    from models.vocabulary.shipped import LABEL_SETS
+    from maskmill.models.vocabulary.shipped import LABEL_SETS
 
     sets = f"label sets are {', '.join(LABEL_SETS)}"
     missing = f"no such label set or file; {sets}. A file is one name a line."

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.vocabulary.vocabulary import Vocabulary
+from maskmill.models.vocabulary.vocabulary import Vocabulary
 
 
 def prompts(vocabulary: Vocabulary, templates: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -5,10 +5,10 @@ from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
-from models.vocabulary import scenes
-from models.vocabulary.checks import Draft, checked
-from models.vocabulary.files import parse
-from models.vocabulary.vocabulary import Vocabulary
+from maskmill.models.vocabulary import scenes
+from maskmill.models.vocabulary.checks import Draft, checked
+from maskmill.models.vocabulary.files import parse
+from maskmill.models.vocabulary.vocabulary import Vocabulary
 
 SCENES = "scenes"
 """The label set of the procedural scenes; made from scenes.py, which draws from the same words."""
@@ -34,7 +34,7 @@ def load(name: str) -> Vocabulary:
     assert name in LABEL_SETS, name
     if name == SCENES:
         return _scenes()
-    file = resources.files("models.vocabulary") / "labelsets" / f"{name}.txt"
+    file = resources.files("maskmill.models.vocabulary") / "labelsets" / f"{name}.txt"
     return parse(file.read_text(encoding="utf-8"), suffix=".txt", shown=f"--vocab {name!r}", source=name)
 
 

@@ -2,8 +2,8 @@
 
 import re
 
-from models import remote
-from models.errors import EnvironmentFailure, UsageError
+from maskmill.models import remote
+from maskmill.models.errors import EnvironmentFailure, UsageError
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """Larger vocabulary and template files are refused unread; ADE's 847 names are 12 kB."""

@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from models.errors import UsageError
-from models.vocabulary.source import read_text
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.source import read_text
 
 MAX_TEMPLATES = 256
 """More templates than this in a file are refused: each is one pass of the text tower a name."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from models.errors import UsageError
-from models.vocabulary.vocabulary import Vocabulary
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.vocabulary import Vocabulary
 
 CONTEXT_LENGTH = 77
 """Tokens that CLIP's text tower reads, the start and the end token included; more would be cut off silently."""

@@ -84,7 +84,7 @@ class Vocabulary:
             UsageError: there is neither, or the file isn't a vocabulary; one line naming the line or entry.
             EnvironmentFailure: the file can't be read (permission, network).
         """
-        from models.vocabulary import files, shipped
+        from maskmill.models.vocabulary import files, shipped
 
         return shipped.load(name_or_url) if name_or_url in shipped.LABEL_SETS else files.load(name_or_url)
 
@@ -95,7 +95,7 @@ class Vocabulary:
         Raises:
             UsageError: no names, an empty name, two that clean to the same string, one that is too long.
         """
-        from models.vocabulary.checks import Draft, checked
+        from maskmill.models.vocabulary.checks import Draft, checked
 
         if isinstance(names, str):
             names = [names]

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from models.agreement.views import views_of
-from models.architecture import Form
-from models.errors import UsageError
-from models.windows import check_scale
-from pipeline.config import Device, Dtype, at_least
-from pipeline.reading.decoding import Decoder, DecodingConfig, Resize
+from maskmill.models.agreement.views import views_of
+from maskmill.models.architecture import Form
+from maskmill.models.errors import UsageError
+from maskmill.models.windows import check_scale
+from maskmill.pipeline.config import Device, Dtype, at_least
+from maskmill.pipeline.reading.decoding import Decoder, DecodingConfig, Resize
 
 Group = Literal["floor", "model", "parts", "stages", "shard", "feeding"]
 """What is measured: the machine's own rates; the model whole; each part of it apart; what stands before and after it in

@@ -6,14 +6,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from models.inference.forms import Inference
-from models.inference.statistics import ClassScores, OwnMask, make_segment
-from models.masks.rle import encode_and_measure
-from models.resize import ImageBatch, ResizeRule, Size
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
-from models.vocabulary import Vocabulary
-from pipeline.bench.parts import RLE_MASKS, blobs
+from maskmill.models.inference.forms import Inference
+from maskmill.models.inference.statistics import ClassScores, OwnMask, make_segment
+from maskmill.models.masks.rle import encode_and_measure
+from maskmill.models.resize import ImageBatch, ResizeRule, Size
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.bench.parts import RLE_MASKS, blobs
 
 _SCORES = ClassScores(vocab_id=0, score=0.9, margin=0.8, top_ids=(0,), top_logits=(9.0,), background_logit=0.0)
 CPU = torch.device("cpu")

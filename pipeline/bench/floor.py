@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pipeline.bench.timing import Stopwatch, Timing
+from maskmill.pipeline.bench.timing import Stopwatch, Timing
 
 if TYPE_CHECKING:
-    from pipeline.config import Dtype
+    from maskmill.pipeline.config import Dtype
 
 CPU_SIDE, GPU_SIDE = 2048, 8192
 """Rows and columns of the matrices: large enough that the product is all there is to it."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.resize import Size
+from maskmill.models.resize import Size
 
 CELLS = ((3, 60.0), (9, 35.0), (31, 18.0), (127, 9.0))
 """Grids of random colour, coarse to fine, and their strength in grey levels: a spectrum that falls as photos' do."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from pipeline.config import machine_cpus
-from pipeline.versions import versions
+from maskmill.pipeline.config import machine_cpus
+from maskmill.pipeline.versions import versions
 
 _PACKAGES = ("torchvision", "ray", "numpy")
 """Versions told beside those that shape labels."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from models.resize import ResizeRule, Size
-from pipeline.bench.results import MixBatches
-from pipeline.labeling.batching import BatchCounts, Batcher, Prepared
+from maskmill.models.resize import ResizeRule, Size
+from maskmill.pipeline.bench.results import MixBatches
+from maskmill.pipeline.labeling.batching import BatchCounts, Batcher, Prepared
 
 RATIOS = (
     (1, 1, 0.22),

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.inference.forms import Inference, QueriesInference
-from models.inference.run import goes_together
-from models.inference.transfer import fetch
-from models.masks.label_planes import NONE, plane_runs, read, written
-from models.masks.rle import EncodedMask, encode_and_measure
-from models.resize import ImageBatch, Size, batch_of
-from models.san.recognition import pool_bias
-from models.san.segmenter import SanSegmenter
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
-from pipeline.bench.images import photo
-from pipeline.bench.timing import Work
+from maskmill.models.inference.forms import Inference, QueriesInference
+from maskmill.models.inference.run import goes_together
+from maskmill.models.inference.transfer import fetch
+from maskmill.models.masks.label_planes import NONE, plane_runs, read, written
+from maskmill.models.masks.rle import EncodedMask, encode_and_measure
+from maskmill.models.resize import ImageBatch, Size, batch_of
+from maskmill.models.san.recognition import pool_bias
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.pipeline.bench.images import photo
+from maskmill.pipeline.bench.timing import Work
 
 RLE_MASKS = 10
 """Masks of an image whose run lengths are timed: about what the default form keeps of a photo."""

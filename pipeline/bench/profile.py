@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pipeline.bench.timing import Work
+from maskmill.pipeline.bench.timing import Work
 
 ROWS = 40
 """Operators that are told, the dearest first."""

@@ -10,20 +10,20 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import torch
 
-from models.errors import EnvironmentFailure
-from models.segmenter import ClassFeatures, Segmenter
-from pipeline.bench.config import BenchConfig
-from pipeline.bench.images import write_shard
-from pipeline.bench.results import ReplicaPeak
-from pipeline.bench.timing import resident_peak
-from pipeline.config import InferenceConfig, LabelConfig, ReplicaConfig, machine_cpus
-from pipeline.labeling.labeling import Labeler, label_shard
-from pipeline.labeling.model_thread import ModelThread
-from pipeline.labeling.threads import decoders
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.output import Output
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.shards.shard import Shard, describe
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.pipeline.bench.config import BenchConfig
+from maskmill.pipeline.bench.images import write_shard
+from maskmill.pipeline.bench.results import ReplicaPeak
+from maskmill.pipeline.bench.timing import resident_peak
+from maskmill.pipeline.config import InferenceConfig, LabelConfig, ReplicaConfig, machine_cpus
+from maskmill.pipeline.labeling.labeling import Labeler, label_shard
+from maskmill.pipeline.labeling.model_thread import ModelThread
+from maskmill.pipeline.labeling.threads import decoders
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.shards.shard import Shard, describe
 
 MEMORY_IMAGE = (240, 320)
 """Height, width of JPEGs in shards that memory is measured over: small files, for it is their number that counts."""
@@ -82,7 +82,7 @@ def peaks(config: BenchConfig) -> tuple[ReplicaPeak, ...]:
 
 
 def _peak(config: BenchConfig, samples: int) -> ReplicaPeak:
-    from pipeline.bench.subject import subject_of
+    from maskmill.pipeline.bench.subject import subject_of
 
     threads = config.threads or machine_cpus()
     torch.set_num_threads(threads)

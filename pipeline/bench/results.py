@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 FORMAT = 1
 """Version of the JSON; raised when a field changes its meaning."""

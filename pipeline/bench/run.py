@@ -10,32 +10,32 @@ from typing import Any
 
 import torch
 
-from models.agreement.segmenter import AgreementSegmenter
-from models.agreement.views import views_of
-from models.errors import EnvironmentFailure, UsageError
-from models.inference.forms import SemanticInference
-from models.resize import ImageBatch, Size, mask_size, usual_sizes
-from models.san.windows import SlidingSan
-from models.san.work import Macs, macs
-from models.segmenter import ClassFeatures
-from pipeline.bench import mix
-from pipeline.bench.config import MIX, BenchConfig
-from pipeline.bench.constant import CPU, ConstantSegmenter
-from pipeline.bench.floor import floors
-from pipeline.bench.images import write_mixed, write_shard
-from pipeline.bench.machine import machine, software
-from pipeline.bench.parts import Parts, input_batch
-from pipeline.bench.profile import write_profile
-from pipeline.bench.replica import peaks
-from pipeline.bench.results import Bench, Feeding, FloorRow, Row
-from pipeline.bench.stages import row_of, stages
-from pipeline.bench.subject import Subject, subject_of
-from pipeline.bench.timing import Stopwatch
-from pipeline.bench.whole import IN_FLIGHT, whole_shards
-from pipeline.config import InferenceConfig, machine_cpus
-from pipeline.labeling.windows_price import windows_price
-from pipeline.reading.errors import SampleError, ShardError
-from pipeline.shards.shard import Shard, describe_many
+from maskmill.models.agreement.segmenter import AgreementSegmenter
+from maskmill.models.agreement.views import views_of
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.inference.forms import SemanticInference
+from maskmill.models.resize import ImageBatch, Size, mask_size, usual_sizes
+from maskmill.models.san.windows import SlidingSan
+from maskmill.models.san.work import Macs, macs
+from maskmill.models.segmenter import ClassFeatures
+from maskmill.pipeline.bench import mix
+from maskmill.pipeline.bench.config import MIX, BenchConfig
+from maskmill.pipeline.bench.constant import CPU, ConstantSegmenter
+from maskmill.pipeline.bench.floor import floors
+from maskmill.pipeline.bench.images import write_mixed, write_shard
+from maskmill.pipeline.bench.machine import machine, software
+from maskmill.pipeline.bench.parts import Parts, input_batch
+from maskmill.pipeline.bench.profile import write_profile
+from maskmill.pipeline.bench.replica import peaks
+from maskmill.pipeline.bench.results import Bench, Feeding, FloorRow, Row
+from maskmill.pipeline.bench.stages import row_of, stages
+from maskmill.pipeline.bench.subject import Subject, subject_of
+from maskmill.pipeline.bench.timing import Stopwatch
+from maskmill.pipeline.bench.whole import IN_FLIGHT, whole_shards
+from maskmill.pipeline.config import InferenceConfig, machine_cpus
+from maskmill.pipeline.labeling.windows_price import windows_price
+from maskmill.pipeline.reading.errors import SampleError, ShardError
+from maskmill.pipeline.shards.shard import Shard, describe_many
 
 BATCHES = {"cpu": 4, "cuda": 32}
 """Full batches in a made-up shard."""

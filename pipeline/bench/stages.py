@@ -5,27 +5,27 @@ from typing import Any
 
 import torch
 
-from models.resampling import resized
-from models.resize import ResizeRule, Size, mask_size
-from models.segment import Segment
-from pipeline.bench.constant import segments
-from pipeline.bench.results import Row
-from pipeline.bench.timing import Stopwatch, Timing
-from pipeline.config import InferenceConfig, LabelConfig
-from pipeline.labeling.preparing import prepare
-from pipeline.ledger.counts import Counts
-from pipeline.output import Output
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.images import Decoded, decode_as, image_bytes
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.open import open_shard
-from pipeline.reading.samples import Sample
-from pipeline.shards.shard import Shard
-from pipeline.stores.publish import publish
-from pipeline.table.footer import Footer
-from pipeline.table.rows import LabelRow
-from pipeline.table.writer import LabelWriter
-from pipeline.versions import versions
+from maskmill.models.resampling import resized
+from maskmill.models.resize import ResizeRule, Size, mask_size
+from maskmill.models.segment import Segment
+from maskmill.pipeline.bench.constant import segments
+from maskmill.pipeline.bench.results import Row
+from maskmill.pipeline.bench.timing import Stopwatch, Timing
+from maskmill.pipeline.config import InferenceConfig, LabelConfig
+from maskmill.pipeline.labeling.preparing import prepare
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.images import Decoded, decode_as, image_bytes
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.open import open_shard
+from maskmill.pipeline.reading.samples import Sample
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores.publish import publish
+from maskmill.pipeline.table.footer import Footer
+from maskmill.pipeline.table.rows import LabelRow
+from maskmill.pipeline.table.writer import LabelWriter
+from maskmill.pipeline.versions import versions
 
 IMAGES = 32
 """Images that one run of decoding and resizing takes, one after the other on one thread."""

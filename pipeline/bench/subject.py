@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models import zoo
-from models.errors import EnvironmentFailure, UsageError
-from models.resize import ImageBatch
-from models.san.config import SanConfig
-from models.san.model import SanOutput
-from models.san.segmenter import SanSegmenter
-from models.san.untrained import FillRule
-from models.segmenter import ClassFeatures
-from models.vocabulary import Vocabulary
-from pipeline.bench.config import RANDOM, BenchConfig
-from pipeline.labeling.placement import CPU_BATCH, GPU_BATCH
+from maskmill.models import zoo
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.resize import ImageBatch
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.model import SanOutput
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.san.untrained import FillRule
+from maskmill.models.segmenter import ClassFeatures
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.bench.config import RANDOM, BenchConfig
+from maskmill.pipeline.labeling.placement import CPU_BATCH, GPU_BATCH
 
 RANDOM_NAMES = 171
 """Made-up names where the weights are made up and no number is given: as many as COCO-Stuff has."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from pipeline.bench.results import Bench, Feeding, FloorRow, Row
+from maskmill.pipeline.bench.results import Bench, Feeding, FloorRow, Row
 
 _UNITS = {"product": ("GFLOP/s", 1e9), "copy": ("GB/s", 1e9), "upload": ("GB/s", 1e9)}
 """Unit of each floor, and what its rate is divided by."""

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from models.resize import ImageBatch
-from models.segmenter import ClassFeatures, Segmenter
-from pipeline.bench.replica import label, labeler
-from pipeline.bench.results import Row
-from pipeline.bench.stages import row_of
-from pipeline.bench.timing import Peak, Stopwatch, Timing
-from pipeline.config import InferenceConfig
-from pipeline.labeling.batching import BatchCounts
-from pipeline.labeling.labeling import Labeler
-from pipeline.labeling.model_thread import Labeled, ModelThread
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.shards.shard import Shard
+from maskmill.models.resize import ImageBatch
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.pipeline.bench.replica import label, labeler
+from maskmill.pipeline.bench.results import Row
+from maskmill.pipeline.bench.stages import row_of
+from maskmill.pipeline.bench.timing import Peak, Stopwatch, Timing
+from maskmill.pipeline.config import InferenceConfig
+from maskmill.pipeline.labeling.batching import BatchCounts
+from maskmill.pipeline.labeling.labeling import Labeler
+from maskmill.pipeline.labeling.model_thread import Labeled, ModelThread
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.shards.shard import Shard
 
 IN_FLIGHT = 2
 """Shards that a replica has in work at once (pipeline.cluster.labeling), so that one is published while the next is

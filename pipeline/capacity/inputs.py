@@ -4,10 +4,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.bench.results import Bench, Row
+    from maskmill.pipeline.bench.results import Bench, Row
 
 Origin = Literal["given", "measured", "assumed"]
 """Where a number comes from: the command line, a bench, or nothing better than a guess."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.errors import UsageError
-from pipeline.capacity.inputs import Input, PlanConfig, inputs_of
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.capacity.inputs import Input, PlanConfig, inputs_of
 
 if TYPE_CHECKING:
-    from pipeline.bench.results import Bench
+    from maskmill.pipeline.bench.results import Bench
 
 READS_A_SHARD = 3
 """GET and HEAD of a shard, and HEAD of its label file after the PUT; counted in tests/pipeline/test_plan.py."""

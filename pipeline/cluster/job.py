@@ -4,25 +4,25 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from models.errors import EnvironmentFailure
-from models.vocabulary.templates import load_templates
-from models.zoo import MODELS
-from pipeline import parquet, run
-from pipeline.cluster import session
-from pipeline.cluster.labeling import label_shards
-from pipeline.cluster.replica import ReplicaSpec, clean_nodes, prepare
-from pipeline.config import LabelConfig
-from pipeline.labeling.placement import place
-from pipeline.ledger.parts import LedgerParts
-from pipeline.ledger.status import Status, settle
-from pipeline.output import Output
-from pipeline.progress import LabelProgress
-from pipeline.retry import forget
-from pipeline.shards import manifest
-from pipeline.shards.planning import refuse_another_run, vocabulary_of
-from pipeline.shards.shard import Shard
-from pipeline.stores import stores
-from pipeline.table.vocabulary_table import to_table
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.models.vocabulary.templates import load_templates
+from maskmill.models.zoo import MODELS
+from maskmill.pipeline import parquet, run
+from maskmill.pipeline.cluster import session
+from maskmill.pipeline.cluster.labeling import label_shards
+from maskmill.pipeline.cluster.replica import ReplicaSpec, clean_nodes, prepare
+from maskmill.pipeline.config import LabelConfig
+from maskmill.pipeline.labeling.placement import place
+from maskmill.pipeline.ledger.parts import LedgerParts
+from maskmill.pipeline.ledger.status import Status, settle
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.progress import LabelProgress
+from maskmill.pipeline.retry import forget
+from maskmill.pipeline.shards import manifest
+from maskmill.pipeline.shards.planning import refuse_another_run, vocabulary_of
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.table.vocabulary_table import to_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,15 +10,15 @@ import pyarrow as pa
 import ray
 from ray.data._internal.logical.operators import StreamingRepartition
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.cluster.metrics import ShardMetrics
-from pipeline.cluster.replica import Replica, ReplicaSpec
-from pipeline.cluster.supervision import Supervision, supervised
-from pipeline.ledger import ledger
-from pipeline.ledger.failure import PASSING, REQUESTS, attempts, record
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.ledger.tolerance import Failures, TooManyFailedError
-from pipeline.shards.shard import Shard
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.cluster.metrics import ShardMetrics
+from maskmill.pipeline.cluster.replica import Replica, ReplicaSpec
+from maskmill.pipeline.cluster.supervision import Supervision, supervised
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.failure import PASSING, REQUESTS, attempts, record
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.ledger.tolerance import Failures, TooManyFailedError
+from maskmill.pipeline.shards.shard import Shard
 
 SHARDS_IN_FLIGHT = 2
 """Shards a replica works on at once: while one computes, the next is read and the last is published."""

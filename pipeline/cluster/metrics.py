@@ -15,8 +15,8 @@ from typing import Literal
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from pipeline.ledger.ledger import PHASES, LedgerRow
-from pipeline.reading.errors import SAMPLE_REASONS, SHARD_REASONS
+from maskmill.pipeline.ledger.ledger import PHASES, LedgerRow
+from maskmill.pipeline.reading.errors import SAMPLE_REASONS, SHARD_REASONS
 
 REFRESH_SECONDS = 4.0
 """Time between settings of the gauges; a few times in each of the agent's intervals, or they go missing."""

@@ -14,31 +14,31 @@ import pyarrow as pa
 import ray
 import torch
 
-from models.agreement.segmenter import with_agreement
-from models.errors import EnvironmentFailure, UsageError
-from models.resize import usual_sizes
-from models.segmenter import ClassFeatures, Segmenter
-from models.vocabulary import Vocabulary
-from models.zoo import load
-from pipeline import logs
-from pipeline.cluster.metrics import ReplicaMetrics
-from pipeline.config import LabelConfig
-from pipeline.labeling import scratch
-from pipeline.labeling.labeling import Labeler, label_shard
-from pipeline.labeling.model_thread import DeviceLostError, ModelThread
-from pipeline.labeling.placement import Placement
-from pipeline.labeling.threads import decoders
-from pipeline.labeling.watchdog import LAST_WORDS_SECONDS, InFlight, Watchdog, bounded, end_process
-from pipeline.ledger import ledger
-from pipeline.ledger.failure import recorded
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.output import Output
-from pipeline.reading.errors import ShardError
-from pipeline.shards.shard import Shard
-from pipeline.stores import stores
-from pipeline.stores.errors import OutputError
-from pipeline.stores.stores import Stores
-from pipeline.text import TextIdentity, ensure_text_features, load_text_features
+from maskmill.models.agreement.segmenter import with_agreement
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.resize import usual_sizes
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.zoo import load
+from maskmill.pipeline import logs
+from maskmill.pipeline.cluster.metrics import ReplicaMetrics
+from maskmill.pipeline.config import LabelConfig
+from maskmill.pipeline.labeling import scratch
+from maskmill.pipeline.labeling.labeling import Labeler, label_shard
+from maskmill.pipeline.labeling.model_thread import DeviceLostError, ModelThread
+from maskmill.pipeline.labeling.placement import Placement
+from maskmill.pipeline.labeling.threads import decoders
+from maskmill.pipeline.labeling.watchdog import LAST_WORDS_SECONDS, InFlight, Watchdog, bounded, end_process
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.failure import recorded
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.stores.errors import OutputError
+from maskmill.pipeline.stores.stores import Stores
+from maskmill.pipeline.text import TextIdentity, ensure_text_features, load_text_features
 
 _log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import ray
 import torch
 
-from models.errors import EnvironmentFailure
-from pipeline.cluster import head
-from pipeline.config import machine_cpus
-from pipeline.labeling.placement import Node
-from pipeline.labeling.threads import wait_briefly_awake
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.cluster import head
+from maskmill.pipeline.config import machine_cpus
+from maskmill.pipeline.labeling.placement import Node
+from maskmill.pipeline.labeling.threads import wait_briefly_awake
 
 
 @contextmanager

@@ -12,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from pipeline.dataset.reader import done_shards
-from pipeline.dataset.sample import LabeledImage
-from pipeline.dataset.walk import Walk
-from pipeline.output import Output
-from pipeline.shards.shard import Shard
-from pipeline.stores import stores
-from pipeline.stores.stores import Stores
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.label_table import LabelTable
+from maskmill.pipeline.dataset.reader import done_shards
+from maskmill.pipeline.dataset.sample import LabeledImage
+from maskmill.pipeline.dataset.walk import Walk
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.stores.stores import Stores
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.label_table import LabelTable
 
 SAMPLES = 16
 """Samples in a block, so that a consumer begins before a shard is through."""

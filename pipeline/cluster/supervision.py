@@ -16,8 +16,8 @@ from ray.data._internal.execution.operators.actor_pool_map_operator import Actor
 from ray.data._internal.execution.operators.map_operator import MapOperator
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
-from models.errors import EnvironmentFailure
-from pipeline.ledger.tolerance import Failures
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.ledger.tolerance import Failures
 
 GONE_SECONDS = 30.0
 """How long every replica has to be dead for good before the job ends: those that Ray restarts are not dead."""

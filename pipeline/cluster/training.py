@@ -7,18 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from models.errors import EnvironmentFailure, UsageError
-from models.training.loop import StepReport
-from models.training.ranks import Ranks
-from pipeline.cluster import session
-from pipeline.output import Output
-from pipeline.stores import stores
-from pipeline.stores.publish import publish_bytes
-from pipeline.stores.stores import Stores
-from pipeline.training.config import TrainConfig
-from pipeline.training.output import TrainOutput
-from pipeline.training.run import train
-from pipeline.truth.pairs import sources_of
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.training.loop import StepReport
+from maskmill.models.training.ranks import Ranks
+from maskmill.pipeline.cluster import session
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.stores.publish import publish_bytes
+from maskmill.pipeline.stores.stores import Stores
+from maskmill.pipeline.training.config import TrainConfig
+from maskmill.pipeline.training.output import TrainOutput
+from maskmill.pipeline.training.run import train
+from maskmill.pipeline.truth.pairs import sources_of
 
 WRONG_USAGE = "wrong-usage.txt"
 """Below OUT/ray: what a worker found wrong with the training, told by the driver."""

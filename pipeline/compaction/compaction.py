@@ -12,21 +12,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline import run
-from pipeline.compaction import sealing
-from pipeline.compaction.sealing import Part
-from pipeline.labeling.scratch import shard_folder
-from pipeline.ledger import ledger
-from pipeline.ledger.merging import BLOCK, Merged, merged
-from pipeline.ledger.summary import counted
-from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.stores.publish import is_local, names, publish, publish_bytes, read_bytes
-from pipeline.stores.ranged import open_ranged
-from pipeline.stores.urls import canonical, filesystem, redact
-from pipeline.table.footer import FooterError
-from pipeline.table.label_table import SEALED_FILE
-from pipeline.table.sealed import check_sealed
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline import run
+from maskmill.pipeline.compaction import sealing
+from maskmill.pipeline.compaction.sealing import Part
+from maskmill.pipeline.labeling.scratch import shard_folder
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.merging import BLOCK, Merged, merged
+from maskmill.pipeline.ledger.summary import counted
+from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.stores.publish import is_local, names, publish, publish_bytes, read_bytes
+from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.stores.urls import canonical, filesystem, redact
+from maskmill.pipeline.table.footer import FooterError
+from maskmill.pipeline.table.label_table import SEALED_FILE
+from maskmill.pipeline.table.sealed import check_sealed
 
 FILE_BYTES = 10**9
 """Size of a sealed table's files unless another is stated."""

@@ -14,19 +14,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.stores.errors import store_errors
-from pipeline.stores.publish import is_local
-from pipeline.stores.stores import download_options
-from pipeline.stores.urls import filesystem, redact
-from pipeline.table.digest import RowsDigest
-from pipeline.table.footer import Footer, FooterError, check_file
-from pipeline.table.older import current
-from pipeline.table.schema import LABELS, ROW_GROUP_BYTES
-from pipeline.table.sealed import SealedFooter, SealedShard, check_sealed
-from pipeline.table.writer import open_label_file
-from pipeline.versions import versions
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.stores.errors import store_errors
+from maskmill.pipeline.stores.publish import is_local
+from maskmill.pipeline.stores.stores import download_options
+from maskmill.pipeline.stores.urls import filesystem, redact
+from maskmill.pipeline.table.digest import RowsDigest
+from maskmill.pipeline.table.footer import Footer, FooterError, check_file
+from maskmill.pipeline.table.older import current
+from maskmill.pipeline.table.schema import LABELS, ROW_GROUP_BYTES
+from maskmill.pipeline.table.sealed import SealedFooter, SealedShard, check_sealed
+from maskmill.pipeline.table.writer import open_label_file
+from maskmill.pipeline.versions import versions
 
 FETCHED_AHEAD = 8
 """Label files that are fetched from a store while one is copied."""

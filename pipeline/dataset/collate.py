@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from pipeline.dataset.sample import LabeledImage
+from maskmill.pipeline.dataset.sample import LabeledImage
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's channels, in [0, 1]: what published backbones expect."""

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,20 +18,20 @@ import torch.distributed
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from pipeline.dataset.order import Consumer, Shuffle, Span, equal_share, spans
-from pipeline.dataset.sample import LabeledImage
-from pipeline.dataset.walk import Raw, Walk
-from pipeline.ledger.status import status
-from pipeline.output import Output
-from pipeline.shards.planning import shards_of
-from pipeline.shards.shard import Shard
-from pipeline.stores import stores
-from pipeline.stores.urls import redact
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.dataset.order import Consumer, Shuffle, Span, equal_share, spans
+from maskmill.pipeline.dataset.sample import LabeledImage
+from maskmill.pipeline.dataset.walk import Raw, Walk
+from maskmill.pipeline.ledger.status import status
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.planning import shards_of
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 Steps = Literal["exact", "pad", "drop"]
 
@@ -45,7 +45,7 @@ class LabeledImages(IterableDataset[LabeledImage]):
     counts say who reads what: every reader gets a run of samples in shard order, of equal length give or take one.
 
     It has `state_dict` and `load_state_dict`, so that torchdata's StatefulDataLoader resumes in the middle of an epoch;
-    plain DataLoader works too. With either, pass `collate_fn=pipeline.dataset.collate`, or `batch_size=None`.
+    plain DataLoader works too. With either, pass `collate_fn=maskmill.collate`, or `batch_size=None`.
 
     Args:
         output: --output of a `label`, open or sealed; a path or any fsspec URL.

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.errors import UsageError
-from models.masks import rle
-from pipeline.table.filters import BoundFilter
+from maskmill.models.errors import UsageError
+from maskmill.models.masks import rle
+from maskmill.pipeline.table.filters import BoundFilter
 
 SOFT_SCALE = 16.0 / 127.0
 """Logit of one step of a stored soft mask."""

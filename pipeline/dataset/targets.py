@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.dataset.sample import LabeledImage
+from maskmill.pipeline.dataset.sample import LabeledImage
 
 UNLABELED = -100
 """Class of pixels that nothing is known of: what PyTorch's cross-entropy ignores by default."""

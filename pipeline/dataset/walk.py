@@ -7,22 +7,22 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline import run
-from pipeline.dataset.sample import LabeledImage, labeled_image
-from pipeline.labeling.scratch import shard_folder
-from pipeline.output import Output
-from pipeline.reading.errors import SampleError, ShardError
-from pipeline.reading.images import decode_sample
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.open import open_shard
-from pipeline.reading.samples import Sample
-from pipeline.shards.shard import Shard
-from pipeline.table.filters import BoundFilter, SegmentFilter
-from pipeline.table.footer import FooterError
-from pipeline.table.label_table import LabelTable
-from pipeline.table.schema import STATUS_OK
-from pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline import run
+from maskmill.pipeline.dataset.sample import LabeledImage, labeled_image
+from maskmill.pipeline.labeling.scratch import shard_folder
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.errors import SampleError, ShardError
+from maskmill.pipeline.reading.images import decode_sample
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.open import open_shard
+from maskmill.pipeline.reading.samples import Sample
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.table.filters import BoundFilter, SegmentFilter
+from maskmill.pipeline.table.footer import FooterError
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.schema import STATUS_OK
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 COLUMNS = [
     "key", "shard", "sample_index", "status", "width", "height", "mask_width", "mask_height", "caption", "segments",

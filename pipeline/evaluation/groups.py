@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from models.vocabulary.scenes import BACKGROUNDS, COLOURS, names
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.scenes import BACKGROUNDS, COLOURS, names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

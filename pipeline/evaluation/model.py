@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import UsageError
-from models.inference.forms import SemanticInference
-from models.resize import ImageBatch
-from models.san.segmenter import SanSegmenter
-from models.segmenter import ClassFeatures, Segmenter
-from pipeline.evaluation.confusion import Counts, count
-from pipeline.evaluation.scores import Evaluation
-from pipeline.labeling.batching import Batcher, Prepared, to_batch
-from pipeline.reading.errors import SampleError
-from pipeline.reading.images import decode
-from pipeline.reading.limits import ReadLimits
-from pipeline.truth.class_map import TruthIds, decode_class_map
-from pipeline.truth.pairs import Pair, Source, open_pairs
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import SemanticInference
+from maskmill.models.resize import ImageBatch
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.pipeline.evaluation.confusion import Counts, count
+from maskmill.pipeline.evaluation.scores import Evaluation
+from maskmill.pipeline.labeling.batching import Batcher, Prepared, to_batch
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.images import decode
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.truth.class_map import TruthIds, decode_class_map
+from maskmill.pipeline.truth.pairs import Pair, Source, open_pairs
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -97,7 +97,7 @@ def semantic_maps(segmenter: Segmenter, batch: ImageBatch, classes: ClassFeature
 def _dense_clip(segmenter: Segmenter, classes: ClassFeatures) -> Predict:
     if not isinstance(segmenter, SanSegmenter):
         raise UsageError(f"--dense-clip: {segmenter.name} has no CLIP to ask. Leave it out.")
-    from models.san.dense_clip import dense_clip_maps
+    from maskmill.models.san.dense_clip import dense_clip_maps
 
     return lambda batch: [found.numpy() for found in dense_clip_maps(segmenter, batch, classes)]
 

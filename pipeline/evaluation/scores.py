@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from models.vocabulary import Vocabulary
-from pipeline.evaluation.confusion import Counts, collapse, iou, mean_iou, pixel_accuracy
-from pipeline.evaluation.groups import Groups
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.evaluation.confusion import Counts, collapse, iou, mean_iou, pixel_accuracy
+from maskmill.pipeline.evaluation.groups import Groups
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.errors import UsageError
-from models.masks import rle
-from pipeline.evaluation.confusion import count
-from pipeline.evaluation.model import ClassMap, truth_of
-from pipeline.evaluation.scores import Evaluation
-from pipeline.output import Output
-from pipeline.reading.limits import ReadLimits
-from pipeline.shards.shard import Shard
-from pipeline.stores.urls import redact
-from pipeline.table.footer import FooterError
-from pipeline.table.label_table import LabelTable
-from pipeline.table.schema import STATUS_OK
-from pipeline.truth.class_map import TruthIds
-from pipeline.truth.pairs import Pair, Source, open_pairs
+from maskmill.models.errors import UsageError
+from maskmill.models.masks import rle
+from maskmill.pipeline.evaluation.confusion import count
+from maskmill.pipeline.evaluation.model import ClassMap, truth_of
+from maskmill.pipeline.evaluation.scores import Evaluation
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.footer import FooterError
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.schema import STATUS_OK
+from maskmill.pipeline.truth.class_map import TruthIds
+from maskmill.pipeline.truth.pairs import Pair, Source, open_pairs
 
 _COLUMNS = ["sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
 _ROWS_AT_ONCE = 64

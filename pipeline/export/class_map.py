@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.vocabulary import Vocabulary
-from pipeline.export.destination import Destination, Sender
-from pipeline.export.formats import Context, with_images_sent
-from pipeline.export.masks import painted, stretched
-from pipeline.export.palette import UNLABELED, class_colours
-from pipeline.export.plan import ShardPlan
-from pipeline.export.sample import ExportedSample
-from pipeline.export.tally import Tally
-from pipeline.truth.pairs import ANNOTATIONS
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.export.destination import Destination, Sender
+from maskmill.pipeline.export.formats import Context, with_images_sent
+from maskmill.pipeline.export.masks import painted, stretched
+from maskmill.pipeline.export.palette import UNLABELED, class_colours
+from maskmill.pipeline.export.plan import ShardPlan
+from maskmill.pipeline.export.sample import ExportedSample
+from maskmill.pipeline.export.tally import Tally
+from maskmill.pipeline.truth.pairs import ANNOTATIONS
 
 VOCABULARY_FILE = "vocabulary.json"
 """Names of the ids; `--vocab` takes it."""

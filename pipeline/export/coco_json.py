@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from models.vocabulary import Entry, Vocabulary
-from pipeline.export.destination import Destination
-from pipeline.export.plan import ShardPlan
-from pipeline.export.sample import ExportedSample
+from maskmill.models.vocabulary import Entry, Vocabulary
+from maskmill.pipeline.export.destination import Destination
+from maskmill.pipeline.export.plan import ShardPlan
+from maskmill.pipeline.export.sample import ExportedSample
 
 _LISTS = ("images", "annotations")
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.errors import UsageError
-from pipeline.output import Output
-from pipeline.stores.errors import store_errors
-from pipeline.stores.publish import is_local, names, publish, publish_bytes
-from pipeline.stores.urls import canonical, filesystem, redact
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores.errors import store_errors
+from maskmill.pipeline.stores.publish import is_local, names, publish, publish_bytes
+from maskmill.pipeline.stores.urls import canonical, filesystem, redact
 
 RECORD = "export.json"
 """What stands in every export, written last: one without it is unfinished."""

@@ -8,28 +8,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline import run
-from pipeline.dataset.walk import Walk
-from pipeline.export.class_map import ClassMaps
-from pipeline.export.destination import RECORD, Destination
-from pipeline.export.formats import Context, Format, FormatName
-from pipeline.export.hf import HuggingFace
-from pipeline.export.instances import Instances
-from pipeline.export.panoptic import Panoptic
-from pipeline.export.plan import ShardPlan, done, plans
-from pipeline.export.pool import in_order
-from pipeline.export.source import Source
-from pipeline.export.tally import Tally
-from pipeline.labeling.scratch import shard_folder
-from pipeline.ledger.status import status
-from pipeline.output import Output
-from pipeline.stores import stores
-from pipeline.stores.stores import Stores
-from pipeline.stores.urls import redact
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline import run
+from maskmill.pipeline.dataset.walk import Walk
+from maskmill.pipeline.export.class_map import ClassMaps
+from maskmill.pipeline.export.destination import RECORD, Destination
+from maskmill.pipeline.export.formats import Context, Format, FormatName
+from maskmill.pipeline.export.hf import HuggingFace
+from maskmill.pipeline.export.instances import Instances
+from maskmill.pipeline.export.panoptic import Panoptic
+from maskmill.pipeline.export.plan import ShardPlan, done, plans
+from maskmill.pipeline.export.pool import in_order
+from maskmill.pipeline.export.source import Source
+from maskmill.pipeline.export.tally import Tally
+from maskmill.pipeline.labeling.scratch import shard_folder
+from maskmill.pipeline.ledger.status import status
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.stores.stores import Stores
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 SAMPLES_A_WORKER = 2000
 """Samples that make a further process worth its start, by default."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from models.vocabulary import Vocabulary
-from pipeline.export.destination import Destination, Sender
-from pipeline.export.plan import ShardPlan
-from pipeline.export.sample import ExportedSample
-from pipeline.export.tally import Tally
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.export.destination import Destination, Sender
+from maskmill.pipeline.export.plan import ShardPlan
+from maskmill.pipeline.export.sample import ExportedSample
+from maskmill.pipeline.export.tally import Tally
 
 FormatName = Literal["coco", "coco-panoptic", "png", "hf"]
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from pipeline.export.destination import Destination, Sender
-from pipeline.export.formats import Context
-from pipeline.export.plan import ShardPlan
-from pipeline.export.sample import ExportedSample
-from pipeline.export.tally import Tally
+from maskmill.pipeline.export.destination import Destination, Sender
+from maskmill.pipeline.export.formats import Context
+from maskmill.pipeline.export.plan import ShardPlan
+from maskmill.pipeline.export.sample import ExportedSample
+from maskmill.pipeline.export.tally import Tally
 
 CARD = "README.md"
 

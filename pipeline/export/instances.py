@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.export import coco_json
-from pipeline.export.destination import Destination, Sender
-from pipeline.export.formats import Context, with_images_sent
-from pipeline.export.plan import ShardPlan
-from pipeline.export.sample import ExportedSample, scores
-from pipeline.export.tally import Tally
+from maskmill.pipeline.export import coco_json
+from maskmill.pipeline.export.destination import Destination, Sender
+from maskmill.pipeline.export.formats import Context, with_images_sent
+from maskmill.pipeline.export.plan import ShardPlan
+from maskmill.pipeline.export.sample import ExportedSample, scores
+from maskmill.pipeline.export.tally import Tally
 
 FILE = "instances.json"
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.masks import rle
-from models.masks.rle import EncodedMask
+from maskmill.models.masks import rle
+from maskmill.models.masks.rle import EncodedMask
 
 Size = tuple[int, int]
 """Height, width."""

@@ -3,7 +3,7 @@
 import colorsys
 from itertools import count
 
-from pipeline.showing.palette import PALETTE, Colour
+from maskmill.pipeline.showing.palette import PALETTE, Colour
 
 UNLABELED: Colour = (255, 255, 255)
 """What pixels without a label look like; no class has it."""

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.export import coco_json
-from pipeline.export.destination import Destination, Sender
-from pipeline.export.formats import Context, with_images_sent
-from pipeline.export.masks import painted, stretched
-from pipeline.export.palette import class_colours
-from pipeline.export.plan import ShardPlan
-from pipeline.export.sample import ExportedSample, ExportedSegment, short
-from pipeline.export.tally import Tally
+from maskmill.pipeline.export import coco_json
+from maskmill.pipeline.export.destination import Destination, Sender
+from maskmill.pipeline.export.formats import Context, with_images_sent
+from maskmill.pipeline.export.masks import painted, stretched
+from maskmill.pipeline.export.palette import class_colours
+from maskmill.pipeline.export.plan import ShardPlan
+from maskmill.pipeline.export.sample import ExportedSample, ExportedSegment, short
+from maskmill.pipeline.export.tally import Tally
 
 FILE, FOLDER = "panoptic.json", "panoptic"
 

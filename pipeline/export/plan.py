@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ledger.status import Status
-from pipeline.shards.shard import Shard
+from maskmill.pipeline.ledger.status import Status
+from maskmill.pipeline.shards.shard import Shard
 
 _COLUMNS = ["url", "size", "etag", "read", "segments"]
 _ROWS_AT_ONCE = 4096

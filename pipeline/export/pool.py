@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from models.errors import EnvironmentFailure
+from maskmill.models.errors import EnvironmentFailure
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from models.masks import rle
-from models.masks.rle import EncodedMask
-from pipeline.export.masks import stretched_mask
+from maskmill.models.masks import rle
+from maskmill.models.masks.rle import EncodedMask
+from maskmill.pipeline.export.masks import stretched_mask
 
 MAX_KEY = 80
 """Characters of a key that a file's name keeps, its last ones."""

@@ -4,14 +4,14 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.errors import UsageError
-from pipeline.dataset.walk import ROWS, Walk
-from pipeline.export.plan import ShardPlan
-from pipeline.export.sample import ExportedSample, ExportedSegment, ImageFile, image_file, sample_name
-from pipeline.export.tally import Tally
-from pipeline.table.footer import FooterError
-from pipeline.table.label_table import LabelTable
-from pipeline.table.schema import STATUS_OK
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.dataset.walk import ROWS, Walk
+from maskmill.pipeline.export.plan import ShardPlan
+from maskmill.pipeline.export.sample import ExportedSample, ExportedSegment, ImageFile, image_file, sample_name
+from maskmill.pipeline.export.tally import Tally
+from maskmill.pipeline.table.footer import FooterError
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.schema import STATUS_OK
 
 _FIELDS = ("query", "vocab_id", "score", "margin", "mask_score", "stability", "kept", "agreement", "area")
 _COLUMNS = [

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.agreement.views import SCALE, View
+from maskmill.models.agreement.views import SCALE, View
 
 
 def price_line(views: Sequence[View]) -> str:

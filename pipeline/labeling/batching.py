@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.resize import ImageBatch, ResizeRule, Size, batch_of
+from maskmill.models.resize import ImageBatch, ResizeRule, Size, batch_of
 
 WINDOW_SAMPLES = 4096
 """A batch that isn't full leaves once its first image is this many samples behind: rare sizes wait for company, but

@@ -16,29 +16,29 @@ from pathlib import Path
 
 import torch
 
-from models.errors import UsageError
-from models.resize import ResizeRule, mask_size
-from models.segment import Segment
-from pipeline.config import LabelConfig
-from pipeline.labeling.batching import SOFT_WINDOW_SAMPLES, WINDOW_SAMPLES, Batcher, Prepared, to_batch
-from pipeline.labeling.model_thread import DeviceLostError, Labeled, ModelThread
-from pipeline.labeling.preparing import prepare
-from pipeline.labeling.scratch import shard_folder
-from pipeline.ledger.counts import Counts, Tally
-from pipeline.ledger.failure import failure, recorded
-from pipeline.ledger.ledger import PHASES, LedgerRow
-from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.reading.errors import SampleError, ShardError
-from pipeline.reading.open import OpenShard, open_shard
-from pipeline.reading.samples import Sample
-from pipeline.shards.shard import Shard
-from pipeline.stores.errors import OutputError, store_errors
-from pipeline.stores.publish import publish
-from pipeline.stores.urls import filesystem
-from pipeline.table.footer import Footer, FooterError, check_file
-from pipeline.table.rows import LabelRow
-from pipeline.table.writer import LabelWriter
-from pipeline.versions import versions
+from maskmill.models.errors import UsageError
+from maskmill.models.resize import ResizeRule, mask_size
+from maskmill.models.segment import Segment
+from maskmill.pipeline.config import LabelConfig
+from maskmill.pipeline.labeling.batching import SOFT_WINDOW_SAMPLES, WINDOW_SAMPLES, Batcher, Prepared, to_batch
+from maskmill.pipeline.labeling.model_thread import DeviceLostError, Labeled, ModelThread
+from maskmill.pipeline.labeling.preparing import prepare
+from maskmill.pipeline.labeling.scratch import shard_folder
+from maskmill.pipeline.ledger.counts import Counts, Tally
+from maskmill.pipeline.ledger.failure import failure, recorded
+from maskmill.pipeline.ledger.ledger import PHASES, LedgerRow
+from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.reading.errors import SampleError, ShardError
+from maskmill.pipeline.reading.open import OpenShard, open_shard
+from maskmill.pipeline.reading.samples import Sample
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores.errors import OutputError, store_errors
+from maskmill.pipeline.stores.publish import publish
+from maskmill.pipeline.stores.urls import filesystem
+from maskmill.pipeline.table.footer import Footer, FooterError, check_file
+from maskmill.pipeline.table.rows import LabelRow
+from maskmill.pipeline.table.writer import LabelWriter
+from maskmill.pipeline.versions import versions
 
 _log = logging.getLogger(__name__)
 

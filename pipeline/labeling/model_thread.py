@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from models.inference.forms import Inference
-from models.resize import ImageBatch
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Finish, Segmenter
-from models.streams import Beside, Handover
-from pipeline.reading.errors import SampleError
+from maskmill.models.inference.forms import Inference
+from maskmill.models.resize import ImageBatch
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Finish, Segmenter
+from maskmill.models.streams import Beside, Handover
+from maskmill.pipeline.reading.errors import SampleError
 
 QUEUE_BATCHES = 2
 """Batches that wait for the device: enough that it never waits, few enough that memory stays bounded."""

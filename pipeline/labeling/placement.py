@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.config import ReplicaConfig
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.config import ReplicaConfig
 
 CPU_BATCH = 8
 """Images in a full batch where there is no GPU."""

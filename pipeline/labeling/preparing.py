@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.resampling import on_device, resized
-from models.resize import ResizeRule, Size
-from pipeline.config import LabelConfig
-from pipeline.reading.images import decode_as, image_bytes
-from pipeline.reading.samples import Sample
+from maskmill.models.resampling import on_device, resized
+from maskmill.models.resize import ResizeRule, Size
+from maskmill.pipeline.config import LabelConfig
+from maskmill.pipeline.reading.images import decode_as, image_bytes
+from maskmill.pipeline.reading.samples import Sample
 
 
 def prepare(
@@ -30,7 +30,7 @@ def prepare(
     """
     data, decoding = image_bytes(sample), config.decoding
     if decoding.decoder == "nvjpeg" and data:
-        from pipeline.reading import nvjpeg
+        from maskmill.pipeline.reading import nvjpeg
 
         pixels = nvjpeg.decode(data, config.limits, device)
         if pixels is not None:

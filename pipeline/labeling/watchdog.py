@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pipeline.shards.shard import Shard
+from maskmill.pipeline.shards.shard import Shard
 
 EXIT_CODE = 75
 """Exit code of a process that ended itself: sysexits.h's EX_TEMPFAIL, try again."""

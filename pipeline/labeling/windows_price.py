@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from models.resize import USUAL, ResizeRule, Size, SlidingRule
-from models.san.config import SanConfig
-from models.san.work import macs
-from models.zoo import MODELS
+from maskmill.models.resize import USUAL, ResizeRule, Size, SlidingRule
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.work import macs
+from maskmill.models.zoo import MODELS
 
 LARGE = 10_000
 """Pixels of a unit of `USUAL` proportions: photos so large that no scale reaches their own size."""

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.errors import UsageError
-from pipeline.ledger.counts import Counts
-from pipeline.ledger.merging import READERS, Merged, merged
-from pipeline.ledger.status import Status
-from pipeline.stores.ranged import open_ranged
-from pipeline.stores.urls import redact
-from pipeline.table.footer import FooterError, check_file
-from pipeline.table.label_table import LabelTable
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.ledger.merging import READERS, Merged, merged
+from maskmill.pipeline.ledger.status import Status
+from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.footer import FooterError, check_file
+from maskmill.pipeline.table.label_table import LabelTable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

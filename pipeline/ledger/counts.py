@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from models.segment import Segment  # imports torch, which counting needs not
+    from maskmill.models.segment import Segment  # imports torch, which counting needs not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.output import Output
-from pipeline.reading.errors import ShardError, ShardReason
-from pipeline.shards.shard import Shard
-from pipeline.stores.errors import OutputError
-from pipeline.stores.publish import remove
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.errors import ShardError, ShardReason
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores.errors import OutputError
+from maskmill.pipeline.stores.publish import remove
 
 PASSING: frozenset[ShardReason] = frozenset({"read", "device", "disk", "publish", "stalled", "crashed"})
 """Reasons that may be gone at a second try, on another machine or a little later."""
@@ -22,7 +22,7 @@ REQUESTS = 16
 
 def failure(error: Exception) -> ShardError:
     """What an exception says about the shard it came out of."""
-    from pipeline.labeling.model_thread import poisons
+    from maskmill.pipeline.labeling.model_thread import poisons
 
     if isinstance(error, ShardError):
         return error

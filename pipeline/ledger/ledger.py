@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline import parquet
-from pipeline.ledger.counts import ClassCount, Counts
-from pipeline.table.footer import Footer
+from maskmill.pipeline import parquet
+from maskmill.pipeline.ledger.counts import ClassCount, Counts
+from maskmill.pipeline.table.footer import Footer
 
 State = Literal["done", "failed", "missing"]
 

@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline import parquet, run
-from pipeline.ledger import ledger
-from pipeline.ledger.ledger import BRIEF, FIX, SCHEMA, LedgerRow
-from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.shards import manifest
-from pipeline.stores.ranged import open_ranged
-from pipeline.stores.urls import redact
-from pipeline.table.footer import FooterError, check_file
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline import parquet, run
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.ledger import BRIEF, FIX, SCHEMA, LedgerRow
+from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.shards import manifest
+from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.footer import FooterError, check_file
 
 BLOCK = 8192
 """Shards whose class counts are in memory at a time: 16 MB with a hundred classes in each."""

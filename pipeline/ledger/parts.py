@@ -4,10 +4,10 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from pipeline.ledger import ledger
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.output import Output
-from pipeline.stores.errors import OutputError
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores.errors import OutputError
 
 PART_ROWS = 5_000
 """Most rows of a part, unless the store was out of reach for a while."""

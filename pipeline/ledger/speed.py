@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.ledger.ledger import LedgerRow, part_time
-from pipeline.ledger.pace import Pace
-from pipeline.ledger.status import Status
-from pipeline.output import Output
+from maskmill.pipeline.ledger.ledger import LedgerRow, part_time
+from maskmill.pipeline.ledger.pace import Pace
+from maskmill.pipeline.ledger.status import Status
+from maskmill.pipeline.output import Output
 
 QUIET_SECONDS = 360.0
 """A job reports every two minutes or, where shards take longer, as they end. Without a report for so long, or for three

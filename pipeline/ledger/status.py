@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.ledger import ledger
-from pipeline.ledger.ledger import BRIEF, SCHEMA, LedgerRow
-from pipeline.ledger.merging import BLOCK, MERGED, Merged, merged
-from pipeline.output import Output
-from pipeline.stores.publish import publish, remove_all, remove_folder, remove_leftovers
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.ledger import BRIEF, SCHEMA, LedgerRow
+from maskmill.pipeline.ledger.merging import BLOCK, MERGED, Merged, merged
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores.publish import publish, remove_all, remove_folder, remove_leftovers
 
 LISTED = 100
 """Failed or stale shards that a property holds; `rows` and `urls` give them all, one after the other."""

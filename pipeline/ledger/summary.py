@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.ledger.pace import duration
-from pipeline.ledger.speed import RunSpeed
-from pipeline.ledger.status import Status
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.ledger.pace import duration
+from maskmill.pipeline.ledger.speed import RunSpeed
+from maskmill.pipeline.ledger.status import Status
 
 SHOWN = 10
 """Failed, missing or stale shards listed before the rest is only counted."""

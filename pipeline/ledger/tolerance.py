@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from models.errors import EnvironmentFailure, UsageError
+from maskmill.models.errors import EnvironmentFailure, UsageError
 
 FEW = 50
 """Failed shards up to which a share says nothing yet: a short job tells of all its bad shards and ends by itself."""

@@ -1,6 +1,6 @@
 """Asks a label table in SQL, with DuckDB, reading and nothing else. What the views mean is in views.py."""
 
-from pipeline.query.formats import Answer, csv_lines, json_lines, table_lines, write_parquet
-from pipeline.query.session import ask
+from maskmill.pipeline.query.formats import Answer, csv_lines, json_lines, table_lines, write_parquet
+from maskmill.pipeline.query.session import ask
 
 __all__ = ["Answer", "ask", "csv_lines", "json_lines", "table_lines", "write_parquet"]

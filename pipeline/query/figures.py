@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from pipeline.ledger import class_ledger
-from pipeline.ledger.class_ledger import ClassLedger
-from pipeline.table import segment_sums
-from pipeline.table.filters import BoundFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.segment_sums import SegmentSums
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.ledger import class_ledger
+from maskmill.pipeline.ledger.class_ledger import ClassLedger
+from maskmill.pipeline.table import segment_sums
+from maskmill.pipeline.table.filters import BoundFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.segment_sums import SegmentSums
 
 
 class Figures:

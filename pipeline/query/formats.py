@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 CELL_WIDTH = 60
 """Characters of one value in a printed table; longer ones are cut and end in an ellipsis."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pipeline.ledger.ledger import SCHEMA
-from pipeline.query import views
-from pipeline.table.schema import LABELS
-from pipeline.table.vocabulary_table import VOCABULARY
+from maskmill.pipeline.ledger.ledger import SCHEMA
+from maskmill.pipeline.query import views
+from maskmill.pipeline.table.schema import LABELS
+from maskmill.pipeline.table.vocabulary_table import VOCABULARY
 
 if TYPE_CHECKING:
     import duckdb

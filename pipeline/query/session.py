@@ -10,25 +10,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.errors import EnvironmentFailure, UsageError
-from models.vocabulary import Vocabulary
-from pipeline import run
-from pipeline.ledger import class_ledger
-from pipeline.ledger.ledger import SCHEMA as LEDGER_COLUMNS
-from pipeline.ledger.status import Status
-from pipeline.ledger.status import status as read_status
-from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.query import store, views
-from pipeline.query.figures import Figures
-from pipeline.query.formats import Answer
-from pipeline.query.plan import Plan, plan_of, shut
-from pipeline.stores.publish import is_local
-from pipeline.stores.urls import filesystem, redact
-from pipeline.table import vocabulary_table
-from pipeline.table.filters import BoundFilter, SegmentFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.schema import LABELS
-from pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline import run
+from maskmill.pipeline.ledger import class_ledger
+from maskmill.pipeline.ledger.ledger import SCHEMA as LEDGER_COLUMNS
+from maskmill.pipeline.ledger.status import Status
+from maskmill.pipeline.ledger.status import status as read_status
+from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.query import store, views
+from maskmill.pipeline.query.figures import Figures
+from maskmill.pipeline.query.formats import Answer
+from maskmill.pipeline.query.plan import Plan, plan_of, shut
+from maskmill.pipeline.stores.publish import is_local
+from maskmill.pipeline.stores.urls import filesystem, redact
+from maskmill.pipeline.table import vocabulary_table
+from maskmill.pipeline.table.filters import BoundFilter, SegmentFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.schema import LABELS
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 if TYPE_CHECKING:
     import duckdb

@@ -13,8 +13,8 @@ import pyarrow.dataset as ds
 from fsspec import AbstractFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from models.errors import EnvironmentFailure
-from pipeline.stores.ranged import open_ranged
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.stores.ranged import open_ranged
 
 REQUESTS = 16
 """Requests in flight."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.reading.errors import ShardError
-from pipeline.reading.keys import split_name
-from pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.keys import split_name
+from maskmill.pipeline.reading.limits import ReadLimits
 
 BLOCK = 512
 """Bytes of a tar block (POSIX.1-2001, pax interchange format)."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 Decoder = Literal["simplejpeg", "pillow", "nvjpeg"]
 """simplejpeg: JPEGs by libjpeg-turbo without a detour, with Pillow's pixels; nvjpeg: on the replica's GPU."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from pipeline.stores.urls import redact
+from maskmill.pipeline.stores.urls import redact
 
 SampleReason = Literal[
     "missing_image", "empty", "truncated", "decode", "unknown_format", "too_large", "out_of_memory", "not_finite"

@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFile
 
-from models.errors import EnvironmentFailure
-from pipeline.reading import jpeg, png, turbo
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.errors import SampleError, SampleReason
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.samples import Sample
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.reading import jpeg, png, turbo
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.errors import SampleError, SampleReason
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.samples import Sample
 
 Format = Literal["JPEG", "PNG", "WEBP"]
 """What is decoded, by the names that Pillow has for it."""

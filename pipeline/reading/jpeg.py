@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.errors import SampleError
 
 MAX_SCANS = 100
 """Most scans of one image. Encoders write about ten; each costs a pass over all coefficients, however few its bytes."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

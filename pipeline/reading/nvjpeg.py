@@ -6,8 +6,8 @@ import torch
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from torch import Tensor
 
-from pipeline.reading import images, jpeg
-from pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading import images, jpeg
+from maskmill.pipeline.reading.limits import ReadLimits
 
 BASELINE = 0xC0
 """Second byte of the frame marker of baseline JPEGs, which every nvJPEG decodes alike."""

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.reading.archive import ArchiveReport, check_archive
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.samples import Sample, read_samples
-from pipeline.reading.spool import nothing, spooled
-from pipeline.shards.shard import Shard
+from maskmill.pipeline.reading.archive import ArchiveReport, check_archive
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.samples import Sample, read_samples
+from maskmill.pipeline.reading.spool import nothing, spooled
+from maskmill.pipeline.shards.shard import Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

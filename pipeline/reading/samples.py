@@ -9,10 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pipeline.reading.archive import ArchiveReport, Member
-from pipeline.reading.errors import ShardError, WarningWord
-from pipeline.reading.keys import split_name
-from pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.archive import ArchiveReport, Member
+from maskmill.pipeline.reading.errors import ShardError, WarningWord
+from maskmill.pipeline.reading.keys import split_name
+from maskmill.pipeline.reading.limits import ReadLimits
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 """Extensions of the image member, in any case; of several the first in this order is taken."""
@@ -44,7 +44,7 @@ class Sample:
     """Bytes of the further members that were asked for, by extension."""
 
     warnings: tuple[WarningWord, ...] = ()
-    """Fixed words (pipeline.reading.errors.WARNINGS), each once, in alphabetical order."""
+    """Fixed words (maskmill.pipeline.reading.errors.WARNINGS), each once, in alphabetical order."""
 
 
 @dataclass(slots=True)

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.labeling.scratch import shard_folder
-from pipeline.reading.checksum import digest, told
-from pipeline.reading.errors import ShardError
-from pipeline.reading.growth import watched
-from pipeline.shards.shard import Shard, describe, local_path, look
-from pipeline.stores.backoff import Fault, fault, patiently
-from pipeline.stores.names import scheme_of
-from pipeline.stores.stores import download_options
-from pipeline.stores.urls import filesystem
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.labeling.scratch import shard_folder
+from maskmill.pipeline.reading.checksum import digest, told
+from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.growth import watched
+from maskmill.pipeline.shards.shard import Shard, describe, local_path, look
+from maskmill.pipeline.stores.backoff import Fault, fault, patiently
+from maskmill.pipeline.stores.names import scheme_of
+from maskmill.pipeline.stores.stores import download_options
+from maskmill.pipeline.stores.urls import filesystem
 
 SPARE_BYTES = 64 * 2**20
 """Free space that a download leaves on the scratch disk."""

@@ -2,8 +2,8 @@
 
 from PIL import Image
 
-from models.rgbx import image_of
-from pipeline.reading.jpeg import Script
+from maskmill.models.rgbx import image_of
+from maskmill.pipeline.reading.jpeg import Script
 
 FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 """Frame markers of JPEGs that are decoded here: baseline, extended and progressive, with Huffman codes."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.sample import Sampled
+from maskmill.pipeline.report.sample import Sampled
 
 GROUPS = ("random", "best", "worst", "class", "empty")
 """What a sample may be shown as; `class`: chosen so that as many classes as possible are seen."""

@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 PAGE_BYTES = 10_000_000
 """A page is no larger, whatever the run's size and whatever stands in it."""

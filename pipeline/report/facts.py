@@ -3,10 +3,10 @@
 from itertools import islice
 from typing import Any
 
-from pipeline.ledger.status import Status
-from pipeline.output import Output
-from pipeline.report.page import short
-from pipeline.stores.urls import redact
+from maskmill.pipeline.ledger.status import Status
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.report.page import short
+from maskmill.pipeline.stores.urls import redact
 
 LISTED = 50
 """Failed, missing or stale shards that a page names at most."""

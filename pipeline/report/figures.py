@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.sample import Sampled
+from maskmill.pipeline.report.sample import Sampled
 
 BINS = 24
 """Of the map, each way."""

@@ -44,7 +44,7 @@ def short(text: str, most: int) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("pipeline.report").joinpath(name).read_text("utf-8")
+    return files("maskmill.pipeline.report").joinpath(name).read_text("utf-8")
 
 
 def _digest(text: str) -> str:

@@ -14,21 +14,21 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from models.errors import EnvironmentFailure, UsageError
-from models.masks import rle
-from models.vocabulary import Vocabulary
-from pipeline.reading.errors import ShardError
-from pipeline.reading.limits import ReadLimits
-from pipeline.report.choice import Choice
-from pipeline.report.page import embedded, short
-from pipeline.report.sample import Span
-from pipeline.shards.shard import describe
-from pipeline.showing.palette import colours
-from pipeline.showing.source import Original, originals
-from pipeline.stores.urls import redact
-from pipeline.table.filters import BoundFilter
-from pipeline.table.footer import FooterError
-from pipeline.table.label_table import LabelTable, ShardRows
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.masks import rle
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.report.choice import Choice
+from maskmill.pipeline.report.page import embedded, short
+from maskmill.pipeline.report.sample import Span
+from maskmill.pipeline.shards.shard import describe
+from maskmill.pipeline.showing.palette import colours
+from maskmill.pipeline.showing.source import Original, originals
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.filters import BoundFilter
+from maskmill.pipeline.table.footer import FooterError
+from maskmill.pipeline.table.label_table import LabelTable, ShardRows
 
 SIDES = (640, 512, 384, 256, 160)
 """Long sides of a picture in pixels; the first at which it keeps to its bytes is taken."""

@@ -9,23 +9,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.vocabulary import Vocabulary
-from pipeline import run
-from pipeline.ledger import class_ledger
-from pipeline.ledger.class_ledger import ClassLedger
-from pipeline.output import Output
-from pipeline.reading.limits import ReadLimits
-from pipeline.report import figures, sample
-from pipeline.report.choice import choose
-from pipeline.report.config import PAGE_BYTES, ReportConfig
-from pipeline.report.facts import LISTED, ledger_facts, run_facts
-from pipeline.report.page import embedded, page, short
-from pipeline.report.picture import Drawer
-from pipeline.report.sample import Sampled
-from pipeline.stores.urls import redact
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline import run
+from maskmill.pipeline.ledger import class_ledger
+from maskmill.pipeline.ledger.class_ledger import ClassLedger
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.report import figures, sample
+from maskmill.pipeline.report.choice import choose
+from maskmill.pipeline.report.config import PAGE_BYTES, ReportConfig
+from maskmill.pipeline.report.facts import LISTED, ledger_facts, run_facts
+from maskmill.pipeline.report.page import embedded, page, short
+from maskmill.pipeline.report.picture import Drawer
+from maskmill.pipeline.report.sample import Sampled
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 CLASSES = 2_000
 """Classes that the page lists at most, the most frequent ones."""

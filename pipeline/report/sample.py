@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.table.filters import BoundFilter
-from pipeline.table.footer import FooterError
-from pipeline.table.label_table import LabelTable, ShardRows
-from pipeline.table.schema import STATUS_OK
-from pipeline.table.segment_columns import LEAVES, SCALARS, columns_of
+from maskmill.pipeline.table.filters import BoundFilter
+from maskmill.pipeline.table.footer import FooterError
+from maskmill.pipeline.table.label_table import LabelTable, ShardRows
+from maskmill.pipeline.table.schema import STATUS_OK
+from maskmill.pipeline.table.segment_columns import LEAVES, SCALARS, columns_of
 
 ROWS = 20_000
 """Samples that are drawn at most; a smaller table is read whole."""

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.shards.braces import MAX_NAMES, expand_braces
-from pipeline.shards.shard import LOOKS, Shard, from_info
-from pipeline.stores.backoff import patiently
-from pipeline.stores.names import canonical, local_name, scheme_of, without_query
-from pipeline.stores.urls import check, filesystem, redact
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.shards.braces import MAX_NAMES, expand_braces
+from maskmill.pipeline.shards.shard import LOOKS, Shard, from_info
+from maskmill.pipeline.stores.backoff import patiently
+from maskmill.pipeline.stores.names import canonical, local_name, scheme_of, without_query
+from maskmill.pipeline.stores.urls import check, filesystem, redact
 
 _Named = tuple[str, Shard | None]
 """A name, and the shard where a listing described it."""

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import parquet
-from pipeline.ledger.ledger import part_name
-from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.shards.shard import Shard
+from maskmill.pipeline import parquet
+from maskmill.pipeline.ledger.ledger import part_name
+from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.shards.shard import Shard
 
 SCHEMA = pa.schema(
     [

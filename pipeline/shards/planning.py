@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from itertools import islice
 
-from models.errors import EnvironmentFailure
-from models.vocabulary import Vocabulary
-from models.vocabulary.templates import load_templates, templates_hash
-from models.zoo import MODELS
-from pipeline import run
-from pipeline.config import LabelConfig
-from pipeline.labeling import agreement_price
-from pipeline.output import Output
-from pipeline.shards.listing import named
-from pipeline.shards.shard import Shard, describe_many
-from pipeline.stores.urls import redact
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.templates import load_templates, templates_hash
+from maskmill.models.zoo import MODELS
+from maskmill.pipeline import run
+from maskmill.pipeline.config import LabelConfig
+from maskmill.pipeline.labeling import agreement_price
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.listing import named
+from maskmill.pipeline.shards.shard import Shard, describe_many
+from maskmill.pipeline.stores.urls import redact
 
 LISTED = 20
 """Shards that a dry run lists before it only counts."""
@@ -72,7 +72,7 @@ def price_lines(config: LabelConfig) -> list[str]:
     """What options cost that take many times the work; no line where none of them is on."""
     told = []
     if (scale := config.inference.windows) is not None:
-        from pipeline.labeling import windows_price  # with it comes torch, which a dry run else does without
+        from maskmill.pipeline.labeling import windows_price  # with it comes torch, which a dry run else does without
 
         told.append(windows_price.price_line(config.model.model, scale, len(vocabulary_of(config))))
     if config.inference.views:

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.stores.backoff import patiently
-from pipeline.stores.names import scheme_of
-from pipeline.stores.urls import canonical, filesystem, hash16, redact, stem
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.stores.backoff import patiently
+from maskmill.pipeline.stores.names import scheme_of
+from maskmill.pipeline.stores.urls import canonical, filesystem, hash16, redact, stem
 
 LIST_FROM = 1_000
 """From this many shards in one directory on, the directory is listed once; fewer are asked for one by one. Stores list

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from models.vocabulary.scenes import names as scene_names
-from pipeline.showing.lookup import Found, FoundSegment
-from pipeline.showing.masks import Region, draw
-from pipeline.showing.page import TEXT_SIZE, Column, Entry, compose, wrap
-from pipeline.showing.palette import colours
-from pipeline.showing.source import TRUTH_MEMBER
+from maskmill.models.vocabulary.scenes import names as scene_names
+from maskmill.pipeline.showing.lookup import Found, FoundSegment
+from maskmill.pipeline.showing.masks import Region, draw
+from maskmill.pipeline.showing.page import TEXT_SIZE, Column, Entry, compose, wrap
+from maskmill.pipeline.showing.palette import colours
+from maskmill.pipeline.showing.source import TRUTH_MEMBER
 
 SMALLEST, LARGEST = 512, 900
 """Images are enlarged by a whole factor until their short side has about `SMALLEST` pixels, and scaled down where their

@@ -15,19 +15,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.errors import UsageError
-from models.masks import rle
-from pipeline import run
-from pipeline.output import Output
-from pipeline.reading.errors import ShardError
-from pipeline.reading.limits import ReadLimits
-from pipeline.shards.shard import describe
-from pipeline.showing.source import Original, originals
-from pipeline.stores.publish import read_bytes
-from pipeline.stores.urls import canonical, filesystem, redact
-from pipeline.table.filters import BoundFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.schema import LABELS, STATUS_OK
+from maskmill.models.errors import UsageError
+from maskmill.models.masks import rle
+from maskmill.pipeline import run
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.shards.shard import describe
+from maskmill.pipeline.showing.source import Original, originals
+from maskmill.pipeline.stores.publish import read_bytes
+from maskmill.pipeline.stores.urls import canonical, filesystem, redact
+from maskmill.pipeline.table.filters import BoundFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.schema import LABELS, STATUS_OK
 
 CHOICES = 5
 """Samples or keys that an error names at most."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.showing.palette import Colour
+from maskmill.pipeline.showing.palette import Colour
 
 TINT = 0.6
 """Share of a mask's colour in the pixels it covers; the rest is the image in grey, so that the hue is the mask's."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.showing.palette import Colour
+from maskmill.pipeline.showing.palette import Colour
 
 TEXT_SIZE = 20
 """Of legends and notes, in pixels."""

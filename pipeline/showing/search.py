@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from pipeline.ledger import class_ledger
-from pipeline.output import Output
-from pipeline.showing.lookup import Place
-from pipeline.stores.urls import filesystem, redact
-from pipeline.table.filters import BoundFilter
-from pipeline.table.footer import FooterError
-from pipeline.table.label_table import LabelTable, ShardRows
-from pipeline.table.segment_columns import LEAVES, columns_of
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.ledger import class_ledger
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.showing.lookup import Place
+from maskmill.pipeline.stores.urls import filesystem, redact
+from maskmill.pipeline.table.filters import BoundFilter
+from maskmill.pipeline.table.footer import FooterError
+from maskmill.pipeline.table.label_table import LabelTable, ShardRows
+from maskmill.pipeline.table.segment_columns import LEAVES, columns_of
 
 _COLUMNS = ["shard", "sample_index", *LEAVES]
 _ROWS_AT_ONCE = 1024

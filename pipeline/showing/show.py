@@ -9,16 +9,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from models.errors import UsageError
-from pipeline import run
-from pipeline.output import Output
-from pipeline.showing.drawing import picture
-from pipeline.showing.lookup import Found, Place, locate, read
-from pipeline.showing.search import search
-from pipeline.showing.write import write
-from pipeline.stores.urls import redact
-from pipeline.table.filters import BoundFilter, SegmentFilter
-from pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.models.errors import UsageError
+from maskmill.pipeline import run
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.showing.drawing import picture
+from maskmill.pipeline.showing.lookup import Found, Place, locate, read
+from maskmill.pipeline.showing.search import search
+from maskmill.pipeline.showing.write import write
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.filters import BoundFilter, SegmentFilter
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 LIMIT = 6
 """Samples that a filter shows unless told otherwise."""

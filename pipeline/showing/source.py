@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.reading.errors import SampleError, ShardError
-from pipeline.reading.images import decode_sample
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.open import open_shard
-from pipeline.reading.samples import Sample
-from pipeline.shards.shard import Shard
+from maskmill.pipeline.reading.errors import SampleError, ShardError
+from maskmill.pipeline.reading.images import decode_sample
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.open import open_shard
+from maskmill.pipeline.reading.samples import Sample
+from maskmill.pipeline.shards.shard import Shard
 
 TRUTH_MEMBER = "seg.png"
 """Extension of the member that holds a sample's ground truth: a class id a pixel."""

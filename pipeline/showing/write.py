@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from models.errors import UsageError
+from maskmill.models.errors import UsageError
 
 
 def write(path: Path, data: bytes) -> None:

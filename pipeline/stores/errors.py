@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.stores.urls import redact
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.stores.urls import redact
 
 
 class OutputError(EnvironmentFailure):

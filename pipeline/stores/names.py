@@ -4,7 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from pipeline.stores.redaction import PASSWORD, USER
+from maskmill.pipeline.stores.redaction import PASSWORD, USER
 
 MAX_STEM = 80
 """Characters of a shard's name that its label file's name keeps."""

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.stores.errors import OutputError, store_errors
-from pipeline.stores.put import put
-from pipeline.stores.urls import canonical, filesystem
+from maskmill.pipeline.stores.errors import OutputError, store_errors
+from maskmill.pipeline.stores.put import put
+from maskmill.pipeline.stores.urls import canonical, filesystem
 
 LEFT_SECONDS = 3600.0
 """Age from which a copy that never reached its place was left by a process that was killed."""

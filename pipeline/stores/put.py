@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.stores.errors import OutputError
-from pipeline.stores.urls import canonical, filesystem, redact
+from maskmill.pipeline.stores.errors import OutputError
+from maskmill.pipeline.stores.urls import canonical, filesystem, redact
 
 ONE_PUT = 5 * 2**30
 """Bytes that S3 takes in one PUT; a larger file goes up in parts, which appear all at once too."""

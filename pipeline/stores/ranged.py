@@ -4,9 +4,9 @@ import io
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pipeline.stores.errors import OutputError, store_errors
-from pipeline.stores.publish import is_local
-from pipeline.stores.urls import filesystem, redact
+from maskmill.pipeline.stores.errors import OutputError, store_errors
+from maskmill.pipeline.stores.publish import is_local
+from maskmill.pipeline.stores.urls import filesystem, redact
 
 
 def open_ranged(url: str, size: int | None = None) -> BinaryIO:

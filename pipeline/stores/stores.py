@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from models import remote
-from models.errors import UsageError
-from pipeline.stores.names import canonical, scheme_of
-from pipeline.stores.redaction import redact
+from maskmill.models import remote
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.stores.names import canonical, scheme_of
+from maskmill.pipeline.stores.redaction import redact
 
 OPTION = "--store"
 

@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from models.errors import UsageError
-from pipeline.stores import stores
-from pipeline.stores.names import canonical, hash16, local_name, scheme_of, stem
-from pipeline.stores.redaction import PASSWORD, USER, redact
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.stores.names import canonical, hash16, local_name, scheme_of, stem
+from maskmill.pipeline.stores.redaction import PASSWORD, USER, redact
 
 __all__ = ["canonical", "check", "filesystem", "hash16", "redact", "stem"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.synthesis.shapes import SIDE, Plane
+from maskmill.pipeline.synthesis.shapes import SIDE, Plane
 
 Colour = tuple[float, float, float]
 """8-bit RGB."""

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.clip.pixels import CLIP_MEAN, CLIP_STD
-from models.training.pairs import Pairs
-from models.vocabulary.scenes import COLOURS, SHAPES, names
-from pipeline.synthesis.pool import ScenePool
-from pipeline.synthesis.scene import caption
+from maskmill.models.clip.pixels import CLIP_MEAN, CLIP_STD
+from maskmill.models.training.pairs import Pairs
+from maskmill.models.vocabulary.scenes import COLOURS, SHAPES, names
+from maskmill.pipeline.synthesis.pool import ScenePool
+from maskmill.pipeline.synthesis.scene import caption
 
 TEXTS: tuple[tuple[str, ...], ...] = (names(), COLOURS, SHAPES)
 """Groups of texts that a crop is told apart by: its name, and for objects the attributes ("a red", "a star")."""

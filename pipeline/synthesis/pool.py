@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.vocabulary.scenes import names
-from pipeline.synthesis.scene import MOST_OBJECTS, scene
-from pipeline.synthesis.shapes import SIDE
+from maskmill.models.vocabulary.scenes import names
+from maskmill.pipeline.synthesis.scene import MOST_OBJECTS, scene
+from maskmill.pipeline.synthesis.shapes import SIDE
 
 _CHUNK = 256
 """Scenes that a worker draws for one message."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES, names, object_name
-from pipeline.synthesis.backgrounds import paint
-from pipeline.synthesis.shapes import EXTENT, OUTLINES, SIDE, Plane
+from maskmill.models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES, names, object_name
+from maskmill.pipeline.synthesis.backgrounds import paint
+from maskmill.pipeline.synthesis.shapes import EXTENT, OUTLINES, SIDE, Plane
 
 RADII = (18.0, 44.0)
 """Smallest and largest radius of an object, in pixels."""

@@ -11,9 +11,9 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from models.errors import UsageError
-from models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES
-from pipeline.synthesis.scene import PAINT, Scene, scene
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES
+from maskmill.pipeline.synthesis.scene import PAINT, Scene, scene
 
 JPEG_QUALITY = 92
 """Of the images; colour is stored at full resolution, so that thin outlines keep their colour."""

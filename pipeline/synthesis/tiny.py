@@ -10,24 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import checkpoint
-from models.architecture import Precision
-from models.clip.tokenizer import Tokenizer
-from models.san.config import SAN_TINY
-from models.san.initial import initial
-from models.san.model import San
-from models.training.batch import TrainingBatch
-from models.training.contrastive import ContrastiveRecipe, ContrastiveTraining, clip_parameters, fresh_clip
-from models.training.gauge import region_logits
-from models.training.loop import Training
-from models.training.pairs import Pairs
-from models.training.recipe import Recipe
-from models.vocabulary.averaging import average
-from models.vocabulary.scenes import COLOURS, NOVEL, SHAPES, names
-from models.vocabulary.templates import TEMPLATE_SETS
-from pipeline.synthesis.pairs import TEXTS, normalised, pair_batches
-from pipeline.synthesis.pool import draw, pools
-from pipeline.synthesis.truth import taught_names, truth_batches
+from maskmill.models import checkpoint
+from maskmill.models.architecture import Precision
+from maskmill.models.clip.tokenizer import Tokenizer
+from maskmill.models.san.config import SAN_TINY
+from maskmill.models.san.initial import initial
+from maskmill.models.san.model import San
+from maskmill.models.training.batch import TrainingBatch
+from maskmill.models.training.contrastive import ContrastiveRecipe, ContrastiveTraining, clip_parameters, fresh_clip
+from maskmill.models.training.gauge import region_logits
+from maskmill.models.training.loop import Training
+from maskmill.models.training.pairs import Pairs
+from maskmill.models.training.recipe import Recipe
+from maskmill.models.vocabulary.averaging import average
+from maskmill.models.vocabulary.scenes import COLOURS, NOVEL, SHAPES, names
+from maskmill.models.vocabulary.templates import TEMPLATE_SETS
+from maskmill.pipeline.synthesis.pairs import TEXTS, normalised, pair_batches
+from maskmill.pipeline.synthesis.pool import draw, pools
+from maskmill.pipeline.synthesis.truth import taught_names, truth_batches
 
 TEMPLATES = ("{}", "a {}", *TEMPLATE_SETS["vild14"])
 """Prompts that CLIP learns names and attributes in."""

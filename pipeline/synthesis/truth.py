@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.training.batch import TrainingBatch
-from models.vocabulary.scenes import names
-from pipeline.synthesis.pool import ScenePool
+from maskmill.models.training.batch import TrainingBatch
+from maskmill.models.vocabulary.scenes import names
+from maskmill.pipeline.synthesis.pool import ScenePool
 
 
 def taught_names(left_out: Collection[str]) -> tuple[str, ...]:

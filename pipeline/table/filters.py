@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.ledger.counts import Counts
-from pipeline.table.older import SCHEMAS
-from pipeline.table.schema import FOOTER_KEY, SCHEMA_VERSION
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.table.older import SCHEMAS
+from maskmill.pipeline.table.schema import FOOTER_KEY, SCHEMA_VERSION
 
 
 class FooterError(Exception):

@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.ledger.counts import ClassCount, Counts
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.stores.ranged import open_ranged
-from pipeline.table.digest import RowsDigest
-from pipeline.table.footer import FooterError, check_file
-from pipeline.table.schema import STATUS_FAILED, STATUS_OK
-from pipeline.table.sealed import check_sealed
+from maskmill.pipeline.ledger.counts import ClassCount, Counts
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.table.digest import RowsDigest
+from maskmill.pipeline.table.footer import FooterError, check_file
+from maskmill.pipeline.table.schema import STATUS_FAILED, STATUS_OK
+from maskmill.pipeline.table.sealed import check_sealed
 
 ROWS_AT_ONCE = 256
 """Rows in memory, beside the pages that they come from."""
@@ -265,7 +265,7 @@ class _ShardRows:
 
 def _measured(masks: list[bytes | None], size: tuple[int, int]) -> list[tuple[int, list[int]] | str]:
     """Area and box of each mask, or what is wrong with it."""
-    from models.masks import rle  # imports torch, which counting rows needs not
+    from maskmill.models.masks import rle  # imports torch, which counting rows needs not
 
     try:
         areas, boxes = rle.areas_and_bboxes([mask or b"" for mask in masks], size)

@@ -12,16 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.errors import UsageError
-from pipeline import parquet, run
-from pipeline.ledger import ledger
-from pipeline.output import LABEL_SUFFIX, Output
-from pipeline.shards.shard import Shard
-from pipeline.stores.ranged import open_ranged
-from pipeline.stores.urls import filesystem, redact
-from pipeline.table.footer import check_file
-from pipeline.table.older import current
-from pipeline.table.sealed import check_sealed
+from maskmill.models.errors import UsageError
+from maskmill.pipeline import parquet, run
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.stores.urls import filesystem, redact
+from maskmill.pipeline.table.footer import check_file
+from maskmill.pipeline.table.older import current
+from maskmill.pipeline.table.sealed import check_sealed
 
 SEALED_FILE = re.compile(r"part-\d{6}")
 """Names of a sealed table's label files, without their ending; no shard's label file has such a name."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from pipeline.table.schema import LABELS, SCHEMA_VERSION, SEGMENT
+from maskmill.pipeline.table.schema import LABELS, SCHEMA_VERSION, SEGMENT
 
 _SINCE = {"agreement": 2}
 """Field of a segment -> the schema version that brought it; the others are as old as the table."""

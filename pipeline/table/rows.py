@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.segment import Segment
-from pipeline.table.schema import LABELS, SEGMENT, STATUS_FAILED, STATUS_OK
+from maskmill.models.segment import Segment
+from maskmill.pipeline.table.schema import LABELS, SEGMENT, STATUS_FAILED, STATUS_OK
 
 _ROW_BYTES = 200
 _SEGMENT_BYTES = 160

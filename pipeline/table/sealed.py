@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.table.footer import FooterError, parquet_facts, stated, unreadable
-from pipeline.table.schema import FOOTER_KEY, SCHEMA_VERSION
+from maskmill.pipeline.table.footer import FooterError, parquet_facts, stated, unreadable
+from maskmill.pipeline.table.schema import FOOTER_KEY, SCHEMA_VERSION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

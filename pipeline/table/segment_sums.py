@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.errors import UsageError
-from pipeline.stores.publish import is_local
-from pipeline.stores.ranged import open_ranged
-from pipeline.stores.urls import redact
-from pipeline.table.filters import BoundFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.older import current, is_labels
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.stores.publish import is_local
+from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.filters import BoundFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.older import current, is_labels
 
 BINS = 20
 """Equal steps of the score from 0 to 1."""

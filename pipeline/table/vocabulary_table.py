@@ -2,12 +2,12 @@
 
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.vocabulary.checks import Draft, checked
-from models.vocabulary.vocabulary import Vocabulary
-from pipeline import parquet
-from pipeline.output import Output
-from pipeline.stores.urls import redact
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.checks import Draft, checked
+from maskmill.models.vocabulary.vocabulary import Vocabulary
+from maskmill.pipeline import parquet
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores.urls import redact
 
 VOCABULARY = pa.schema(
     [

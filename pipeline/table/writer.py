@@ -6,9 +6,9 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.table.footer import Footer
-from pipeline.table.rows import LabelRow, to_table
-from pipeline.table.schema import DICTIONARY_COLUMNS, LABELS, ROW_GROUP_BYTES
+from maskmill.pipeline.table.footer import Footer
+from maskmill.pipeline.table.rows import LabelRow, to_table
+from maskmill.pipeline.table.schema import DICTIONARY_COLUMNS, LABELS, ROW_GROUP_BYTES
 
 BLOCK_ROWS = 256
 """Rows that become Arrow's at once: as Python's they take ten times the memory, and a row group holds thousands."""

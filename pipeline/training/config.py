@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from models.architecture import Precision
-from models.denseclip.config import DenseClipConfig
-from models.errors import UsageError
-from models.training.recipe import Augmentation, Recipe
-from models.vocabulary.templates import DEFAULT_TEMPLATES
-from models.zoo import MODELS
-from pipeline.config import Device, at_least
-from pipeline.table.filters import SegmentFilter
+from maskmill.models.architecture import Precision
+from maskmill.models.denseclip.config import DenseClipConfig
+from maskmill.models.errors import UsageError
+from maskmill.models.training.recipe import Augmentation, Recipe
+from maskmill.models.vocabulary.templates import DEFAULT_TEMPLATES
+from maskmill.models.zoo import MODELS
+from maskmill.pipeline.config import Device, at_least
+from maskmill.pipeline.table.filters import SegmentFilter
 
 STUDENTS = tuple(name for name, spec in MODELS.items() if isinstance(spec.config, DenseClipConfig))
 """Models that `--student` may name."""

@@ -19,17 +19,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.errors import UsageError
-from models.training.augmentation import UNKNOWN, augment
-from models.training.batch import TrainingBatch
-from models.training.ranks import Ranks
-from models.training.recipe import Augmentation, Recipe
-from pipeline.evaluation.model import check_sizes, truth_of
-from pipeline.reading.errors import SampleError
-from pipeline.reading.images import decode
-from pipeline.reading.limits import ReadLimits
-from pipeline.truth.labels import LabeledPair
-from pipeline.truth.pairs import Pair
+from maskmill.models.errors import UsageError
+from maskmill.models.training.augmentation import UNKNOWN, augment
+from maskmill.models.training.batch import TrainingBatch
+from maskmill.models.training.ranks import Ranks
+from maskmill.models.training.recipe import Augmentation, Recipe
+from maskmill.pipeline.evaluation.model import check_sizes, truth_of
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.images import decode
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.truth.labels import LabeledPair
+from maskmill.pipeline.truth.pairs import Pair
 
 AHEAD = 3
 """Batches that are decoded before the model asks for them."""

@@ -5,18 +5,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from pipeline import run
-from pipeline.dataset.reader import done_shards
-from pipeline.output import Output
-from pipeline.reading.limits import ReadLimits
-from pipeline.stores.urls import redact
-from pipeline.table.label_table import LabelTable
-from pipeline.table.vocabulary_table import vocabulary_of_run
-from pipeline.training.config import TrainConfig
-from pipeline.truth.labels import LabeledPair, open_labels
-from pipeline.truth.pairs import Pair, open_pairs, sources_of
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline import run
+from maskmill.pipeline.dataset.reader import done_shards
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.pipeline.training.config import TrainConfig
+from maskmill.pipeline.truth.labels import LabeledPair, open_labels
+from maskmill.pipeline.truth.pairs import Pair, open_pairs, sources_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

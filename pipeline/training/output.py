@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from models import checkpoint
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.stores.publish import is_local
-from pipeline.stores.urls import canonical
-from pipeline.training.config import Identity
+from maskmill.models import checkpoint
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.stores.publish import is_local
+from maskmill.pipeline.stores.urls import canonical
+from maskmill.pipeline.training.config import Identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,25 +10,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from models import checkpoint, zoo
-from models.errors import UsageError
-from models.san.config import SanConfig
-from models.san.initial import initial
-from models.san.segmenter import SanSegmenter
-from models.training.loop import StepReport, Training
-from models.training.ranks import ALONE, Ranks
-from models.vocabulary.templates import load_templates, templates_hash
-from pipeline.config import machine_cpus
-from pipeline.evaluation.groups import groups_of
-from pipeline.training.config import Identity, TrainConfig
-from pipeline.training.data import TrainingData
-from pipeline.training.events import EventFile
-from pipeline.training.examples import Examples, examples_of
-from pipeline.training.output import TrainLog, TrainOutput
-from pipeline.training.student import prepared_student
-from pipeline.training.validation import validate
-from pipeline.training.work import Trains, Work, with_fingerprint
-from pipeline.truth.pairs import sources_of
+from maskmill.models import checkpoint, zoo
+from maskmill.models.errors import UsageError
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.initial import initial
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.training.loop import StepReport, Training
+from maskmill.models.training.ranks import ALONE, Ranks
+from maskmill.models.vocabulary.templates import load_templates, templates_hash
+from maskmill.pipeline.config import machine_cpus
+from maskmill.pipeline.evaluation.groups import groups_of
+from maskmill.pipeline.training.config import Identity, TrainConfig
+from maskmill.pipeline.training.data import TrainingData
+from maskmill.pipeline.training.events import EventFile
+from maskmill.pipeline.training.examples import Examples, examples_of
+from maskmill.pipeline.training.output import TrainLog, TrainOutput
+from maskmill.pipeline.training.student import prepared_student
+from maskmill.pipeline.training.validation import validate
+from maskmill.pipeline.training.work import Trains, Work, with_fingerprint
+from maskmill.pipeline.truth.pairs import sources_of
 
 CLIP_WEIGHTS = {
     "san-vit-b16": "hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors",

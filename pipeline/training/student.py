@@ -5,22 +5,22 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 
-from models import checkpoint, zoo
-from models.denseclip.config import DenseClipConfig
-from models.denseclip.initial import initial
-from models.denseclip.names import check_names
-from models.denseclip.segmenter import DenseClipSegmenter
-from models.errors import UsageError
-from models.segmenter import ClassFeatures
-from models.training.recipe import Recipe
-from models.training.student import StudentTraining
-from models.vocabulary.templates import DEFAULT_TEMPLATES
-from pipeline.evaluation.groups import groups_of
-from pipeline.training.config import Identity, StartConfig, TrainConfig
-from pipeline.training.data import TrainingData
-from pipeline.training.examples import Examples
-from pipeline.training.student_data import StudentData
-from pipeline.training.work import Work, with_fingerprint
+from maskmill.models import checkpoint, zoo
+from maskmill.models.denseclip.config import DenseClipConfig
+from maskmill.models.denseclip.initial import initial
+from maskmill.models.denseclip.names import check_names
+from maskmill.models.denseclip.segmenter import DenseClipSegmenter
+from maskmill.models.errors import UsageError
+from maskmill.models.segmenter import ClassFeatures
+from maskmill.models.training.recipe import Recipe
+from maskmill.models.training.student import StudentTraining
+from maskmill.models.vocabulary.templates import DEFAULT_TEMPLATES
+from maskmill.pipeline.evaluation.groups import groups_of
+from maskmill.pipeline.training.config import Identity, StartConfig, TrainConfig
+from maskmill.pipeline.training.data import TrainingData
+from maskmill.pipeline.training.examples import Examples
+from maskmill.pipeline.training.student_data import StudentData
+from maskmill.pipeline.training.work import Work, with_fingerprint
 
 CLIP_WEIGHTS = {
     "denseclip-rn50": "hf://timm/resnet50_clip.openai/open_clip_model.safetensors",

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.denseclip.criterion import PixelTargets
-from models.training.augmentation import augment
-from models.training.ranks import Ranks
-from models.training.student import StudentBatch
-from pipeline.evaluation.model import check_sizes, truth_of
-from pipeline.training.data import TrainingData, shares
-from pipeline.truth.labels import LabeledPair
+from maskmill.models.denseclip.criterion import PixelTargets
+from maskmill.models.training.augmentation import augment
+from maskmill.models.training.ranks import Ranks
+from maskmill.models.training.student import StudentBatch
+from maskmill.pipeline.evaluation.model import check_sizes, truth_of
+from maskmill.pipeline.training.data import TrainingData, shares
+from maskmill.pipeline.truth.labels import LabeledPair
 
 NOBODY_KNOWS = -1
 """Row of a pixel that teaches nothing."""

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.segmenter import ClassFeatures, Segmenter
-from models.training.ranks import Ranks
-from pipeline.evaluation.groups import Groups
-from pipeline.evaluation.model import evaluate_model
-from pipeline.evaluation.scores import Evaluation, mean_ious
-from pipeline.truth.class_map import TruthIds
-from pipeline.truth.pairs import Source
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.models.training.ranks import Ranks
+from maskmill.pipeline.evaluation.groups import Groups
+from maskmill.pipeline.evaluation.model import evaluate_model
+from maskmill.pipeline.evaluation.scores import Evaluation, mean_ious
+from maskmill.pipeline.truth.class_map import TruthIds
+from maskmill.pipeline.truth.pairs import Source
 
 
 def validate(

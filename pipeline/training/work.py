@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from models.segmenter import ClassFeatures, Segmenter
-from models.training.loop import StepReport
-from models.training.ranks import Ranks
-from pipeline.evaluation.groups import Groups
-from pipeline.training.config import Identity
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.models.training.loop import StepReport
+from maskmill.models.training.ranks import Ranks
+from maskmill.pipeline.evaluation.groups import Groups
+from maskmill.pipeline.training.config import Identity
 
 
 class Trains(Protocol):

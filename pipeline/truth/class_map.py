@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngImageFile
 
-from pipeline.reading.errors import SampleError
-from pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.limits import ReadLimits
 
 IGNORED = -1
 """Class id of pixels that nobody labeled; they take no part in training or evaluation."""

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.errors import UsageError
-from models.masks import rle
-from models.training.augmentation import UNKNOWN, UNLABELED
-from pipeline.dataset.walk import in_step, rows_of, told
-from pipeline.reading.archive import check_archive
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.samples import IMAGE_EXTENSIONS, group
-from pipeline.reading.spool import spooled
-from pipeline.shards.shard import Shard
-from pipeline.table.filters import BoundFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.schema import STATUS_OK
-from pipeline.truth.pairs import Span
+from maskmill.models.errors import UsageError
+from maskmill.models.masks import rle
+from maskmill.models.training.augmentation import UNKNOWN, UNLABELED
+from maskmill.pipeline.dataset.walk import in_step, rows_of, told
+from maskmill.pipeline.reading.archive import check_archive
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.samples import IMAGE_EXTENSIONS, group
+from maskmill.pipeline.reading.spool import spooled
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.table.filters import BoundFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.schema import STATUS_OK
+from maskmill.pipeline.truth.pairs import Span
 
 COLUMNS = ["key", "sample_index", "status", "width", "height", "mask_width", "mask_height", "segments", "masks"]
 """What of the label table is read."""

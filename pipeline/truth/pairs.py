@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import UsageError
-from pipeline.reading.archive import Member, check_archive
-from pipeline.reading.errors import ShardError
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.samples import IMAGE_EXTENSIONS, group
-from pipeline.reading.spool import spooled
-from pipeline.shards.planning import shards_of
-from pipeline.shards.shard import Shard
-from pipeline.truth.class_map import TruthIds
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.reading.archive import Member, check_archive
+from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.samples import IMAGE_EXTENSIONS, group
+from maskmill.pipeline.reading.spool import spooled
+from maskmill.pipeline.shards.planning import shards_of
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.truth.class_map import TruthIds
 
 TRUTH_MEMBER = "seg.png"
 """Extension of the member that holds a sample's ground truth: a class id a pixel."""

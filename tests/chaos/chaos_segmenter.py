@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from models.inference.forms import Inference
-from models.masks import rle
-from models.resize import ImageBatch, ResizeRule, Size
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
-from models.vocabulary import Vocabulary
+from maskmill.models.inference.forms import Inference
+from maskmill.models.masks import rle
+from maskmill.models.resize import ImageBatch, ResizeRule, Size
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.models.vocabulary import Vocabulary
 
 KILLS, HANGS, POISONS = (255, 0, 255), (0, 255, 255), (255, 255, 0)
 """Colours of the image that kills the process, as memory that runs out does, of that which never comes back, and of

@@ -14,7 +14,7 @@ class _Adds(MetaPathFinder):
     """Waits for `models.zoo`: Python starts this module in every process, and most never need a model."""
 
     def find_spec(self, name: str, _path: Sequence[str] | None, _target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "models.zoo":
+        if name != "maskmill.models.zoo":
             return None
         sys.meta_path.remove(self)
         spec = find_spec(name)

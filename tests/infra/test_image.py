@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.labeling.threads import SPIN_COUNT
+from maskmill.pipeline.labeling.threads import SPIN_COUNT
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def test_what_is_copied_exists_and_may_be_seen_by_the_build() -> None:
 
 
 def test_no_published_weights_are_in_it() -> None:
-    from models.zoo import MODELS
+    from maskmill.models.zoo import MODELS
 
     recipe = "\n".join(rest for _, rest in steps())
     assert "hf://" not in recipe
@@ -95,9 +95,13 @@ def test_what_is_not_the_program_does_not_travel_with_a_job(folder: str, tmp_pat
     from ray._private.runtime_env.packaging import create_package
 
     work = tmp_path / "work"
-    for name in (f"{folder}/deep/a.bin", "jobs/label.py", "pipeline/a/b.py", "models/san/data/san-tiny.safetensors"):
+    weights = "models/san/data/san-tiny.safetensors"
+    for name in (f"{folder}/deep/a.bin", "jobs/label.py", "pipeline/a/b.py", weights, "maskmill/__init__.py"):
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_bytes(b"x")
+    for link in ("jobs", "models", "pipeline"):
+        assert (ROOT / "maskmill" / link).is_symlink()
+        (work / "maskmill" / link).symlink_to((ROOT / "maskmill" / link).readlink())
     for name in ("run.yaml", "shards.txt", "names.txt", "weights.safetensors", "scenes-000000.tar", "README.md"):
         (work / name).write_bytes(b"x")
     for name in (".rayignore", ".gitignore"):
@@ -105,6 +109,10 @@ def test_what_is_not_the_program_does_not_travel_with_a_job(folder: str, tmp_pat
     create_package(str(work), tmp_path / "a.zip", include_gitignore=True, include_parent_dir=False, excludes=[])
     with zipfile.ZipFile(tmp_path / "a.zip") as package:
         travels = {name for name in package.namelist() if not name.endswith("/")}
-    own = {"jobs/label.py", "pipeline/a/b.py", "models/san/data/san-tiny.safetensors"}
+    # Each file once, below maskmill/; jobs/ again, for `python -m jobs.label`.
+    own = {
+        "jobs/label.py",
+        *(f"maskmill/{name}" for name in ("__init__.py", "jobs/label.py", "pipeline/a/b.py", weights)),
+    }
     asked_about = {"run.yaml", "shards.txt", "names.txt"}
     assert travels == own | asked_about | {".rayignore", ".gitignore"}

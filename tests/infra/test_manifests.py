@@ -257,7 +257,7 @@ def test_the_job_ends_its_cluster_and_is_tried_again() -> None:
 
 
 def test_the_entrypoint_is_a_label_command_and_its_environment_is_one() -> None:
-    from jobs.cli import app
+    from maskmill.jobs.cli import app
 
     program, dash, module, *arguments = shlex.split(job()["entrypoint"])
     assert (program, dash, module) == ("python", "-m", "jobs.label")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.cluster.metrics import TABLE
+from maskmill.pipeline.cluster.metrics import TABLE
 
 INFRA = Path(__file__).parents[2] / "infra"
 

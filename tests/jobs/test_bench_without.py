@@ -21,7 +21,7 @@ class Lacking:
 
 sys.meta_path.insert(0, Lacking())
 sys.argv = ["bench", *{arguments!r}]
-runpy.run_module("jobs.bench", run_name="__main__")
+runpy.run_module("maskmill.jobs.bench", run_name="__main__")
 """
 
 

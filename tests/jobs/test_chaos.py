@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.synthesis.shards import synthesize
 from tests.chaos.chaos_segmenter import HANGS, KILLS, POISONED, POISONS, marked
 from tests.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.jobs.conftest import ROOT, Ended, Running, Workplace

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import cli
+from maskmill.jobs import cli
 from tests.jobs.conftest import Ended, Workplace
 
 COMMANDS = (
@@ -162,7 +162,7 @@ def refused(ended: Ended, *told: str) -> None:
 @pytest.mark.parametrize("command", [(), *[(name,) for name in COMMANDS]], ids=lambda command: "".join(command) or "-")
 def test_help_imports_nothing_heavy(command: Sequence[str], workplace: Workplace) -> None:
     code = (
-        "import sys\nfrom jobs.cli import run\n"
+        "import sys\nfrom maskmill.jobs.cli import run\n"
         f"code = run([*{list(command)!r}, '--help'])\n"
         f"print('heavy:', sorted(set({HEAVY!r}) & sys.modules.keys()), code)"
     )
@@ -308,7 +308,7 @@ def test_a_list_that_names_a_program_is_refused_and_runs_nothing(maskmill, here:
 def test_the_exit_code_leaves_the_process(workplace: Workplace) -> None:
     ended = workplace.run("label", "none-*.tar", "-o", "out")
     refused(ended, "none-*.tar")
-    assert workplace.run("none-*.tar", "-o", "out", program=[sys.executable, "-m", "jobs.label"]) == ended
+    assert workplace.run("none-*.tar", "-o", "out", program=[sys.executable, "-m", "maskmill.jobs.label"]) == ended
 
 
 # --- --config --------------------------------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ def test_a_command_ends_its_process_before_threads_of_libraries_can_abort_it() -
     # What finalizing the interpreter would run stands for a thread of Arrow's that it would tear down.
     program = (
         "import atexit, os, sys\n"
-        "from jobs.cli import main\n"
+        "from maskmill.jobs.cli import main\n"
         "class AtTheEnd:\n"
         "    def __del__(self, abort=os.abort): abort()\n"
         "sys.modules['at_the_end'] = AtTheEnd()\n"

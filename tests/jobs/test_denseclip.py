@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models import checkpoint
+from maskmill.models import checkpoint
 from tests.jobs.conftest import Workplace
 from tests.untrained_denseclip import untrained_denseclip
 

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import machine_cpus
+from maskmill.pipeline.config import machine_cpus
 from tests.jobs.conftest import MANY_SEGMENTS, Ended, Workplace
 from tests.mosaics import write_mosaics
 
@@ -105,7 +105,7 @@ def test_replicas_change_no_label_and_the_module_is_the_same_program(labeled: Wo
     # A CPU must stay free to feed the replicas: a machine with two has room for one.
     replicas = "2" if machine_cpus() > 2 else "1"
     options = [*MANY_SEGMENTS, *ONE_CPU, "--replicas", replicas]
-    program = [sys.executable, "-m", "jobs.label"]
+    program = [sys.executable, "-m", "maskmill.jobs.label"]
     ended = labeled.run("shards", "--output", "two", *options, program=program)
     assert ended.code == 0, ended.err
     for path in (labeled.cwd / "out" / "labels").glob("*.parquet"):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.synthesis.shards import synthesize
 from tests.ray_nodes import LOOPBACK, RayNodes, free_ports, ray_nodes
 
 ROOT = Path(__file__).parents[2]

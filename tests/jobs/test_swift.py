@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.stores.put import put
+from maskmill.pipeline.stores.put import put
 from tests import swift_server
 from tests.jobs.conftest import Workplace
 from tests.s3_server import S3Server, led_to

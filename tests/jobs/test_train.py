@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from models import checkpoint, zoo
-from models.san.config import SAN_TINY
-from models.san.initial import BACKGROUND, SIDE
-from models.san.untrained import FillRule
+from maskmill.models import checkpoint, zoo
+from maskmill.models.san.config import SAN_TINY
+from maskmill.models.san.initial import BACKGROUND, SIDE
+from maskmill.models.san.untrained import FillRule
 from tests.jobs.conftest import Workplace
 
 

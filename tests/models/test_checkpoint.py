@@ -14,8 +14,8 @@ import fsspec
 import pytest
 import torch
 
-from models import checkpoint
-from models.errors import UsageError
+from maskmill.models import checkpoint
+from maskmill.models.errors import UsageError
 
 SHAPES = {"a.weight": (2, 3), "a.bias": (3,), "scale": ()}
 
@@ -180,7 +180,7 @@ class Hub(BaseHTTPRequestHandler):
 
 HUB_SCRIPT = """
 import sys
-from models import checkpoint
+from maskmill.models import checkpoint
 for url in sys.argv[1:]:
     try:
         print(sorted(checkpoint.load(url)))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.compiled import FixedShapes, check
-from models.errors import EnvironmentFailure
+from maskmill.models.compiled import FixedShapes, check
+from maskmill.models.errors import EnvironmentFailure
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from models.resampling import on_device, resized
-from models.rgbx import image_of, tensor_of
+from maskmill.models.resampling import on_device, resized
+from maskmill.models.rgbx import image_of, tensor_of
 from tests.golden_rule import image
 
 SIZES = [

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.resize import ResizeRule, SlidingRule, batch_of, mask_size, usual_sizes
+from maskmill.models.resize import ResizeRule, SlidingRule, batch_of, mask_size, usual_sizes
 from tests.golden_rule import image
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "san"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.streams import Beside, Handover
+from maskmill.models.streams import Beside, Handover
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.windows import WindowConfig, windows_of
+from maskmill.models.windows import WindowConfig, windows_of
 
 
 @pytest.mark.parametrize(

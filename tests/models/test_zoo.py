@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import models
-from models import checkpoint, zoo
-from models.errors import UsageError
-from models.resize import ResizeRule
-from models.san.untrained import SAN_TINY_FILL
+import maskmill
+from maskmill.models import checkpoint, zoo
+from maskmill.models.errors import UsageError
+from maskmill.models.resize import ResizeRule
+from maskmill.models.san.untrained import SAN_TINY_FILL
 from tests.untrained_tiny import untrained_tiny
 
 
@@ -20,7 +20,7 @@ def tiny_state() -> dict[str, torch.Tensor]:
 
 def test_the_bundled_weights_load_and_are_small():
     spec = zoo.MODELS["san-tiny"]
-    segmenter = models.load("san-tiny", device="cpu")
+    segmenter = maskmill.load("san-tiny", device="cpu")
     state = checkpoint.load(spec.default_weights)
     assert segmenter.weights == checkpoint.weights_hash(state)
     assert {tensor.dtype for tensor in state.values()} == {torch.float16}
@@ -43,7 +43,7 @@ def test_published_models_have_the_published_rule_and_weights():
 def test_every_default_vocabulary_ships_and_every_name_is_its_key():
     for name, spec in zoo.MODELS.items():
         assert spec.name == name
-        assert len(models.Vocabulary.load(spec.default_vocabulary)) == spec.config.num_classes
+        assert len(maskmill.Vocabulary.load(spec.default_vocabulary)) == spec.config.num_classes
 
 
 def test_untrained_weights_are_the_same_each_time_they_are_built():
@@ -56,7 +56,8 @@ def test_weights_from_a_file_are_the_same_model_in_either_form(tmp_path, tiny_st
     torch.save({"model": tiny_state | buffers}, tmp_path / "tiny.pth")
     checkpoint.save_safetensors(tiny_state, tmp_path / "tiny.safetensors")
     loaded = [
-        models.load("san-tiny", weights=str(tmp_path / f"tiny.{form}"), device="cpu") for form in ("pth", "safetensors")
+        maskmill.load("san-tiny", weights=str(tmp_path / f"tiny.{form}"), device="cpu")
+        for form in ("pth", "safetensors")
     ]
     assert len({segmenter.weights for segmenter in loaded}) == 1
     assert loaded[0].weights == checkpoint.weights_hash(tiny_state)
@@ -72,7 +73,7 @@ def test_half_precision_weights_compute_in_float32(tiny_state):
 def test_weights_of_another_model_are_refused_in_one_line(tmp_path, tiny_state):
     torch.save(tiny_state, tmp_path / "tiny.pth")
     with pytest.raises(UsageError, match=r"tiny\.pth.*of another shape") as raised:
-        models.load("san-vit-b16", weights=str(tmp_path / "tiny.pth"), device="cpu")
+        maskmill.load("san-vit-b16", weights=str(tmp_path / "tiny.pth"), device="cpu")
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 1000
 
@@ -87,25 +88,25 @@ def test_weights_of_another_model_are_refused_in_one_line(tmp_path, tiny_state):
 )
 def test_wrong_names_are_answered_with_the_right_ones(arguments, said):
     with pytest.raises(UsageError, match=said):
-        models.load(**arguments)
+        maskmill.load(**arguments)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_wrong_usage():
     with pytest.raises(UsageError, match="no CUDA device"):
-        models.load("san-tiny", device="cuda")
+        maskmill.load("san-tiny", device="cuda")
     assert zoo.pick_device("auto") == torch.device("cpu")
 
 
 @pytest.mark.gpu
 def test_cuda_says_what_the_cpu_says():
-    vocabulary = models.Vocabulary.of(["ring", "star", "sand"])
-    from models.resize import batch_of
+    vocabulary = maskmill.Vocabulary.of(["ring", "star", "sand"])
+    from maskmill.models.resize import batch_of
     from tests.golden_rule import image
 
     found = []
     for device in ("cpu", "cuda"):
-        segmenter = models.load("san-tiny", device=device)
+        segmenter = maskmill.load("san-tiny", device=device)
         batch = batch_of([image(128, 160, seed) for seed in range(3)], [(128, 160)] * 3, segmenter.rule)
         output = segmenter.logits(batch, segmenter.classes(vocabulary))
         found.append([output.mask_logits.cpu(), output.class_logits.cpu()])
@@ -114,12 +115,12 @@ def test_cuda_says_what_the_cpu_says():
 
 
 def test_public_names_come_lazily_and_others_are_refused():
-    assert models.load is zoo.load
-    assert set(models.__all__) <= set(dir(models))
-    for name in models.__all__:
-        assert getattr(models, name) is not None
+    assert maskmill.load is zoo.load
+    assert set(maskmill.__all__) <= set(dir(maskmill))
+    for name in maskmill.__all__:
+        assert getattr(maskmill, name) is not None
     with pytest.raises(AttributeError):
-        models.nothing  # noqa: B018 - the access is the test
+        maskmill.nothing  # noqa: B018 - the access is the test
 
 
 def test_float32_is_never_tf32_and_sums_of_bfloat16_are_float32():

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from models.errors import UsageError
-from models.inference.forms import GeneralInference, QueriesInference, SemanticInference
-from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import GeneralInference, QueriesInference, SemanticInference
+from maskmill.pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig
 
 
 @pytest.mark.parametrize(

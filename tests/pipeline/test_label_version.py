@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.run import LABEL_VERSION
+from maskmill.pipeline.run import LABEL_VERSION
 from tests.write_labels import FORMS, STORED, labels
 
 MOVED = (

@@ -12,12 +12,12 @@ from threading import Barrier
 import pytest
 from _pytest.logging import LogCaptureHandler
 
-from pipeline import logs
-from pipeline.ledger.counts import Counts
-from pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline import logs
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.ledger.ledger import LedgerRow
 
 URL = "s3://bucket/pairs/00001.tar"
-_log = logging.getLogger("pipeline.somewhere")
+_log = logging.getLogger("maskmill.pipeline.somewhere")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_line_says_when_who_and_about_which_shard(lines):
     inside, outside = lines()
     assert set(inside) == {"time", "level", "logger", "host", "pid", "shard", "attempt", "message"}
     assert inside["time"].endswith("+00:00")
-    assert (inside["level"], inside["logger"]) == ("INFO", "pipeline.somewhere")
+    assert (inside["level"], inside["logger"]) == ("INFO", "maskmill.pipeline.somewhere")
     assert (inside["shard"], inside["attempt"], inside["message"]) == (URL, 3, "read 1 of 2")
     assert (outside["shard"], outside["attempt"]) == (None, None)
 

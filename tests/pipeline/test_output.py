@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
-from pipeline.output import Output
-from pipeline.stores.publish import publish_bytes
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores.publish import publish_bytes
 
 
 @pytest.fixture(params=["path", "memory"])

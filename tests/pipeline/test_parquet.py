@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.errors import UsageError
-from pipeline import parquet
+from maskmill.models.errors import UsageError
+from maskmill.pipeline import parquet
 
 SCHEMA = pa.schema([pa.field("url", pa.string(), nullable=False), pa.field("size", pa.int64())])
 TABLE = pa.Table.from_pylist([{"url": "a", "size": 1}, {"url": "ä", "size": None}], schema=SCHEMA)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-from pipeline.ledger.counts import Counts
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.progress import LabelProgress
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.progress import LabelProgress
 
 DONE = LedgerRow(url="a", state="done", counts=Counts(read=30, labeled=30))
 FAILED = LedgerRow(url="b", state="failed", error="not_tar: no archive")

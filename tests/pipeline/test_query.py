@@ -6,13 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.query import query
-from models.errors import UsageError
-from pipeline.ledger import ledger
-from pipeline.query import ask, json_lines, table_lines
-from pipeline.query.formats import TABLE_ROWS
-from pipeline.table.schema import LABELS
-from pipeline.table.vocabulary_table import VOCABULARY
+from maskmill.jobs.query import query
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.query import ask, json_lines, table_lines
+from maskmill.pipeline.query.formats import TABLE_ROWS
+from maskmill.pipeline.table.schema import LABELS
+from maskmill.pipeline.table.vocabulary_table import VOCABULARY
 
 SEGMENT = {
     "query": 3,

@@ -8,18 +8,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import cli
-from models.errors import UsageError
-from models.inference.forms import QueriesInference
-from pipeline import run
-from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig
-from pipeline.labeling.labeling import label_shard
-from pipeline.ledger import ledger
-from pipeline.ledger.status import settle, status
-from pipeline.output import Output
-from pipeline.retry import Chosen, Given, choose, configuration, forget, kept, lines
-from pipeline.run import Identity
-from pipeline.verify import verify
+from maskmill.jobs import cli
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import QueriesInference
+from maskmill.pipeline import run
+from maskmill.pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig
+from maskmill.pipeline.labeling.labeling import label_shard
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.status import settle, status
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.retry import Chosen, Given, choose, configuration, forget, kept, lines
+from maskmill.pipeline.run import Identity
+from maskmill.pipeline.verify import verify
 from tests.plain_run import PLAIN, label, labeler, write_tar
 
 CONFIG = LabelConfig(model=PLAIN.model, inference=PLAIN.inference, job=JobConfig(max_failed_samples=0.9))

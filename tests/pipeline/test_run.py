@@ -6,15 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
-from models.resize import ResizeRule
-from models.zoo import MODELS
-from pipeline import run
-from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig, VocabularyConfig
-from pipeline.output import Output
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.limits import ReadLimits
-from pipeline.run import Identity
+from maskmill.models.errors import UsageError
+from maskmill.models.resize import ResizeRule
+from maskmill.models.zoo import MODELS
+from maskmill.pipeline import run
+from maskmill.pipeline.config import (
+    InferenceConfig,
+    JobConfig,
+    LabelConfig,
+    ModelConfig,
+    ReplicaConfig,
+    VocabularyConfig,
+)
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.run import Identity
 from tests.version_1 import DATA
 
 HASHES = {"weights": "w" * 64, "vocabulary": "v" * 64, "templates": "t" * 64, "text_features": "f" * 64}

@@ -8,22 +8,22 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs.show import show
-from models.errors import UsageError
-from models.masks import rle
-from models.segment import Segment
-from models.vocabulary import Vocabulary
-from models.vocabulary.scenes import names
-from pipeline.output import Output
-from pipeline.shards.shard import describe
-from pipeline.showing.lookup import find
-from pipeline.showing.masks import Region, draw
-from pipeline.showing.page import wrap
-from pipeline.showing.palette import PALETTE, colours
-from pipeline.synthesis.scene import scene
-from pipeline.synthesis.shards import synthesize
-from pipeline.table import vocabulary_table
-from pipeline.table.rows import LabelRow, to_table
+from maskmill.jobs.show import show
+from maskmill.models.errors import UsageError
+from maskmill.models.masks import rle
+from maskmill.models.segment import Segment
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.scenes import names
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.shard import describe
+from maskmill.pipeline.showing.lookup import find
+from maskmill.pipeline.showing.masks import Region, draw
+from maskmill.pipeline.showing.page import wrap
+from maskmill.pipeline.showing.palette import PALETTE, colours
+from maskmill.pipeline.synthesis.scene import scene
+from maskmill.pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.table import vocabulary_table
+from maskmill.pipeline.table.rows import LabelRow, to_table
 
 SAMPLES = 3
 
@@ -216,8 +216,8 @@ def test_a_missing_shard_or_run_is_wrong_usage(out, shards, tmp_path):
 
 @pytest.mark.parametrize("size", [(3000, 40), (40, 3000), (1, 1), (2000, 1500)])
 def test_odd_sizes_are_drawn(size):
-    from pipeline.showing.drawing import picture
-    from pipeline.showing.lookup import Found, FoundSegment
+    from maskmill.pipeline.showing.drawing import picture
+    from maskmill.pipeline.showing.lookup import Found, FoundSegment
 
     mask = np.zeros((size[1] // 2 + 1, size[0] // 2 + 1), bool)
     mask[: size[1] // 4 + 1] = True

@@ -6,15 +6,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs import cli
-from jobs.show import show
-from models.errors import UsageError
-from pipeline.compaction.compaction import compact
-from pipeline.output import Output
-from pipeline.showing.lookup import locate, read
-from pipeline.showing.show import MOST_ON_A_SHEET, places, show_all
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.jobs import cli
+from maskmill.jobs.show import show
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.showing.lookup import locate, read
+from maskmill.pipeline.showing.show import MOST_ON_A_SHEET, places, show_all
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 from tests import plain_run
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.stats import stats as command
-from models.errors import UsageError
-from pipeline.compaction.compaction import compact
-from pipeline.output import Output
-from pipeline.stats import lines, stats, to_json
+from maskmill.jobs.stats import stats as command
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stats import lines, stats, to_json
 from tests.table_scale import make
 
 
@@ -90,8 +90,8 @@ def test_a_sealed_table_has_the_same_numbers(made, tmp_path):
 
 
 def test_failed_shards_are_counted_by_reason(tmp_path):
-    from pipeline.ledger import ledger
-    from pipeline.ledger.ledger import LedgerRow
+    from maskmill.pipeline.ledger import ledger
+    from maskmill.pipeline.ledger.ledger import LedgerRow
 
     out = Output.of(str(tmp_path / "out"))
     make(Path(out.url), 3, 60, masks=2)

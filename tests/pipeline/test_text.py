@@ -9,9 +9,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from pipeline.text import (
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.text import (
     TextIdentity,
     compute_text_features,
     ensure_text_features,

@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.errors import UsageError
-from models.masks import rle
-from pipeline.compaction.compaction import compact
-from pipeline.ledger import ledger
-from pipeline.ledger.status import status
-from pipeline.output import Output
-from pipeline.shards import manifest
-from pipeline.stores.publish import publish_bytes
-from pipeline.table.schema import DICTIONARY_COLUMNS, LABELS
-from pipeline.verify import verify
+from maskmill.models.errors import UsageError
+from maskmill.models.masks import rle
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.status import status
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards import manifest
+from maskmill.pipeline.stores.publish import publish_bytes
+from maskmill.pipeline.table.schema import DICTIONARY_COLUMNS, LABELS
+from maskmill.pipeline.verify import verify
 from tests.plain_run import label, write_tar
 
 
@@ -35,7 +35,7 @@ def picture() -> bytes:
 
     from PIL import Image
 
-    from pipeline.synthesis.scene import scene
+    from maskmill.pipeline.synthesis.scene import scene
 
     file = io.BytesIO()
     Image.fromarray(scene(7, 0).image).save(file, "PNG")
@@ -238,7 +238,7 @@ def test_many_files_are_decoded_in_processes_with_the_same_findings(output, monk
     row = table.to_pylist()[0]
     rewrite(first(output), changed(table, 0, masks=[b"\xff", *row["masks"][1:]]))
     here = verify(output, deep=True)
-    monkeypatch.setattr("pipeline.verify.PROCESSES_FROM", 1)
+    monkeypatch.setattr("maskmill.pipeline.verify.PROCESSES_FROM", 1)
     assert verify(output, deep=True) == here
     assert len(here.problems) == 1
 

@@ -10,17 +10,17 @@ from PIL import Image
 from pycocotools import mask as coco
 from torch import Tensor
 
-from models import zoo
-from models.agreement.batches import view_of
-from models.agreement.segmenter import AgreementSegmenter, overlaps, with_agreement
-from models.agreement.views import View
-from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
-from models.masks import rle
-from models.resize import ImageBatch, ResizeRule, Size, batch_of
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
-from models.vocabulary import Vocabulary
-from pipeline.synthesis.scene import scene
+from maskmill.models import zoo
+from maskmill.models.agreement.batches import view_of
+from maskmill.models.agreement.segmenter import AgreementSegmenter, overlaps, with_agreement
+from maskmill.models.agreement.views import View
+from maskmill.models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
+from maskmill.models.masks import rle
+from maskmill.models.resize import ImageBatch, ResizeRule, Size, batch_of
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.synthesis.scene import scene
 from tests.models.denseclip.plain_denseclip import described, tiny, vocabulary
 
 FORMS = [

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from models.agreement.batches import mirrored, scaled, scaled_size, view_of
-from models.resize import ImageBatch, ResizeRule, SlidingRule, batch_of
+from maskmill.models.agreement.batches import mirrored, scaled, scaled_size, view_of
+from maskmill.models.resize import ImageBatch, ResizeRule, SlidingRule, batch_of
 
 RULE = ResizeRule(short_side=64, long_side_cap=256, multiple=32)
 SIZES = [(64, 80), (61, 96), (64, 65)]

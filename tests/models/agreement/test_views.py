@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.agreement.views import SCALE, stated, views_of
-from models.errors import UsageError
+from maskmill.models.agreement.views import SCALE, stated, views_of
+from maskmill.models.errors import UsageError
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.clip.layers import (
+from maskmill.models.clip.layers import (
     GRIDS_KEPT,
     GridCache,
     PatchEmbedding,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.clip.pixels import CLIP_MEAN, CLIP_STD, Normalisation, extents
+from maskmill.models.clip.pixels import CLIP_MEAN, CLIP_STD, Normalisation, extents
 
 SIZES = [(32, 48), (1, 1), (32, 20), (7, 48)]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.clip.products import linear, linear_gelu
+from maskmill.models.clip.products import linear, linear_gelu
 from tests.models.san.tiny16 import draw
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
-from models.clip.tokenizer import Tokenizer
-from models.errors import UsageError
-from models.san.config import SAN_TINY, SAN_VIT_B16
-from models.vocabulary.scenes import names
-from models.vocabulary.templates import TEMPLATE_SETS
-from pipeline.synthesis.pairs import TEXTS
-from pipeline.synthesis.scene import caption
+from maskmill.models.clip.tokenizer import Tokenizer
+from maskmill.models.errors import UsageError
+from maskmill.models.san.config import SAN_TINY, SAN_VIT_B16
+from maskmill.models.vocabulary.scenes import names
+from maskmill.models.vocabulary.templates import TEMPLATE_SETS
+from maskmill.pipeline.synthesis.pairs import TEXTS
+from maskmill.pipeline.synthesis.scene import caption
 
 TEXT = SAN_TINY.clip.text_cfg
 

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from models.denseclip.segmenter import DenseClipSegmenter
-from models.resize import ResizeRule
-from models.vocabulary import Entry, Vocabulary
+from maskmill.models.denseclip.segmenter import DenseClipSegmenter
+from maskmill.models.resize import ResizeRule
+from maskmill.models.vocabulary import Entry, Vocabulary
 from tests.golden_denseclip import segmenter_of
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "denseclip"

@@ -7,12 +7,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models import checkpoint, zoo
-from models.clip.config import ClipTextConfig
-from models.denseclip.config import DENSECLIP_TINY, ContextDecoderConfig, DenseClipConfig, ResNetConfig, VitConfig
-from models.denseclip.initial import GAMMA, initial
-from models.denseclip.model import empty
-from models.errors import UsageError
+from maskmill.models import checkpoint, zoo
+from maskmill.models.clip.config import ClipTextConfig
+from maskmill.models.denseclip.config import (
+    DENSECLIP_TINY,
+    ContextDecoderConfig,
+    DenseClipConfig,
+    ResNetConfig,
+    VitConfig,
+)
+from maskmill.models.denseclip.initial import GAMMA, initial
+from maskmill.models.denseclip.model import empty
+from maskmill.models.errors import UsageError
 from tests.golden_fill import state
 
 TEXT = ClipTextConfig(context_length=13, width=64, heads=1, layers=1)

@@ -7,9 +7,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models import zoo
-from models.denseclip.config import DENSECLIP_RN50, DENSECLIP_RN101, DENSECLIP_TINY, DENSECLIP_VIT_B, DenseClipConfig
-from models.denseclip.model import empty
+from maskmill.models import zoo
+from maskmill.models.denseclip.config import (
+    DENSECLIP_RN50,
+    DENSECLIP_RN101,
+    DENSECLIP_TINY,
+    DENSECLIP_VIT_B,
+    DenseClipConfig,
+)
+from maskmill.models.denseclip.model import empty
 from tests.models.denseclip.plain_denseclip import GOLDEN, described, tiny
 
 PUBLISHED = [("RN50", DENSECLIP_RN50), ("RN101", DENSECLIP_RN101), ("ViTB", DENSECLIP_VIT_B)]

@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from models.errors import UsageError
-from models.inference.forms import GeneralInference
-from models.masks import rle
-from models.segmenter import ClassFeatures
-from models.vocabulary import Vocabulary
-from models.vocabulary.templates import TEMPLATE_SETS
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import GeneralInference
+from maskmill.models.masks import rle
+from maskmill.models.segmenter import ClassFeatures
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.templates import TEMPLATE_SETS
 from tests.golden_rule import image
 from tests.models.denseclip.plain_denseclip import described, tiny, vocabulary
 

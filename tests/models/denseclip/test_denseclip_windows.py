@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.denseclip.windows import grid_of, side_by_side, window_bands
-from models.windows import WindowConfig
+from maskmill.models.denseclip.windows import grid_of, side_by_side, window_bands
+from maskmill.models.windows import WindowConfig
 from tests.models.denseclip.plain_denseclip import described, tiny
 
 

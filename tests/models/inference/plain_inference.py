@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from models.resize import Size
+from maskmill.models.resize import Size
 
 Array = NDArray[np.float64]
 

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from models import zoo
-from models.inference import batch as module
-from models.inference import portion, upsample
-from models.inference.batch import batched_segments
-from models.inference.forms import GeneralInference, QueriesInference
-from models.inference.run import segments_of
-from models.inference.upsample import Geometry
-from models.resize import Size, batch_of
-from models.san.segmenter import SanSegmenter
-from models.segment import Segment
-from models.vocabulary import Vocabulary
-from pipeline.synthesis.scene import scene
+from maskmill.models import zoo
+from maskmill.models.inference import batch as module
+from maskmill.models.inference import portion, upsample
+from maskmill.models.inference.batch import batched_segments
+from maskmill.models.inference.forms import GeneralInference, QueriesInference
+from maskmill.models.inference.run import segments_of
+from maskmill.models.inference.upsample import Geometry
+from maskmill.models.resize import Size, batch_of
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.segment import Segment
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.synthesis.scene import scene
 from tests.models.inference.plain_inference import Case, PlainSegment, plain_general, plain_queries, random_case
 from tests.models.inference.waits import Waits
 from tests.plain_san import PlainSan

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from models.errors import EnvironmentFailure
-from models.inference.compiled_measure import CompiledMeasure
-from models.inference.planes import measured
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.models.inference.compiled_measure import CompiledMeasure
+from maskmill.models.inference.planes import measured
 
 SHAPES = [(3, 4, 5, 7), (1, 4, 30, 17), (6, 1, 9, 64), (1, 1, 2, 2), (5, 5, 5, 5), (2, 90, 33, 40), (4, 2, 1, 8)]
 

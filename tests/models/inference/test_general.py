@@ -5,10 +5,10 @@ import pytest
 import torch
 from pycocotools import mask as coco
 
-from models.inference import upsample
-from models.inference.forms import GeneralInference
-from models.inference.run import segments_of
-from models.segment import Segment
+from maskmill.models.inference import upsample
+from maskmill.models.inference.forms import GeneralInference
+from maskmill.models.inference.run import segments_of
+from maskmill.models.segment import Segment
 from tests.models.inference.plain_inference import Case, plain_general, random_case
 
 

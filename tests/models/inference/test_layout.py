@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.inference.layout import Layout, layout_of
-from models.inference.upsample import Geometry
+from maskmill.models.inference.layout import Layout, layout_of
+from maskmill.models.inference.upsample import Geometry
 
 SIZES = [(20, 30), (40, 20), (16, 16)]
 

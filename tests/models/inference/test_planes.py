@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
-from models.inference.layout import layout_of
-from models.inference.planes import Planes, measured
-from models.inference.portion import _classes
-from models.inference.statistics import sure
-from models.inference.upsample import Geometry, turned
-from models.masks.label_planes import PlaneRuns, plane_runs, written
+from maskmill.models.inference.layout import layout_of
+from maskmill.models.inference.planes import Planes, measured
+from maskmill.models.inference.portion import _classes
+from maskmill.models.inference.statistics import sure
+from maskmill.models.inference.upsample import Geometry, turned
+from maskmill.models.masks.label_planes import PlaneRuns, plane_runs, written
 from tests.models.inference.plain_inference import plain_upsample, random_case, sigmoid
 
 GEOMETRY = Geometry(padded=(64, 96), size=(57, 90), mask_size=(23, 37))

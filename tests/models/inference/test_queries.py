@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.inference.forms import QueriesInference
-from models.inference.run import segments_of
+from maskmill.models.inference.forms import QueriesInference
+from maskmill.models.inference.run import segments_of
 from tests.models.inference.plain_inference import plain_queries, random_case
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.errors import UsageError
-from models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
-from models.inference.run import goes_together, segments_of, segments_of_batch
-from models.inference.upsample import Geometry
-from models.segment import Segment
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference
+from maskmill.models.inference.run import goes_together, segments_of, segments_of_batch
+from maskmill.models.inference.upsample import Geometry
+from maskmill.models.segment import Segment
 from tests.models.inference.plain_inference import Case, plain_general, random_case
 
 FORMS = [GeneralInference(overlap_threshold=0.1), SemanticInference(), QueriesInference()]

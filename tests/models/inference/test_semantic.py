@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.inference import semantic, upsample
-from models.inference.forms import SemanticInference
-from models.inference.run import segments_of
-from models.segment import Segment
+from maskmill.models.inference import semantic, upsample
+from maskmill.models.inference.forms import SemanticInference
+from maskmill.models.inference.run import segments_of
+from maskmill.models.segment import Segment
 from tests.models.inference.plain_inference import Case, plain_semantic, plain_sums, random_case
 
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.inference import semantic, upsample
-from models.inference.semantic import semantic_segments
-from models.inference.sliding import SlidingGeometry, sliding_segments
-from models.inference.upsample import Geometry
-from models.segment import Segment
-from models.windows import WindowConfig, windows_of
+from maskmill.models.inference import semantic, upsample
+from maskmill.models.inference.semantic import semantic_segments
+from maskmill.models.inference.sliding import SlidingGeometry, sliding_segments
+from maskmill.models.inference.upsample import Geometry
+from maskmill.models.segment import Segment
+from maskmill.models.windows import WindowConfig, windows_of
 from tests.models.inference.plain_inference import describe
 
 CONFIG = WindowConfig(side=32, stride=21)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.inference.statistics import PASSES, MaskTally, _highest, class_scores, confident, count, quantised
+from maskmill.models.inference.statistics import PASSES, MaskTally, _highest, class_scores, confident, count, quantised
 from tests.models.inference.plain_inference import describe
 
 

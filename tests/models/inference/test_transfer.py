@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.inference.transfer import fetch, place
+from maskmill.models.inference.transfer import fetch, place
 from tests.models.inference.waits import Waits
 
 

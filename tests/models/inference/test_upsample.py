@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.inference import upsample as module
-from models.inference.upsample import Geometry, bands, upsample
+from maskmill.models.inference import upsample as module
+from maskmill.models.inference.upsample import Geometry, bands, upsample
 
 CASES = {
     "square": ((40, 40), Geometry(padded=(640, 640), size=(640, 640), mask_size=(640, 640))),

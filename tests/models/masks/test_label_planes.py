@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from models.masks.label_planes import NONE, plane_runs, read, written
-from models.masks.rle import EncodedMask, encode_and_measure
+from maskmill.models.masks.label_planes import NONE, plane_runs, read, written
+from maskmill.models.masks.rle import EncodedMask, encode_and_measure
 
 Plane = NDArray[np.uint8]
 

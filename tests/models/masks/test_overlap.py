@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from models.masks import overlap, rle
-from models.masks.overlap import Stretches, ious, mirrored, stretches
+from maskmill.models.masks import overlap, rle
+from maskmill.models.masks.overlap import Stretches, ious, mirrored, stretches
 
 SHAPES = [(1, 1), (1, 40), (40, 1), (7, 9), (33, 64)]
 

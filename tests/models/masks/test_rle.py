@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from models.masks import rle
+from maskmill.models.masks import rle
 
 SHAPES = [(1, 1), (1, 7), (7, 1), (1, 700), (700, 1), (2, 2), (8, 8), (37, 53), (64, 64), (129, 250)]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.masks import runs
+from maskmill.models.masks import runs
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (13, 11), (40, 61), (64, 64)]
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.san.loss_config import LossConfig
-from models.san.model import SanOutput
-from models.san.targets import Target
+from maskmill.models.san.loss_config import LossConfig
+from maskmill.models.san.model import SanOutput
+from maskmill.models.san.targets import Target
 from tests.models.san.tiny16 import draw
 
 Array = NDArray[np.float64]

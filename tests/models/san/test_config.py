@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from models.errors import UsageError
-from models.san.config import SAN_TINY, SAN_VIT_L14, SanConfig
+from maskmill.models.errors import UsageError
+from maskmill.models.san.config import SAN_TINY, SAN_VIT_L14, SanConfig
 from tests.models.san.tiny16 import GOLDEN
 
 TINY16 = json.loads((GOLDEN / "tiny16.json").read_text())["config"]
@@ -53,7 +53,8 @@ def test_the_tiny_model_fits_scenes():
 
 
 def test_importing_names_and_sizes_imports_no_torch():
-    code = "import sys, models, models.zoo; sys.exit(bool({'torch', 'open_clip', 'timm', 'numpy'} & set(sys.modules)))"
+    heavy = "{'torch', 'open_clip', 'timm', 'numpy', 'pyarrow'}"
+    code = f"import sys, maskmill, maskmill.models.zoo; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.san.criterion import LossCounts, Losses, class_loss, dice_loss, losses, mask_loss
-from models.san.loss_config import LossConfig
-from models.san.matching import match
-from models.san.model import SanOutput
-from models.san.point_sampling import SampleRandom, loss_points
-from models.san.targets import JoinedTargets
+from maskmill.models.san.criterion import LossCounts, Losses, class_loss, dice_loss, losses, mask_loss
+from maskmill.models.san.loss_config import LossConfig
+from maskmill.models.san.matching import match
+from maskmill.models.san.model import SanOutput
+from maskmill.models.san.point_sampling import SampleRandom, loss_points
+from maskmill.models.san.targets import JoinedTargets
 from tests.generator_random import GeneratorRandom
 from tests.golden import main
 from tests.golden_train import run

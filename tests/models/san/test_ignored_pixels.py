@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.san.criterion import losses, mostly_ignored
-from models.san.matching import match
-from models.san.point_sampling import SampleRandom, count_points
-from models.san.targets import JoinedTargets, Target
+from maskmill.models.san.criterion import losses, mostly_ignored
+from maskmill.models.san.matching import match
+from maskmill.models.san.point_sampling import SampleRandom, count_points
+from maskmill.models.san.targets import JoinedTargets, Target
 from tests.models.san.plain_losses import SMALL, outputs_of, targets_of
 
 CPU = torch.device("cpu")

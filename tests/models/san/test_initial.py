@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models import zoo
-from models.clip.config import ClipTextConfig
-from models.errors import UsageError
-from models.san.config import SAN_TINY, SAN_VIT_B16
-from models.san.initial import BACKGROUND, SIDE, fresh_tensors, initial
-from models.san.untrained import FillRule
+from maskmill.models import zoo
+from maskmill.models.clip.config import ClipTextConfig
+from maskmill.models.errors import UsageError
+from maskmill.models.san.config import SAN_TINY, SAN_VIT_B16
+from maskmill.models.san.initial import BACKGROUND, SIDE, fresh_tensors, initial
+from maskmill.models.san.untrained import FillRule
 
 # CLIP's own vocabulary, so that the tests' sizes are those of any checkpoint.
 CONFIG = replace(SAN_TINY, clip=replace(SAN_TINY.clip, text_cfg=ClipTextConfig(width=64, heads=2, layers=2)))

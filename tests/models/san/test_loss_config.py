@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from models.errors import UsageError
-from models.san.loss_config import LossConfig
+from maskmill.models.errors import UsageError
+from maskmill.models.san.loss_config import LossConfig
 
 
 def test_the_defaults_are_the_published_numbers():
@@ -27,5 +27,5 @@ def test_a_number_that_makes_no_sense_is_refused_by_name(field, value):
 
 
 def test_importing_it_needs_no_torch():
-    check = "import sys, models.san.loss_config; sys.exit('torch' in sys.modules)"
+    check = "import sys, maskmill.models.san.loss_config; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)

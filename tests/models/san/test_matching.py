@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.san.matching import costs, match
-from models.san.model import SanOutput
-from models.san.point_sampling import Draw
-from models.san.targets import JoinedTargets
+from maskmill.models.san.matching import costs, match
+from maskmill.models.san.model import SanOutput
+from maskmill.models.san.point_sampling import Draw
+from maskmill.models.san.targets import JoinedTargets
 from tests.generator_random import GeneratorRandom
 from tests.golden_train import RecordedRandom, loss_config
 from tests.golden_train import targets_of as golden_targets

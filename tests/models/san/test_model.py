@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.san.config import SAN_VIT_B16, SAN_VIT_L14, SanConfig
-from models.san.model import empty
+from maskmill.models.san.config import SAN_VIT_B16, SAN_VIT_L14, SanConfig
+from maskmill.models.san.model import empty
 from tests.golden_rule import image
 from tests.models.san.tiny16 import GOLDEN, class_weights, draw, tiny16, tiny16_config
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import zoo
-from models.san.segmenter import SanSegmenter
-from models.vocabulary import Vocabulary
-from pipeline.synthesis.scene import scene
+from maskmill.models import zoo
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.synthesis.scene import scene
 from tests.golden import model_input, segmenter_of
 from tests.plain_san import PlainSan, attention, dense_mask, difference, main, scores
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.san.loss_config import LossConfig
-from models.san.point_sampling import Draw, SampleRandom, loss_points, sample_maps, sample_masks
+from maskmill.models.san.loss_config import LossConfig
+from maskmill.models.san.point_sampling import Draw, SampleRandom, loss_points, sample_maps, sample_masks
 from tests.generator_random import GeneratorRandom
 from tests.golden_train import RecordedRandom, loss_config
 from tests.models.san.plain_losses import outputs_of, targets_of, values_at

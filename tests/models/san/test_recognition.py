@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.san.recognition import attend_with_self, pool_bias, with_own_column
+from maskmill.models.san.recognition import attend_with_self, pool_bias, with_own_column
 from tests.models.san.tiny16 import draw
 
 B, HEADS, Q, L, D = 2, 3, 5, 11, 8

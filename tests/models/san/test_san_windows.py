@@ -5,16 +5,17 @@ import pytest
 import torch
 from PIL import Image
 
-from models import GeneralInference, SemanticInference, Vocabulary, zoo
-from models.compiled import FixedShapes
-from models.errors import UsageError
-from models.inference.sliding import SlidingGeometry
-from models.resize import ImageBatch, batch_of, usual_sizes
-from models.san.config import SAN_TINY
-from models.san.segmenter import SanSegmenter
-from models.san.untrained import FillRule
-from models.san.windows import SlidingSan
-from models.segment import Segment
+from maskmill import GeneralInference, SemanticInference, Vocabulary
+from maskmill.models import zoo
+from maskmill.models.compiled import FixedShapes
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.sliding import SlidingGeometry
+from maskmill.models.resize import ImageBatch, batch_of, usual_sizes
+from maskmill.models.san.config import SAN_TINY
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.san.untrained import FillRule
+from maskmill.models.san.windows import SlidingSan
+from maskmill.models.segment import Segment
 from tests.golden_rule import image
 from tests.models.inference.test_sliding import label_map, plain_sums
 

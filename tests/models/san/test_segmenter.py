@@ -8,14 +8,21 @@ import torch
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import models.san.segmenter as segmenter_module
-from models import ClassFeatures, GeneralInference, QueriesInference, SemanticInference, Vocabulary, checkpoint, zoo
-from models.clip.pixels import CLIP_MEAN, CLIP_STD, extents
-from models.compiled import FixedShapes
-from models.resize import batch_of
-from models.san.segmenter import SanSegmenter
-from models.segmenter import Segmenter
-from pipeline.synthesis.scene import scene
+import maskmill.models.san.segmenter as segmenter_module
+from maskmill import (
+    ClassFeatures,
+    GeneralInference,
+    QueriesInference,
+    SemanticInference,
+    Vocabulary,
+)
+from maskmill.models import checkpoint, zoo
+from maskmill.models.clip.pixels import CLIP_MEAN, CLIP_STD, extents
+from maskmill.models.compiled import FixedShapes
+from maskmill.models.resize import batch_of
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.models.segmenter import Segmenter
+from maskmill.pipeline.synthesis.scene import scene
 from tests.golden_rule import image
 from tests.models.san.tiny16 import tiny16
 from tests.untrained_tiny import untrained_tiny

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.san.targets import JoinedTargets, Target
+from maskmill.models.san.targets import JoinedTargets, Target
 from tests.models.san.plain_losses import targets_of
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from models.san.untrained import FillRule, noise
+from maskmill.models.san.untrained import FillRule, noise
 
 
 def test_values_follow_from_name_and_shape_alone():

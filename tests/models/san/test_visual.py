@@ -1,7 +1,7 @@
 import torch
 
-from models.san.config import SAN_VIT_L14
-from models.san.model import empty
+from maskmill.models.san.config import SAN_VIT_L14
+from maskmill.models.san.model import empty
 from tests.models.san.tiny16 import draw, tiny16
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.resize import batch_of
-from models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14, SanConfig
-from models.san.work import macs
-from pipeline.bench.images import photo
-from pipeline.bench.subject import made_up
+from maskmill.models.resize import batch_of
+from maskmill.models.san.config import SAN_TINY, SAN_VIT_B16, SAN_VIT_L14, SanConfig
+from maskmill.models.san.work import macs
+from maskmill.pipeline.bench.images import photo
+from maskmill.pipeline.bench.subject import made_up
 from tests.untrained_tiny import untrained_tiny
 
 

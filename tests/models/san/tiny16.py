@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.san.config import SanConfig
-from models.san.segmenter import SanSegmenter
+from maskmill.models.san.config import SanConfig
+from maskmill.models.san.segmenter import SanSegmenter
 from tests.golden import segmenter_of
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "san"

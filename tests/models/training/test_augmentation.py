@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.training.augmentation import augment, jitter
-from models.training.recipe import Augmentation
+from maskmill.models.training.augmentation import augment, jitter
+from maskmill.models.training.recipe import Augmentation
 
 PLAIN = Augmentation(crop=64, colour=False)
 

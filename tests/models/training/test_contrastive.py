@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.clip.layers import run
-from models.san.config import SAN_TINY
-from models.training.contrastive import (
+from maskmill.models.clip.layers import run
+from maskmill.models.san.config import SAN_TINY
+from maskmill.models.training.contrastive import (
     ContrastiveRecipe,
     ContrastiveTraining,
     caption_loss,
@@ -17,9 +17,9 @@ from models.training.contrastive import (
     fresh_clip,
     sines,
 )
-from models.training.gauge import region_logits
-from pipeline.synthesis.pairs import TEXTS, pair_batches
-from pipeline.synthesis.pool import draw
+from maskmill.models.training.gauge import region_logits
+from maskmill.pipeline.synthesis.pairs import TEXTS, pair_batches
+from maskmill.pipeline.synthesis.pool import draw
 
 
 @pytest.fixture(scope="module")

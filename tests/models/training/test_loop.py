@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import zoo
-from models.san.model import San
-from models.san.untrained import FillRule
-from models.training.augmentation import augment
-from models.training.batch import TrainingBatch
-from models.training.loop import Training
-from models.training.ranks import Ranks
-from models.training.recipe import Augmentation, Recipe
+from maskmill.models import zoo
+from maskmill.models.san.model import San
+from maskmill.models.san.untrained import FillRule
+from maskmill.models.training.augmentation import augment
+from maskmill.models.training.batch import TrainingBatch
+from maskmill.models.training.loop import Training
+from maskmill.models.training.ranks import Ranks
+from maskmill.models.training.recipe import Augmentation, Recipe
 from tests.models.san.tiny16 import tiny16_config
 
 CONFIG = tiny16_config()
@@ -45,7 +45,7 @@ def features(dtype: torch.dtype = torch.float32) -> Tensor:
 
 def batch(seeds: range, classes: int = 5) -> TrainingBatch:
     """Crops of 64 x 64 with fields of classes; one pixel in nine is unlabeled."""
-    from pipeline.training.data import to_batch
+    from maskmill.pipeline.training.data import to_batch
 
     crops = []
     for seed in seeds:

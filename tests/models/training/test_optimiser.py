@@ -1,9 +1,9 @@
 """What trains, and what of it decays: against the published counts and the released script's groups."""
 
-from models.san.config import SAN_VIT_B16, SAN_VIT_L14
-from models.san.model import empty
-from models.training.optimiser import adamw, decays, trainable
-from models.training.recipe import Recipe
+from maskmill.models.san.config import SAN_VIT_B16, SAN_VIT_L14
+from maskmill.models.san.model import empty
+from maskmill.models.training.optimiser import adamw, decays, trainable
+from maskmill.models.training.recipe import Recipe
 
 
 def test_as_many_parameters_train_as_published():

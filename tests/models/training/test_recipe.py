@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.errors import UsageError
-from models.training.recipe import Augmentation, Recipe
+from maskmill.models.errors import UsageError
+from maskmill.models.training.recipe import Augmentation, Recipe
 
 
 def test_published_numbers_are_the_defaults():

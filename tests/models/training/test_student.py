@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.denseclip.config import DENSECLIP_RN50, DENSECLIP_VIT_B
-from models.denseclip.criterion import PixelTargets, losses
-from models.denseclip.model import DenseClip, DenseClipOutput, empty
-from models.training.ranks import Ranks
-from models.training.recipe import Recipe
-from models.training.student import Group, StudentBatch, StudentTraining, group_of, learning_rate
+from maskmill.models.denseclip.config import DENSECLIP_RN50, DENSECLIP_VIT_B
+from maskmill.models.denseclip.criterion import PixelTargets, losses
+from maskmill.models.denseclip.model import DenseClip, DenseClipOutput, empty
+from maskmill.models.training.ranks import Ranks
+from maskmill.models.training.recipe import Recipe
+from maskmill.models.training.student import Group, StudentBatch, StudentTraining, group_of, learning_rate
 from tests.models.denseclip.plain_denseclip import GOLDEN, described, tiny
 
 RECIPE = Recipe(steps=40, batch_size=2, learning_rate=1e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.vocabulary.averaging import average
+from maskmill.models.vocabulary.averaging import average
 
 
 def unit(x):

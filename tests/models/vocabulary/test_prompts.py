@@ -1,7 +1,7 @@
 """Names in templates: order and owners."""
 
-from models.vocabulary import Entry, Vocabulary
-from models.vocabulary.prompts import prompts
+from maskmill.models.vocabulary import Entry, Vocabulary
+from maskmill.models.vocabulary.prompts import prompts
 
 
 def test_a_names_sentences_stand_side_by_side_and_names_know_their_class():

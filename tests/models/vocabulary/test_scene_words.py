@@ -1,7 +1,7 @@
 """The words of the procedural scenes."""
 
-from models.vocabulary import Vocabulary
-from models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES, names, object_name
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES, names, object_name
 
 
 def test_eight_colours_five_shapes_and_eight_backgrounds_make_48_names():

@@ -2,9 +2,9 @@
 
 import pytest
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from models.vocabulary.shipped import LABEL_SETS
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.shipped import LABEL_SETS
 
 FACTS = {
     # name: count, first, last, things, stuff

@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.errors import EnvironmentFailure, UsageError
-from models.vocabulary.source import MAX_FILE_BYTES, read_text, without_secrets
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.vocabulary.source import MAX_FILE_BYTES, read_text, without_secrets
 
 
 def refused(url):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.errors import UsageError
-from models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS, load_templates, templates_hash
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS, load_templates, templates_hash
 
 
 def test_the_default_is_the_published_14_prompts():

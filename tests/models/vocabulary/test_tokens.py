@@ -3,11 +3,11 @@
 import pytest
 from open_clip.tokenizer import SimpleTokenizer
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from models.vocabulary.shipped import LABEL_SETS
-from models.vocabulary.templates import TEMPLATE_SETS
-from models.vocabulary.tokens import check_tokens
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.shipped import LABEL_SETS
+from maskmill.models.vocabulary.templates import TEMPLATE_SETS
+from maskmill.models.vocabulary.tokens import check_tokens
 
 TEMPLATES = TEMPLATE_SETS["vild14"]
 

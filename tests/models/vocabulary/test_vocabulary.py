@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from models.errors import UsageError
-from models.vocabulary import Entry, Vocabulary
-from models.vocabulary.vocabulary import clean
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Entry, Vocabulary
+from maskmill.models.vocabulary.vocabulary import clean
 
 
 def test_ids_are_positions_and_entries_are_reached_by_them():
@@ -86,8 +86,8 @@ def test_cleaning_drops_what_a_reader_does_not_see(name, cleaned):
 
 def test_importing_and_loading_a_label_set_imports_nothing_heavy():
     code = (
-        "import sys; from models.vocabulary import Vocabulary; Vocabulary.load('ade-847');"
-        "import models.vocabulary.templates, models.vocabulary.scenes;"
+        "import sys; from maskmill.models.vocabulary import Vocabulary; Vocabulary.load('ade-847');"
+        "import maskmill.models.vocabulary.templates, maskmill.models.vocabulary.scenes;"
         "print(sorted({'torch', 'open_clip', 'pyarrow', 'fsspec', 'ray', 'numpy'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

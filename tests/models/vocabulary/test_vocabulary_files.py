@@ -5,8 +5,8 @@ import json
 import fsspec
 import pytest
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
 
 
 @pytest.fixture

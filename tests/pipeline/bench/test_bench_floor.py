@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipeline.bench.floor import copy, floors, product
-from pipeline.bench.timing import Stopwatch
+from maskmill.pipeline.bench.floor import copy, floors, product
+from maskmill.pipeline.bench.timing import Stopwatch
 
 WATCH = Stopwatch(device=torch.device("cpu"), threads=1, repeats=3, least_seconds=0.01)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.bench.images import DISTINCT, jpeg, photo, write_mixed, write_shard
-from pipeline.reading.images import decode_sample
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.open import open_shard
-from pipeline.shards.shard import describe
+from maskmill.pipeline.bench.images import DISTINCT, jpeg, photo, write_mixed, write_shard
+from maskmill.pipeline.reading.images import decode_sample
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.open import open_shard
+from maskmill.pipeline.shards.shard import describe
 
 
 def test_a_photo_follows_from_its_size_and_seed() -> None:

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from models.resize import ResizeRule
-from pipeline.bench.mix import LONG_SIDES, RATIOS, batches, sizes
+from maskmill.models.resize import ResizeRule
+from maskmill.pipeline.bench.mix import LONG_SIDES, RATIOS, batches, sizes
 
 
 def test_sizes_follow_from_the_seed_and_have_the_shapes_that_are_stated() -> None:

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from models import zoo
-from models.inference.forms import GeneralInference
-from models.masks.rle import encode, encode_and_measure
-from models.san.segmenter import SanSegmenter
-from pipeline.bench.constant import ConstantSegmenter
-from pipeline.bench.parts import RLE_MASKS, Parts, blobs, input_batch, written_together
-from pipeline.bench.subject import made_up
+from maskmill.models import zoo
+from maskmill.models.inference.forms import GeneralInference
+from maskmill.models.masks.rle import encode, encode_and_measure
+from maskmill.models.san.segmenter import SanSegmenter
+from maskmill.pipeline.bench.constant import ConstantSegmenter
+from maskmill.pipeline.bench.parts import RLE_MASKS, Parts, blobs, input_batch, written_together
+from maskmill.pipeline.bench.subject import made_up
 
 NAMES = ["input", "CLIP shallow", "side ViT", "mask decoder", "recognition", "classifier", "segments", "RLE"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
-from pipeline.bench.results import Bench, Feeding, FloorRow, MixBatches, ReplicaPeak, Row
-from pipeline.bench.table import compared, lines
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.bench.results import Bench, Feeding, FloorRow, MixBatches, ReplicaPeak, Row
+from maskmill.pipeline.bench.table import compared, lines
 
 ROW = Row(part="model", images=8, seconds=2.0, low=1.9, high=2.2, runs=5, gmac=63.2, utilisation=0.5)
 BENCH = Bench(

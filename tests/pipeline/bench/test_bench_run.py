@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import cli
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.bench.config import BenchConfig
-from pipeline.bench.run import bench, busy
+from maskmill.jobs import cli
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.bench.config import BenchConfig
+from maskmill.pipeline.bench.run import bench, busy
 from tests.plain_run import write_tar
 
 SMALL = {

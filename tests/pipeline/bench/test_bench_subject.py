@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from models.errors import UsageError
-from models.inference.forms import GeneralInference, QueriesInference
-from models.inference.run import segments_of
-from pipeline.bench.config import BenchConfig
-from pipeline.bench.parts import input_batch
-from pipeline.bench.subject import CONFIDENT, KEPT, MadeUpLabels, made_up, made_up_logits, subject_of
+from maskmill.models.errors import UsageError
+from maskmill.models.inference.forms import GeneralInference, QueriesInference
+from maskmill.models.inference.run import segments_of
+from maskmill.pipeline.bench.config import BenchConfig
+from maskmill.pipeline.bench.parts import input_batch
+from maskmill.pipeline.bench.subject import CONFIDENT, KEPT, MadeUpLabels, made_up, made_up_logits, subject_of
 
 SMALL = {"model": "san-tiny", "device": "cpu", "size": 64}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.bench.timing import Peak, Stopwatch, Timing, resident_peak
+from maskmill.pipeline.bench.timing import Peak, Stopwatch, Timing, resident_peak
 
 CPU = torch.device("cpu")
 WATCH = Stopwatch(device=CPU, threads=1, repeats=3, least_seconds=0.01)

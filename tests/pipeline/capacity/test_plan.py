@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from jobs import cli
-from models.errors import UsageError
-from models.resize import ResizeRule
-from models.segmenter import ClassFeatures
-from pipeline.bench.constant import ConstantSegmenter
-from pipeline.bench.images import write_shard
-from pipeline.bench.replica import label, labeler
-from pipeline.bench.results import Bench, Feeding, Row
-from pipeline.capacity.inputs import PlanConfig
-from pipeline.capacity.plan import READS_A_SHARD, WRITES_A_SHARD, lines, plan
-from pipeline.config import InferenceConfig
-from pipeline.output import Output
-from pipeline.shards.shard import describe_many
+from maskmill.jobs import cli
+from maskmill.models.errors import UsageError
+from maskmill.models.resize import ResizeRule
+from maskmill.models.segmenter import ClassFeatures
+from maskmill.pipeline.bench.constant import ConstantSegmenter
+from maskmill.pipeline.bench.images import write_shard
+from maskmill.pipeline.bench.replica import label, labeler
+from maskmill.pipeline.bench.results import Bench, Feeding, Row
+from maskmill.pipeline.capacity.inputs import PlanConfig
+from maskmill.pipeline.capacity.plan import READS_A_SHARD, WRITES_A_SHARD, lines, plan
+from maskmill.pipeline.config import InferenceConfig
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.shard import describe_many
 
 GIVEN: dict[str, Any] = {
     "images_per_shard": 1000,

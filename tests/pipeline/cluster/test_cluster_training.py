@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.cli import run
-from models import checkpoint, zoo
-from models.san.config import SAN_TINY
-from models.san.initial import BACKGROUND, SIDE
-from models.san.untrained import FillRule
+from maskmill.jobs.cli import run
+from maskmill.models import checkpoint, zoo
+from maskmill.models.san.config import SAN_TINY
+from maskmill.models.san.initial import BACKGROUND, SIDE
+from maskmill.models.san.untrained import FillRule
 from tests.plain_run import write_tar
 
 pytestmark = pytest.mark.slow

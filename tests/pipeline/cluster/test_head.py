@@ -3,7 +3,7 @@
 import socket
 import threading
 
-from pipeline.cluster.head import RAYS_SETTING, answers, patience, watched
+from maskmill.pipeline.cluster.head import RAYS_SETTING, answers, patience, watched
 
 
 def test_a_head_that_stops_listening_is_told_once_its_silence_lasts():

@@ -16,10 +16,10 @@ import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.vocabulary import Vocabulary
-from models.vocabulary.templates import load_templates
-from pipeline.cluster.labeling import to_tasks
-from pipeline.cluster.metrics import (
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.templates import load_templates
+from maskmill.pipeline.cluster.labeling import to_tasks
+from maskmill.pipeline.cluster.metrics import (
     IMAGES,
     OTHER,
     REPLICAS,
@@ -30,16 +30,16 @@ from pipeline.cluster.metrics import (
     ReplicaMetrics,
     ShardMetrics,
 )
-from pipeline.cluster.replica import Replica, ReplicaSpec, prepare
-from pipeline.config import ReplicaConfig
-from pipeline.labeling.placement import Placement
-from pipeline.ledger import ledger
-from pipeline.ledger.counts import Counts
-from pipeline.ledger.ledger import PHASES, LedgerRow
-from pipeline.output import Output
-from pipeline.reading.errors import SAMPLE_REASONS, SHARD_REASONS
-from pipeline.shards.shard import describe
-from pipeline.stores import stores
+from maskmill.pipeline.cluster.replica import Replica, ReplicaSpec, prepare
+from maskmill.pipeline.config import ReplicaConfig
+from maskmill.pipeline.labeling.placement import Placement
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.ledger.ledger import PHASES, LedgerRow
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.errors import SAMPLE_REASONS, SHARD_REASONS
+from maskmill.pipeline.shards.shard import describe
+from maskmill.pipeline.stores import stores
 from tests.plain_run import PLAIN
 
 PATIENCE = 90.0

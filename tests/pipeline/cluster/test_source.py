@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pipeline.dataset import LabeledImages
-from pipeline.output import Output
-from pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.dataset import LabeledImages
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.table.filters import SegmentFilter
 from tests.plain_run import label
 
 
@@ -11,8 +11,8 @@ from tests.plain_run import label
 def test_ray_data_gives_what_the_reader_gives(tiny, scenes, tmp_path):
     output = Output.of(str(tmp_path / "out"))
     label(tiny, scenes, output)
-    from pipeline.cluster import session
-    from pipeline.cluster.source import labeled_images
+    from maskmill.pipeline.cluster import session
+    from maskmill.pipeline.cluster.source import labeled_images
 
     keep = SegmentFilter(min_score=0.2)
     with session.session():

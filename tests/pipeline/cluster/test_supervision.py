@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 import ray
 
-from models.errors import EnvironmentFailure
-from pipeline.cluster import supervision
-from pipeline.cluster.supervision import Supervision, supervised
-from pipeline.ledger.tolerance import Failures, TooManyFailedError
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.cluster import supervision
+from maskmill.pipeline.cluster.supervision import Supervision, supervised
+from maskmill.pipeline.ledger.tolerance import Failures, TooManyFailedError
 
 SHARDS = 24
 

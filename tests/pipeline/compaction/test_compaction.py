@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import cli
-from models.errors import EnvironmentFailure, UsageError
-from pipeline import run
-from pipeline.compaction import compaction, sealing
-from pipeline.compaction.compaction import compact
-from pipeline.ledger import ledger
-from pipeline.ledger.status import settle, status
-from pipeline.output import Output
-from pipeline.synthesis.shards import synthesize
-from pipeline.table.digest import RowsDigest
-from pipeline.table.schema import LABELS
-from pipeline.table.sealed import check_sealed
+from maskmill.jobs import cli
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline import run
+from maskmill.pipeline.compaction import compaction, sealing
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.status import settle, status
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.table.digest import RowsDigest
+from maskmill.pipeline.table.schema import LABELS
+from maskmill.pipeline.table.sealed import check_sealed
 from tests.plain_run import label
 
 

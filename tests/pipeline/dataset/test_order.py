@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from models.errors import UsageError
-from pipeline.dataset.order import Consumer, Shuffle, equal_share, spans
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.dataset.order import Consumer, Shuffle, equal_share, spans
 
 COUNTS = (5, 0, 17, 1, 8)
 

@@ -14,13 +14,13 @@ from pycocotools import mask as coco
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from pipeline.dataset import LabeledImages, collate, mask_set, semantic_map
-from pipeline.output import Output
-from pipeline.stores import stores
-from pipeline.synthesis.shards import synthesize
-from pipeline.table.filters import SegmentFilter
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.dataset import LabeledImages, collate, mask_set, semantic_map
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.table.filters import SegmentFilter
 from tests.plain_run import PLAIN, label, write_tar
 from tests.s3_server import led_to, moto_server
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-import models
-from models.vocabulary.scenes import NOVEL
-from pipeline.evaluation.groups import groups_of
-from pipeline.evaluation.model import evaluate_model
-from pipeline.evaluation.scores import mean_ious, object_iou
-from pipeline.synthesis.shards import synthesize
-from pipeline.truth.pairs import sources_of
+import maskmill
+from maskmill.models.vocabulary.scenes import NOVEL
+from maskmill.pipeline.evaluation.groups import groups_of
+from maskmill.pipeline.evaluation.model import evaluate_model
+from maskmill.pipeline.evaluation.scores import mean_ious, object_iou
+from maskmill.pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.truth.pairs import sources_of
 from tests.mosaics import write_mosaics
 
 SEED = 20261121
@@ -19,8 +19,8 @@ SEED = 20261121
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("held-out")
     sources = sources_of([str(path) for path in synthesize(folder, 1, 100, SEED)])
-    vocabulary = models.Vocabulary.load("scenes")
-    segmenter = models.load("san-tiny", device="cpu")
+    vocabulary = maskmill.Vocabulary.load("scenes")
+    segmenter = maskmill.load("san-tiny", device="cpu")
     (evaluation,) = evaluate_model(sources, segmenter, segmenter.classes(vocabulary), batch_size=8, scratch=folder)
     groups = groups_of(vocabulary, NOVEL)
     return mean_ious(evaluation, groups) | {"object": object_iou(evaluation, groups)}
@@ -36,10 +36,10 @@ def test_the_bundled_model_segments_scenes_by_name(found):
 def test_windows_find_what_is_lost_where_a_large_image_is_made_small(tmp_path):
     """Four scenes side by side: whole, each has a quarter of the pixels that it was trained with."""
     sources = sources_of([str(write_mosaics(tmp_path / "mosaics.tar", 12, seed=SEED))])
-    vocabulary = models.Vocabulary.load("scenes")
+    vocabulary = maskmill.Vocabulary.load("scenes")
     scores = []
     for windows in (None, 2.0):
-        segmenter = models.load("san-tiny", device="cpu", windows=windows)
+        segmenter = maskmill.load("san-tiny", device="cpu", windows=windows)
         (one,) = evaluate_model(sources, segmenter, segmenter.classes(vocabulary), batch_size=8, scratch=tmp_path)
         scores.append(mean_ious(one, groups_of(vocabulary, NOVEL))["all"])
     whole, windowed = scores

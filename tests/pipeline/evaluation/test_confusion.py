@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.evaluation.confusion import collapse, count, iou, mean_iou, pixel_accuracy
+from maskmill.pipeline.evaluation.confusion import collapse, count, iou, mean_iou, pixel_accuracy
 
 # Three classes a, b, c = 0, 1, 2; 3 is "nothing predicted", -1 "nobody labeled it".
 TRUTH = np.array([[0, 0, 0, 1], [1, 1, 2, -1]])

@@ -2,10 +2,10 @@
 
 import pytest
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from models.vocabulary.scenes import COLOURS, NOVEL, SHAPES
-from pipeline.evaluation.groups import groups_of
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.scenes import COLOURS, NOVEL, SHAPES
+from maskmill.pipeline.evaluation.groups import groups_of
 
 
 def test_scenes_have_seen_and_novel_objects_and_backgrounds():

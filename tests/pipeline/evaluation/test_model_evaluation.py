@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from models import zoo
-from models.errors import UsageError
-from models.san.config import SAN_TINY
-from models.san.dense_clip import dense_clip_logits
-from models.san.untrained import FillRule
-from models.vocabulary import Vocabulary
-from pipeline.evaluation.confusion import count
-from pipeline.evaluation.model import evaluate_model
-from pipeline.synthesis.scene import scene
-from pipeline.synthesis.shards import JPEG_QUALITY
-from pipeline.truth.pairs import sources_of
+from maskmill.models import zoo
+from maskmill.models.errors import UsageError
+from maskmill.models.san.config import SAN_TINY
+from maskmill.models.san.dense_clip import dense_clip_logits
+from maskmill.models.san.untrained import FillRule
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.evaluation.confusion import count
+from maskmill.pipeline.evaluation.model import evaluate_model
+from maskmill.pipeline.synthesis.scene import scene
+from maskmill.pipeline.synthesis.shards import JPEG_QUALITY
+from maskmill.pipeline.truth.pairs import sources_of
 from tests.golden import semantic_scores
 from tests.plain_run import write_tar
 

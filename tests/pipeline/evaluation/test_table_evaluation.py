@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.cli import run
-from models.errors import UsageError
-from models.san.windows import SlidingSan
-from models.vocabulary import Vocabulary
-from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
-from pipeline.evaluation.model import evaluate_model
-from pipeline.evaluation.table import evaluate_table, paint
-from pipeline.output import Output
-from pipeline.truth.pairs import sources_of
+from maskmill.jobs.cli import run
+from maskmill.models.errors import UsageError
+from maskmill.models.san.windows import SlidingSan
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.config import InferenceConfig, LabelConfig, ModelConfig
+from maskmill.pipeline.evaluation.model import evaluate_model
+from maskmill.pipeline.evaluation.table import evaluate_table, paint
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.truth.pairs import sources_of
 from tests.mosaics import write_mosaics
 from tests.plain_run import PLAIN, label, write_tar
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.config import InferenceConfig
-from pipeline.export.destination import Destination
-from pipeline.export.export import Export
-from pipeline.export.export import export as run_export
-from pipeline.export.tally import Tally
-from pipeline.output import Output
-from pipeline.synthesis.shards import synthesize
-from pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.config import InferenceConfig
+from maskmill.pipeline.export.destination import Destination
+from maskmill.pipeline.export.export import Export
+from maskmill.pipeline.export.export import export as run_export
+from maskmill.pipeline.export.tally import Tally
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.table.filters import SegmentFilter
 from tests.plain_run import MANY_SEGMENTS, PLAIN, label, write_tar
 
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.cli import run
-from models.vocabulary import Vocabulary
-from models.vocabulary.checks import MAX_ENTRIES
-from pipeline.evaluation.table import paint
-from pipeline.export.class_map import ClassMaps, _png
-from pipeline.export.formats import Context
-from pipeline.export.masks import stretched
-from pipeline.reading.limits import ReadLimits
-from pipeline.truth.class_map import IGNORED, decode_class_map
-from pipeline.truth.pairs import open_pairs, sources_of
+from maskmill.jobs.cli import run
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.checks import MAX_ENTRIES
+from maskmill.pipeline.evaluation.table import paint
+from maskmill.pipeline.export.class_map import ClassMaps, _png
+from maskmill.pipeline.export.formats import Context
+from maskmill.pipeline.export.masks import stretched
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.truth.class_map import IGNORED, decode_class_map
+from maskmill.pipeline.truth.pairs import open_pairs, sources_of
 from tests.export_rules import rows_of
 
 

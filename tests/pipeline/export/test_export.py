@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cli import run
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.compaction.compaction import compact
-from pipeline.export.export import RECORD
-from pipeline.export.sample import MAX_KEY, sample_name
-from pipeline.output import Output
-from pipeline.table.schema import FOOTER_KEY, LABELS
+from maskmill.jobs.cli import run
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.export.export import RECORD
+from maskmill.pipeline.export.sample import MAX_KEY, sample_name
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.table.schema import FOOTER_KEY, LABELS
 from tests.plain_run import PLAIN, label
 from tests.s3_server import S3Server, led_to, moto_server
 
@@ -102,7 +102,7 @@ def test_an_export_that_was_interrupted_has_no_record(export, general, tmp_path,
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.export.class_map.ClassMaps.finish", fail)
+    monkeypatch.setattr("maskmill.pipeline.export.class_map.ClassMaps.finish", fail)
     with pytest.raises(KeyboardInterrupt):
         export(general, "png")
     assert list((tmp_path / "dest" / "annotations").rglob("*.png"))
@@ -228,6 +228,6 @@ def test_a_full_scratch_is_the_environments(export, general, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pipeline.export.coco_json.Lines.annotation", full)
+    monkeypatch.setattr("maskmill.pipeline.export.coco_json.Lines.annotation", full)
     with pytest.raises(EnvironmentFailure, match="No space left on device"):
         export(general, "coco")

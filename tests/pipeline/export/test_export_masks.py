@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco
 
-from models.masks import rle
-from pipeline.export.masks import painted, stretched, stretched_mask
+from maskmill.models.masks import rle
+from maskmill.pipeline.export.masks import painted, stretched, stretched_mask
 
 
 @pytest.mark.parametrize("size", [(40, 60), (41, 63), (97, 121), (1, 1), (20, 200)])

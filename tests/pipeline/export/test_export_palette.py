@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.export.palette import UNLABELED, class_colours
+from maskmill.pipeline.export.palette import UNLABELED, class_colours
 
 
 @pytest.mark.parametrize("classes", [1, 20, 171, 255, 847, 20_000])

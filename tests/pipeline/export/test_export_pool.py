@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.export.pool import in_order
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.export.pool import in_order
 
 
 def adder(setup):

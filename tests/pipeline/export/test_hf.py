@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from models.vocabulary import Vocabulary
+from maskmill.models.vocabulary import Vocabulary
 from tests.export_rules import rows_of
 
 datasets = pytest.importorskip("datasets")

@@ -9,7 +9,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from models.vocabulary import Vocabulary
+from maskmill.models.vocabulary import Vocabulary
 from tests.export_rules import rows_of
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.masks import rle
-from models.vocabulary import Vocabulary
-from pipeline.export.panoptic import _canvas, _ids, _infos, _png
-from pipeline.export.sample import ExportedSample, ExportedSegment
+from maskmill.models.masks import rle
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.export.panoptic import _canvas, _ids, _infos, _png
+from maskmill.pipeline.export.sample import ExportedSample, ExportedSegment
 from tests.export_rules import check_panoptic, rows_of
 
 

@@ -8,22 +8,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import cli
-from models import zoo
-from models.errors import UsageError
-from pipeline import run
-from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig
-from pipeline.dataset import LabeledImages
-from pipeline.labeling.agreement_price import price_line
-from pipeline.output import Output
-from pipeline.query import ask
-from pipeline.report.config import ReportConfig
-from pipeline.report.report import report
-from pipeline.retry import Given, configuration
-from pipeline.showing.show import show
-from pipeline.stats import lines, stats, to_json
-from pipeline.table.filters import SegmentFilter
-from pipeline.verify import verify
+from maskmill.jobs import cli
+from maskmill.models import zoo
+from maskmill.models.errors import UsageError
+from maskmill.pipeline import run
+from maskmill.pipeline.config import InferenceConfig, JobConfig, LabelConfig, ModelConfig, ReplicaConfig
+from maskmill.pipeline.dataset import LabeledImages
+from maskmill.pipeline.labeling.agreement_price import price_line
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.query import ask
+from maskmill.pipeline.report.config import ReportConfig
+from maskmill.pipeline.report.report import report
+from maskmill.pipeline.retry import Given, configuration
+from maskmill.pipeline.showing.show import show
+from maskmill.pipeline.stats import lines, stats, to_json
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.verify import verify
 from tests.plain_run import label
 
 FLOOR = 0.9

@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.resize import ResizeRule, SlidingRule
-from pipeline.labeling.batching import SOFT_WINDOW_SAMPLES, WAITING_BYTES, WINDOW_SAMPLES, Batcher, Prepared, to_batch
+from maskmill.models.resize import ResizeRule, SlidingRule
+from maskmill.pipeline.labeling.batching import (
+    SOFT_WINDOW_SAMPLES,
+    WAITING_BYTES,
+    WINDOW_SAMPLES,
+    Batcher,
+    Prepared,
+    to_batch,
+)
 
 RULE = ResizeRule(multiple=32)
 SIZES = ((32, 32), (30, 17), (32, 64), (64, 32), (33, 32))

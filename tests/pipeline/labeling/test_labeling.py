@@ -15,19 +15,19 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from models.resize import ImageBatch
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
-from models.vocabulary import Vocabulary
-from pipeline.config import InferenceConfig, JobConfig, LabelConfig, ReplicaConfig
-from pipeline.labeling.labeling import label_shard
-from pipeline.labeling.model_thread import DeviceLostError
-from pipeline.output import Output
-from pipeline.reading.limits import ReadLimits
-from pipeline.shards.shard import Shard, describe_many
-from pipeline.synthesis.scene import scene
-from pipeline.table.footer import check_file
-from pipeline.table.schema import LABELS
+from maskmill.models.resize import ImageBatch
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.config import InferenceConfig, JobConfig, LabelConfig, ReplicaConfig
+from maskmill.pipeline.labeling.labeling import label_shard
+from maskmill.pipeline.labeling.model_thread import DeviceLostError
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.shards.shard import Shard, describe_many
+from maskmill.pipeline.synthesis.scene import scene
+from maskmill.pipeline.table.footer import check_file
+from maskmill.pipeline.table.schema import LABELS
 from tests.hostile import early_end
 from tests.plain_run import MANY_SEGMENTS, PLAIN, label_one, labeler, table_of, write_tar
 
@@ -366,7 +366,7 @@ def test_a_shard_in_a_store_is_labeled_into_a_store_and_leaves_no_copy(tiny, sce
     """memory:// has no folders and no renames, as an object store."""
     import fsspec
 
-    from pipeline.stores.publish import read_bytes
+    from maskmill.pipeline.stores.publish import read_bytes
 
     scratch, store = tmp_path / "scratch", f"memory://{tmp_path.name}"
     scratch.mkdir()
@@ -496,7 +496,7 @@ def test_whoever_watches_hears_of_every_step(tiny, scenes, tmp_path):
 
 def test_what_became_of_a_shard_s_batches_is_logged(tiny, tmp_path, caplog):
     names = {f"{i}.png": encoded(picture((128, 128) if i else (128, 181)), "PNG") for i in range(6)}
-    with caplog.at_level("INFO", logger="pipeline.labeling.labeling"):
+    with caplog.at_level("INFO", logger="maskmill.pipeline.labeling.labeling"):
         label_one(tiny, write_tar(tmp_path / "a.tar", names), tmp_path / "out", batch_size=4)
     (record,) = [record for record in caplog.records if record.message == "batches"]
     assert record.fields == {
@@ -535,8 +535,8 @@ def test_labels_do_not_depend_on_the_order_in_which_batches_end(tiny, tmp_path):
 def test_a_vocabulary_of_one_name_and_a_large_k_are_fine(tiny, scenes, tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
-    from pipeline.labeling.labeling import Labeler
-    from pipeline.labeling.model_thread import ModelThread
+    from maskmill.pipeline.labeling.labeling import Labeler
+    from maskmill.pipeline.labeling.model_thread import ModelThread
 
     classes = tiny.classes(Vocabulary.load("scenes"))
     one = ClassFeatures(features=classes.features[:1], stuff=classes.stuff[:1])

@@ -7,13 +7,13 @@ from concurrent.futures import wait
 import pytest
 import torch
 
-from models.errors import EnvironmentFailure
-from models.inference.forms import GeneralInference
-from models.resize import ImageBatch, ResizeRule
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
-from pipeline.labeling.model_thread import DeviceLostError, ModelThread, out_of_memory, poisons
-from pipeline.reading.errors import SampleError
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.models.inference.forms import GeneralInference
+from maskmill.models.resize import ImageBatch, ResizeRule
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.pipeline.labeling.model_thread import DeviceLostError, ModelThread, out_of_memory, poisons
+from maskmill.pipeline.reading.errors import SampleError
 
 CLASSES = ClassFeatures(features=torch.eye(2), stuff=torch.zeros(2, dtype=torch.bool))
 TOO_LARGE, NOT_FINITE, BROKEN, GONE, POISON = 250, 251, 252, 253, 254

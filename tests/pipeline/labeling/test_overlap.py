@@ -11,14 +11,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.inference.forms import Inference
-from models.resize import ImageBatch
-from models.segment import Segment
-from models.segmenter import ClassFeatures, Segmenter
-from models.vocabulary import Vocabulary
-from pipeline.labeling.labeling import label_shard
-from pipeline.output import Output
-from pipeline.shards.shard import describe_many
+from maskmill.models.inference.forms import Inference
+from maskmill.models.resize import ImageBatch
+from maskmill.models.segment import Segment
+from maskmill.models.segmenter import ClassFeatures, Segmenter
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.labeling.labeling import label_shard
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.shard import describe_many
 from tests.plain_run import labeler
 
 END_SECONDS = 60.0

@@ -2,9 +2,9 @@
 
 import pytest
 
-from models.errors import EnvironmentFailure, UsageError
-from pipeline.config import ReplicaConfig
-from pipeline.labeling.placement import Node, place
+from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.config import ReplicaConfig
+from maskmill.pipeline.labeling.placement import Node, place
 
 
 def nodes(*machines: tuple[int, int]) -> list[Node]:

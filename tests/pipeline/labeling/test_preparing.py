@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from models.resize import ResizeRule
-from pipeline.config import LabelConfig
-from pipeline.labeling.preparing import prepare
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.errors import SampleError
-from pipeline.reading.samples import Sample
+from maskmill.models.resize import ResizeRule
+from maskmill.pipeline.config import LabelConfig
+from maskmill.pipeline.labeling.preparing import prepare
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.samples import Sample
 from tests import hostile
 
 CPU = torch.device("cpu")

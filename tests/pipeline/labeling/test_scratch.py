@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.labeling.scratch import PREFIX, YOUNG_SECONDS, clean, shard_folder
+from maskmill.pipeline.labeling.scratch import PREFIX, YOUNG_SECONDS, clean, shard_folder
 
 HOLD = """
 import sys
 from pathlib import Path
-from pipeline.labeling.scratch import shard_folder
+from maskmill.pipeline.labeling.scratch import shard_folder
 with shard_folder(Path(sys.argv[1])) as folder:
     (folder / "shard.tar").write_bytes(b"x")
     print(folder, flush=True)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pipeline.labeling.threads import SPIN_COUNT, decoders, wait_briefly_awake
+from maskmill.pipeline.labeling.threads import SPIN_COUNT, decoders, wait_briefly_awake
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="niceness of single threads")

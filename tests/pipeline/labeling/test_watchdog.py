@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from pipeline.labeling.watchdog import EXIT_CODE, InFlight, Watchdog, bounded
-from pipeline.shards.shard import Shard
+from maskmill.pipeline.labeling.watchdog import EXIT_CODE, InFlight, Watchdog, bounded
+from maskmill.pipeline.shards.shard import Shard
 
 A, B = (Shard(url=f"/{name}.tar", source=f"/{name}.tar") for name in "ab")
 
@@ -103,8 +103,8 @@ def test_last_words_are_bounded_in_time_and_their_errors_are_logged(caplog):
 
 PROGRAM = """
 import threading
-from pipeline.shards.shard import Shard
-from pipeline.labeling.watchdog import Watchdog, end_process
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.labeling.watchdog import Watchdog, end_process
 def stalled(shards, seconds):
     print(*(entry.shard.url for entry in shards), flush=True)
     end_process("stalled")

@@ -2,12 +2,12 @@
 
 import pytest
 
-from models.san.config import SAN_VIT_B16
-from models.san.work import macs
-from models.zoo import MODELS
-from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
-from pipeline.labeling.windows_price import price_line, windows_price
-from pipeline.shards.planning import price_lines
+from maskmill.models.san.config import SAN_VIT_B16
+from maskmill.models.san.work import macs
+from maskmill.models.zoo import MODELS
+from maskmill.pipeline.config import InferenceConfig, LabelConfig, ModelConfig
+from maskmill.pipeline.labeling.windows_price import price_line, windows_price
+from maskmill.pipeline.shards.planning import price_lines
 
 
 @pytest.mark.parametrize(

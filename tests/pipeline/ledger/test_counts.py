@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from models.segment import Segment
-from pipeline.ledger.counts import ClassCount, Counts, Tally
+from maskmill.models.segment import Segment
+from maskmill.pipeline.ledger.counts import ClassCount, Counts, Tally
 
 
 def segment(vocab_id: int) -> Segment:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
-from pipeline.ledger import ledger
-from pipeline.ledger.counts import ClassCount, Counts
-from pipeline.ledger.ledger import PHASES, LedgerRow
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.counts import ClassCount, Counts
+from maskmill.pipeline.ledger.ledger import PHASES, LedgerRow
 
 FULL = LedgerRow(
     url="s3://bucket/a.tar",

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import ledger
-from pipeline.ledger.counts import Counts
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.ledger.parts import LedgerParts
-from pipeline.output import Output
-from pipeline.stores.errors import OutputError
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.ledger.parts import LedgerParts
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores.errors import OutputError
 
 
 def row(number: int) -> LedgerRow:
@@ -22,7 +22,7 @@ def urls(output: Output) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr("pipeline.ledger.parts.PART_ROWS", 2)
+    monkeypatch.setattr("maskmill.pipeline.ledger.parts.PART_ROWS", 2)
 
 
 def test_a_part_is_written_when_it_is_full_and_the_rest_at_the_end(tmp_path):
@@ -39,7 +39,7 @@ def test_a_part_is_written_when_it_is_full_and_the_rest_at_the_end(tmp_path):
 
 
 def test_rows_wait_for_a_store_that_is_out_of_reach_and_none_is_lost_or_told_twice(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("pipeline.ledger.parts.MOST_ROWS", 6)
+    monkeypatch.setattr("maskmill.pipeline.ledger.parts.MOST_ROWS", 6)
     output = Output.of(str(tmp_path))
     in_the_way = tmp_path / "ledger-parts"
     in_the_way.touch()

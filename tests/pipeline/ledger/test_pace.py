@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.ledger.pace import LEAST_SHARDS, WINDOW_SECONDS, Pace, duration
+from maskmill.pipeline.ledger.pace import LEAST_SHARDS, WINDOW_SECONDS, Pace, duration
 
 
 def test_before_the_first_end_there_is_no_rate():

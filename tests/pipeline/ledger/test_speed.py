@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.ledger import ledger, summary
-from pipeline.ledger.counts import Counts
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.ledger.speed import RunSpeed, run_speed
-from pipeline.ledger.status import Status
-from pipeline.output import Output
+from maskmill.pipeline.ledger import ledger, summary
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.ledger.speed import RunSpeed, run_speed
+from maskmill.pipeline.ledger.status import Status
+from maskmill.pipeline.output import Output
 
 PHASES = {"download": 1.5, "decode": 0.5, "model": 6.0, "encode": 0.2, "publish": 0.1}
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

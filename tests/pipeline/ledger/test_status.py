@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import UsageError
-from pipeline.ledger import ledger
-from pipeline.ledger.counts import Counts
-from pipeline.ledger.ledger import BRIEF, LedgerRow
-from pipeline.ledger.merging import _last
-from pipeline.ledger.status import Status, settle, status
-from pipeline.output import Output
-from pipeline.shards import manifest
-from pipeline.shards.shard import Shard, describe_many
-from pipeline.stores.publish import publish_bytes
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.ledger.ledger import BRIEF, LedgerRow
+from maskmill.pipeline.ledger.merging import _last
+from maskmill.pipeline.ledger.status import Status, settle, status
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards import manifest
+from maskmill.pipeline.shards.shard import Shard, describe_many
+from maskmill.pipeline.stores.publish import publish_bytes
 from tests.plain_run import label, write_tar
 
 

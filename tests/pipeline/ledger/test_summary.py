@@ -2,11 +2,11 @@
 
 import json
 
-from pipeline.json_stream import chunks
-from pipeline.ledger import summary
-from pipeline.ledger.counts import Counts
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.ledger.status import Status
+from maskmill.pipeline.json_stream import chunks
+from maskmill.pipeline.ledger import summary
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.ledger.status import Status
 
 
 def test_a_run_of_nothing_has_a_summary():

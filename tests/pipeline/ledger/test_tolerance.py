@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.errors import EnvironmentFailure
-from pipeline.ledger.tolerance import Failures, TooManyFailedError
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.ledger.tolerance import Failures, TooManyFailedError
 
 READ = "read: ServerError: 503"
 

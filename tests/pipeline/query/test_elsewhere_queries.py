@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.query import ask
+from maskmill.pipeline.query import ask
 
 ZEBRAS = (
     "SELECT shard, sample_index, max(score) AS score FROM segments WHERE class = 'zebra' AND score > 0.8 GROUP BY ALL"

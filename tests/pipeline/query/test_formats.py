@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.query import query
-from models.errors import UsageError
-from pipeline.query import Answer, csv_lines, table_lines, write_parquet
-from pipeline.query.formats import LINE_WIDTH
+from maskmill.jobs.query import query
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.query import Answer, csv_lines, table_lines, write_parquet
+from maskmill.pipeline.query.formats import LINE_WIDTH
 
 
 def answer(**columns):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.query.plan import plan_of
+from maskmill.pipeline.query.plan import plan_of
 
 
 @pytest.mark.parametrize(

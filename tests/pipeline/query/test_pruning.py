@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
-from pipeline.compaction.compaction import compact
-from pipeline.output import Output
-from pipeline.query import ask
-from pipeline.table.filters import SegmentFilter
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.query import ask
+from maskmill.pipeline.table.filters import SegmentFilter
 
 ZEBRAS = "SELECT shard, sample_index, segment, score FROM segments WHERE class = 'zebra' ORDER BY ALL"
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from jobs.query import query
-from jobs.stats import stats
-from models.errors import UsageError
-from pipeline.compaction.compaction import compact
-from pipeline.output import Output
-from pipeline.query import ask
+from maskmill.jobs.query import query
+from maskmill.jobs.stats import stats
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.query import ask
 from tests.s3_server import S3Server, led_to, moto_server
 from tests.table_scale import make
 

@@ -5,11 +5,11 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from models.errors import UsageError
-from pipeline.ledger import ledger
-from pipeline.ledger.ledger import LedgerRow
-from pipeline.query import ask
-from pipeline.table.filters import SegmentFilter
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.ledger.ledger import LedgerRow
+from maskmill.pipeline.query import ask
+from maskmill.pipeline.table.filters import SegmentFilter
 from tests.table_scale import make
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from pipeline.reading.archive import ArchiveReport, check_archive
-from pipeline.reading.errors import ShardError
-from pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.archive import ArchiveReport, check_archive
+from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.limits import ReadLimits
 from tests import hostile
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import google_crc32c
 import pytest
 
-from pipeline.reading.checksum import Algorithm, Checksum, digest, told
+from maskmill.pipeline.reading.checksum import Algorithm, Checksum, digest, told
 
 DATA = bytes(range(256)) * 20_000
 MD5 = hashlib.md5(DATA).hexdigest()

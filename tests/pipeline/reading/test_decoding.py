@@ -1,7 +1,7 @@
 import pytest
 
-from models.errors import UsageError
-from pipeline.reading.decoding import DecodingConfig
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.reading.decoding import DecodingConfig
 
 
 def test_decoders_with_pillows_pixels_are_one_to_labels_and_the_rest_are_told_apart() -> None:

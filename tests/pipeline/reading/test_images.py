@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from models.errors import EnvironmentFailure
-from pipeline.reading.errors import SampleError
-from pipeline.reading.images import decode, decode_sample
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.samples import Sample
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.images import decode, decode_sample
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.samples import Sample
 from tests import hostile
 
 LIMITS = ReadLimits()

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.reading.errors import SampleError
-from pipeline.reading.images import decode
-from pipeline.reading.jpeg import read_script
-from pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.images import decode
+from maskmill.pipeline.reading.jpeg import read_script
+from maskmill.pipeline.reading.limits import ReadLimits
 from tests import hostile
 
 KINDS = {

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
-from pipeline.reading.archive import MAX_NAME
-from pipeline.reading.keys import split_name
+from maskmill.pipeline.reading.archive import MAX_NAME
+from maskmill.pipeline.reading.keys import split_name
 
 
 @pytest.mark.parametrize(

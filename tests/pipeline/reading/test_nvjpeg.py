@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.reading.errors import SampleError
-from pipeline.reading.images import decode
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.nvjpeg import decode as decode_on_gpu
-from pipeline.reading.nvjpeg import is_plain
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.images import decode
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.nvjpeg import decode as decode_on_gpu
+from maskmill.pipeline.reading.nvjpeg import is_plain
 from tests import hostile
 
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reading.errors import SampleError, ShardError
-from pipeline.reading.images import decode_sample
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.open import open_shard
-from pipeline.shards.shard import describe
+from maskmill.pipeline.reading.errors import SampleError, ShardError
+from maskmill.pipeline.reading.images import decode_sample
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.open import open_shard
+from maskmill.pipeline.shards.shard import describe
 from tests import hostile
 
 

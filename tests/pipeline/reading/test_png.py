@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.reading.errors import SampleError
-from pipeline.reading.images import decode
-from pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.images import decode
+from maskmill.pipeline.reading.limits import ReadLimits
 from tests import hostile
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from models.errors import UsageError
-from pipeline.reading.limits import ReadLimits
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.reading.limits import ReadLimits
 
 
 def test_defaults_are_the_published_ones() -> None:

@@ -3,8 +3,15 @@ from typing import get_args
 
 import pytest
 
-from pipeline.reading import errors
-from pipeline.reading.errors import MAX_DETAIL, SAMPLE_REASONS, SHARD_REASONS, WARNINGS, SampleError, ShardError
+from maskmill.pipeline.reading import errors
+from maskmill.pipeline.reading.errors import (
+    MAX_DETAIL,
+    SAMPLE_REASONS,
+    SHARD_REASONS,
+    WARNINGS,
+    SampleError,
+    ShardError,
+)
 
 
 def test_every_reason_word_is_explained() -> None:

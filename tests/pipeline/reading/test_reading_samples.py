@@ -7,10 +7,10 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.reading.archive import check_archive
-from pipeline.reading.errors import ShardError
-from pipeline.reading.limits import ReadLimits
-from pipeline.reading.samples import Sample, group, read_samples
+from maskmill.pipeline.reading.archive import check_archive
+from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.samples import Sample, group, read_samples
 from tests import hostile
 
 IMAGE = hostile.encode()

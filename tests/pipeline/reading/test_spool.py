@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reading.errors import ShardError
-from pipeline.reading.spool import spooled
-from pipeline.shards.shard import Shard, describe
-from pipeline.stores.backoff import ATTEMPTS
+from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.spool import spooled
+from maskmill.pipeline.shards.shard import Shard, describe
+from maskmill.pipeline.stores.backoff import ATTEMPTS
 from tests.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.object_store import ObjectStore, s3_server
 from tests.s3_server import S3Server, led_to, moto_server

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.reading import jpeg, turbo
-from pipeline.reading.decoding import DecodingConfig
-from pipeline.reading.errors import SampleError
-from pipeline.reading.images import Size, decode_as
-from pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading import jpeg, turbo
+from maskmill.pipeline.reading.decoding import DecodingConfig
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.images import Size, decode_as
+from maskmill.pipeline.reading.limits import ReadLimits
 from tests import hostile
 
 KINDS = {

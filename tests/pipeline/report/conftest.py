@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.segmenter import Segmenter
-from pipeline.output import Output
-from pipeline.shards.shard import Shard
+from maskmill.models.segmenter import Segmenter
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.shard import Shard
 from tests import plain_run
 
 SCRIPT = (

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pipeline.report.choice import choose
-from pipeline.report.sample import Sampled, Span
-from pipeline.table.segment_columns import SCALARS
+from maskmill.pipeline.report.choice import choose
+from maskmill.pipeline.report.sample import Sampled, Span
+from maskmill.pipeline.table.segment_columns import SCALARS
 
 
 def sampled(images=200, shards=10, seed=0):

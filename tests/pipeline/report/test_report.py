@@ -12,21 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs import cli
-from models.errors import UsageError
-from models.masks import rle
-from pipeline.compaction.compaction import compact
-from pipeline.output import Output
-from pipeline.reading.limits import ReadLimits
-from pipeline.report.choice import Choice
-from pipeline.report.config import PAGE_BYTES, ReportConfig
-from pipeline.report.page import embedded, page
-from pipeline.report.picture import Drawer
-from pipeline.report.report import report
-from pipeline.showing.source import Original
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.jobs import cli
+from maskmill.models.errors import UsageError
+from maskmill.models.masks import rle
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.report.choice import Choice
+from maskmill.pipeline.report.config import PAGE_BYTES, ReportConfig
+from maskmill.pipeline.report.page import embedded, page
+from maskmill.pipeline.report.picture import Drawer
+from maskmill.pipeline.report.report import report
+from maskmill.pipeline.showing.source import Original
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 from tests import plain_run
 from tests.pipeline.report.conftest import CLASS, SCRIPT
 from tests.s3_server import led_to, moto_server

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.output import Output
-from pipeline.report.config import ReportConfig
-from pipeline.report.report import report
-from pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.report.config import ReportConfig
+from maskmill.pipeline.report.report import report
+from maskmill.pipeline.table.filters import SegmentFilter
 from tests.chromium import Page, chromium
 from tests.pipeline.report.conftest import CLASS, SCRIPT
 from tests.plain_run import MANY_SEGMENTS, PLAIN, label
@@ -214,7 +214,7 @@ def test_it_is_dark_where_the_reader_wants_it_dark(browser, file):
 def test_masks_without_their_image_and_failed_shards_are_told(browser, tiny, scenes, tmp_path):
     import shutil
 
-    from pipeline.output import Output
+    from maskmill.pipeline.output import Output
     from tests import plain_run
 
     shards = [Path(shutil.copy(shard, tmp_path / shard.name)) for shard in scenes]

@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from models.vocabulary import Vocabulary
-from pipeline.output import Output
-from pipeline.report.sample import Span, draw, read
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.label_table import LabelTable
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.report.sample import Span, draw, read
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.label_table import LabelTable
 from tests.pipeline.report.conftest import label_file
 
 EVERYTHING = SegmentFilter().bound(Vocabulary.load("scenes"), "general")

@@ -3,8 +3,8 @@ from braceexpand import braceexpand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.errors import UsageError
-from pipeline.shards.braces import _count, expand_braces
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.shards.braces import _count, expand_braces
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.output import Output
-from pipeline.shards import manifest
-from pipeline.shards.shard import Shard, describe_many
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards import manifest
+from maskmill.pipeline.shards.shard import Shard, describe_many
 
 
 def shard(name: str, etag: str | None = "1", size: int | None = 10) -> Shard:

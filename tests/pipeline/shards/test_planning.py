@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
-from pipeline.config import InferenceConfig, LabelConfig, ModelConfig, ReplicaConfig, VocabularyConfig
-from pipeline.output import Output
-from pipeline.shards.planning import LISTED, dry_run, refuse_another_run, shards_of
-from pipeline.shards.shard import Shard
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.config import InferenceConfig, LabelConfig, ModelConfig, ReplicaConfig, VocabularyConfig
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.planning import LISTED, dry_run, refuse_another_run, shards_of
+from maskmill.pipeline.shards.shard import Shard
 from tests.fault_proxy import fault_proxy
 from tests.plain_run import MANY_SEGMENTS, PLAIN, label
 from tests.s3_server import led_to, moto_server

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import EnvironmentFailure
-from pipeline.shards.shard import LIST_FROM, describe, describe_many
+from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.shards.shard import LIST_FROM, describe, describe_many
 from tests.object_store import ObjectStore, s3_server
 
 

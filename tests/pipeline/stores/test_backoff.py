@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from s3fs.errors import translate_boto_error
 from yarl import URL
 
-from pipeline.stores.backoff import ATTEMPTS, fault, patiently, seconds
+from maskmill.pipeline.stores.backoff import ATTEMPTS, fault, patiently, seconds
 
 
 def s3(code: str, status: int, operation: str = "GetObject") -> Exception:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stores.publish import (
+from maskmill.pipeline.stores.publish import (
     LEFT_SECONDS,
     OutputError,
     is_local,

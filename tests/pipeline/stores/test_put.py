@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stores.errors import OutputError
-from pipeline.stores.publish import publish, read_bytes
+from maskmill.pipeline.stores.errors import OutputError
+from maskmill.pipeline.stores.publish import publish, read_bytes
 from tests.object_store import ObjectStore, s3_server
 from tests.s3_server import led_to, moto_server
 
@@ -102,7 +102,9 @@ def test_a_store_that_knows_no_conditions_is_asked_first(store, local):
 
 def test_a_kill_in_the_middle_of_a_put_leaves_no_object(store, local):
     os.truncate(local, 64 << 20)
-    code = "import sys, pathlib, pipeline.stores.publish as p; p.publish(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    code = (
+        "import sys, pathlib, maskmill.pipeline.stores.publish as p; p.publish(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    )
     child = subprocess.Popen([sys.executable, "-c", code, str(local), URL])
     try:
         assert store.arriving.wait(60)

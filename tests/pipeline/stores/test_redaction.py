@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.stores.redaction import redact
+from maskmill.pipeline.stores.redaction import redact
 
 
 @pytest.mark.parametrize(

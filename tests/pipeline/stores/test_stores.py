@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from models import checkpoint
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from pipeline.shards.shard import describe
-from pipeline.stores import stores
-from pipeline.stores.stores import StoreOptions, Stores
-from pipeline.stores.urls import filesystem
+from maskmill.models import checkpoint
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.shards.shard import describe
+from maskmill.pipeline.stores import stores
+from maskmill.pipeline.stores.stores import StoreOptions, Stores
+from maskmill.pipeline.stores.urls import filesystem
 from tests.object_store import s3_server
 
 
@@ -133,7 +133,7 @@ def test_shards_weights_and_vocabularies_are_read_with_the_same_options(tmp_path
 
 
 def test_the_command_line_and_the_yaml_file_say_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from jobs.cli import run
+    from maskmill.jobs.cli import run
 
     file = tmp_path / "options.yaml"
     file.write_text("store: ['s3://data,profile=file', 's3://other,anonymous']\n")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
-from pipeline.shards.listing import expand
-from pipeline.stores.urls import canonical, filesystem, hash16, stem
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.shards.listing import expand
+from maskmill.pipeline.stores.urls import canonical, filesystem, hash16, stem
 from tests.object_store import ObjectStore, s3_server
 
 

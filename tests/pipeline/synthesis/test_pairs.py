@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.clip.pixels import CLIP_MEAN, CLIP_STD
-from models.vocabulary.scenes import COLOURS, SHAPES, names
-from pipeline.synthesis.pairs import TEXTS, normalised, pair_batches
-from pipeline.synthesis.pool import draw
+from maskmill.models.clip.pixels import CLIP_MEAN, CLIP_STD
+from maskmill.models.vocabulary.scenes import COLOURS, SHAPES, names
+from maskmill.pipeline.synthesis.pairs import TEXTS, normalised, pair_batches
+from maskmill.pipeline.synthesis.pool import draw
 
 
 @pytest.fixture(scope="module")

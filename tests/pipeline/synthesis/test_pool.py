@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from models.vocabulary.scenes import names
-from pipeline.synthesis.pool import draw, pools
-from pipeline.synthesis.scene import scene
+from maskmill.models.vocabulary.scenes import names
+from maskmill.pipeline.synthesis.pool import draw, pools
+from maskmill.pipeline.synthesis.scene import scene
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import re
 import numpy as np
 import pytest
 
-from models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES, names
-from pipeline.synthesis.scene import LEAST_VISIBLE, PAINT, SIDE, caption, scene
-from pipeline.synthesis.shapes import OUTLINES
+from maskmill.models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES, names
+from maskmill.pipeline.synthesis.scene import LEAST_VISIBLE, PAINT, SIDE, caption, scene
+from maskmill.pipeline.synthesis.shapes import OUTLINES
 
 SCENES = [scene(7, index) for index in range(400)]
 

@@ -8,10 +8,10 @@ import pytest
 import webdataset
 from PIL import Image
 
-from models.errors import UsageError
-from models.vocabulary.scenes import names
-from pipeline.synthesis.scene import scene
-from pipeline.synthesis.shards import PALETTE, synthesize
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.scenes import names
+from maskmill.pipeline.synthesis.scene import scene
+from maskmill.pipeline.synthesis.shards import PALETTE, synthesize
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-import models
-from models import checkpoint
-from models.training.contrastive import ContrastiveRecipe
-from models.training.recipe import Recipe
-from pipeline.synthesis.tiny import Log, TinyPlan, ship, train_clip, train_san
+import maskmill
+from maskmill.models import checkpoint
+from maskmill.models.training.contrastive import ContrastiveRecipe
+from maskmill.models.training.recipe import Recipe
+from maskmill.pipeline.synthesis.tiny import Log, TinyPlan, ship, train_clip, train_san
 
 PLAN = TinyPlan(
     seed=4,
@@ -29,7 +29,7 @@ def test_a_build_writes_half_precision_weights_that_load(tmp_path):
     clip = train_clip(PLAN, tmp_path, log)
     state = train_san(PLAN, clip, tmp_path, log)
     ship(state, tmp_path / "data" / "tiny.safetensors")
-    segmenter = models.load("san-tiny", weights=str(tmp_path / "data" / "tiny.safetensors"), device="cpu")
+    segmenter = maskmill.load("san-tiny", weights=str(tmp_path / "data" / "tiny.safetensors"), device="cpu")
     assert segmenter.weights == checkpoint.weights_hash({name: tensor.half() for name, tensor in state.items()})
     gauge = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert {"region_names", "region_colours", "region_shapes", "region_backgrounds"} < set(gauge)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from models.vocabulary.scenes import NOVEL, names
-from pipeline.synthesis.pool import draw
-from pipeline.synthesis.truth import taught_names, truth_batches
+from maskmill.models.vocabulary.scenes import NOVEL, names
+from maskmill.pipeline.synthesis.pool import draw
+from maskmill.pipeline.synthesis.truth import taught_names, truth_batches
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
-from pipeline.output import Output
+from maskmill.pipeline.output import Output
 from tests.hostile import early_end, encode
 from tests.plain_run import PLAIN, label, write_tar
 

@@ -2,9 +2,9 @@ import duckdb
 import numpy as np
 import pytest
 
-from models.errors import UsageError
-from models.vocabulary import Vocabulary
-from pipeline.table.filters import SegmentFilter
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline.table.filters import SegmentFilter
 
 VOCABULARY = Vocabulary.of(["sky", "road", "zebra"])
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ledger.counts import ClassCount, Counts
-from pipeline.table.footer import Footer, FooterError, check_file
-from pipeline.table.rows import LabelRow, to_table
-from pipeline.table.schema import FOOTER_KEY, LABELS, SCHEMA_VERSION
+from maskmill.pipeline.ledger.counts import ClassCount, Counts
+from maskmill.pipeline.table.footer import Footer, FooterError, check_file
+from maskmill.pipeline.table.rows import LabelRow, to_table
+from maskmill.pipeline.table.schema import FOOTER_KEY, LABELS, SCHEMA_VERSION
 
 FOOTER = Footer(
     fingerprint="0123",

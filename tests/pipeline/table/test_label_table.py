@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import cli
-from models.errors import UsageError
-from pipeline.compaction.compaction import compact
-from pipeline.evaluation.table import evaluate_table
-from pipeline.ledger import ledger
-from pipeline.output import Output
-from pipeline.showing.lookup import find
-from pipeline.synthesis.shards import synthesize
-from pipeline.table.label_table import LabelTable
-from pipeline.truth.pairs import sources_of
+from maskmill.jobs import cli
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.evaluation.table import evaluate_table
+from maskmill.pipeline.ledger import ledger
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.showing.lookup import find
+from maskmill.pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.truth.pairs import sources_of
 from tests.plain_run import label
 
 
@@ -40,8 +40,8 @@ def sealed(run, tmp_path_factory) -> Output:
     folder = tmp_path_factory.mktemp("sealed")
     target = Output.of(str(folder / "table"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("pipeline.compaction.sealing.ROW_GROUP_BYTES", 1)
-        patched.setattr("pipeline.compaction.sealing._ROWS_AT_ONCE", 2)
+        patched.setattr("maskmill.pipeline.compaction.sealing.ROW_GROUP_BYTES", 1)
+        patched.setattr("maskmill.pipeline.compaction.sealing._ROWS_AT_ONCE", 2)
         compact(run, target, scratch=folder)
     return target
 

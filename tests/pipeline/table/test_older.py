@@ -13,35 +13,35 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from models import zoo
-from models.errors import UsageError
-from pipeline import run
-from pipeline.compaction.compaction import compact
-from pipeline.config import JobConfig, LabelConfig, ModelConfig, ReplicaConfig
-from pipeline.dataset import LabeledImages
-from pipeline.evaluation.table import evaluate_table
-from pipeline.export.destination import Destination
-from pipeline.export.export import Export, export
-from pipeline.ledger.status import settle, status
-from pipeline.output import Output
-from pipeline.query import ask
-from pipeline.reading.limits import ReadLimits
-from pipeline.report.config import ReportConfig
-from pipeline.report.report import report
-from pipeline.retry import Given, choose, configuration
-from pipeline.shards.shard import describe, describe_many
-from pipeline.showing.show import places, show, show_all
-from pipeline.stats import lines, stats, to_json
-from pipeline.synthesis.shards import synthesize
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.footer import FooterError, check_file
-from pipeline.table.label_table import LabelTable, ShardRows
-from pipeline.table.older import SCHEMAS, current, is_labels
-from pipeline.table.schema import LABELS, SCHEMA_VERSION
-from pipeline.table.sealed import check_sealed
-from pipeline.table.vocabulary_table import vocabulary_of_run
-from pipeline.truth.labels import open_labels
-from pipeline.verify import verify
+from maskmill.models import zoo
+from maskmill.models.errors import UsageError
+from maskmill.pipeline import run
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.config import JobConfig, LabelConfig, ModelConfig, ReplicaConfig
+from maskmill.pipeline.dataset import LabeledImages
+from maskmill.pipeline.evaluation.table import evaluate_table
+from maskmill.pipeline.export.destination import Destination
+from maskmill.pipeline.export.export import Export, export
+from maskmill.pipeline.ledger.status import settle, status
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.query import ask
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.report.config import ReportConfig
+from maskmill.pipeline.report.report import report
+from maskmill.pipeline.retry import Given, choose, configuration
+from maskmill.pipeline.shards.shard import describe, describe_many
+from maskmill.pipeline.showing.show import places, show, show_all
+from maskmill.pipeline.stats import lines, stats, to_json
+from maskmill.pipeline.synthesis.shards import synthesize
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.footer import FooterError, check_file
+from maskmill.pipeline.table.label_table import LabelTable, ShardRows
+from maskmill.pipeline.table.older import SCHEMAS, current, is_labels
+from maskmill.pipeline.table.schema import LABELS, SCHEMA_VERSION
+from maskmill.pipeline.table.sealed import check_sealed
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.pipeline.truth.labels import open_labels
+from maskmill.pipeline.verify import verify
 from tests.plain_run import label
 from tests.version_1 import DATA, LABEL_FILE, SHARD, put_run, put_shard
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from models.segment import Segment
-from pipeline.table.rows import LabelRow, to_table
-from pipeline.table.schema import LABELS
+from maskmill.models.segment import Segment
+from maskmill.pipeline.table.rows import LabelRow, to_table
+from maskmill.pipeline.table.schema import LABELS
 
 SEGMENT = Segment(
     query=7, vocab_id=45, score=0.75, margin=0.5, top_ids=(45, 3), top_logits=(9.5, -1.25), background_logit=-3.5,

@@ -4,10 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.errors import UsageError
-from models.vocabulary import Entry, Vocabulary
-from models.vocabulary.shipped import LABEL_SETS
-from pipeline.table.vocabulary_table import VOCABULARY, from_table, to_table
+from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Entry, Vocabulary
+from maskmill.models.vocabulary.shipped import LABEL_SETS
+from maskmill.pipeline.table.vocabulary_table import VOCABULARY, from_table, to_table
 
 MIXED = Vocabulary(
     (

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.segment import Segment
-from pipeline.ledger.counts import Counts
-from pipeline.table.footer import Footer, check_file
-from pipeline.table.rows import LabelRow
-from pipeline.table.schema import LABELS, ROW_GROUP_BYTES
-from pipeline.table.writer import LabelWriter
+from maskmill.models.segment import Segment
+from maskmill.pipeline.ledger.counts import Counts
+from maskmill.pipeline.table.footer import Footer, check_file
+from maskmill.pipeline.table.rows import LabelRow
+from maskmill.pipeline.table.schema import LABELS, ROW_GROUP_BYTES
+from maskmill.pipeline.table.writer import LabelWriter
 
 SEGMENT = Segment(
     query=0, vocab_id=1, score=0.5, margin=0.5, top_ids=(1,), top_logits=(1.0,), background_logit=0.0, mask_score=0.5,

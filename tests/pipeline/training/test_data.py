@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from models.errors import UsageError
-from models.training.ranks import Ranks
-from models.training.recipe import Augmentation, Recipe
-from models.vocabulary.scenes import names
-from pipeline.reading.limits import ReadLimits
-from pipeline.training.data import TrainingData
-from pipeline.truth.pairs import open_pairs, sources_of
+from maskmill.models.errors import UsageError
+from maskmill.models.training.ranks import Ranks
+from maskmill.models.training.recipe import Augmentation, Recipe
+from maskmill.models.vocabulary.scenes import names
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.training.data import TrainingData
+from maskmill.pipeline.truth.pairs import open_pairs, sources_of
 from tests.plain_run import write_tar
 
 ALL = np.arange(48, dtype=np.int32)

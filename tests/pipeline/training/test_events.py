@@ -2,7 +2,7 @@
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipeline.training.events import EventFile
+from maskmill.pipeline.training.events import EventFile
 
 
 def test_tensorboard_reads_the_scalars_of_every_start(tmp_path):

@@ -13,17 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs.cli import run
-from models import checkpoint, zoo
-from models.denseclip.model import is_trainable
-from models.masks import rle
-from models.training.augmentation import UNKNOWN
-from models.training.recipe import Augmentation, Recipe
-from pipeline.output import Output
-from pipeline.training.data import TrainingData
-from pipeline.training.student_data import StudentData
-from pipeline.truth.labels import LabeledPair
-from pipeline.truth.pairs import Span
+from maskmill.jobs.cli import run
+from maskmill.models import checkpoint, zoo
+from maskmill.models.denseclip.model import is_trainable
+from maskmill.models.masks import rle
+from maskmill.models.training.augmentation import UNKNOWN
+from maskmill.models.training.recipe import Augmentation, Recipe
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.training.data import TrainingData
+from maskmill.pipeline.training.student_data import StudentData
+from maskmill.pipeline.truth.labels import LabeledPair
+from maskmill.pipeline.truth.pairs import Span
 from tests import plain_run
 from tests.untrained_denseclip import untrained_denseclip
 
@@ -155,8 +155,8 @@ def test_soft_targets_share_out_what_a_row_lists_without_the_classes_left_out(pa
 
 
 def test_a_tiny_denseclip_labels_shards_and_its_table_passes_verify(scenes, tmp_path):
-    from pipeline.config import InferenceConfig, LabelConfig, ModelConfig
-    from pipeline.verify import verify
+    from maskmill.pipeline.config import InferenceConfig, LabelConfig, ModelConfig
+    from maskmill.pipeline.verify import verify
 
     output = Output.of(str(tmp_path / "out"))
     config = LabelConfig(model=ModelConfig(model="denseclip-tiny"), inference=InferenceConfig(top_k=3))
@@ -173,7 +173,7 @@ def test_killed_and_resumed_a_student_follows_an_undisturbed_one(labels, scenes,
         steps = ["--steps", "40", "--checkpoint-every", "10", "--validate-every", "20", "--deterministic"]
         places = ["--labels", str(labels), "--shards", str(scenes[0]), "-o", str(tmp_path / out)]
         soft = ["--soft-targets", "--weigh-by-score", "--validation", str(scenes[1])]
-        return [sys.executable, "-m", "jobs.train", *places, *SHORT, *steps, *soft]
+        return [sys.executable, "-m", "maskmill.jobs.train", *places, *SHORT, *steps, *soft]
 
     subprocess.run(words("whole"), cwd=ROOT, check=True, capture_output=True, timeout=240)
     killed = subprocess.Popen(words("cut"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.cli import run
-from models import checkpoint
-from models.training.augmentation import UNKNOWN
-from models.training.recipe import Augmentation, Recipe
-from pipeline import run as runs
-from pipeline.compaction.compaction import compact
-from pipeline.dataset.reader import done_shards
-from pipeline.output import Output
-from pipeline.reading.limits import ReadLimits
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.vocabulary_table import vocabulary_of_run
-from pipeline.training.data import TrainingData, to_batch
-from pipeline.truth.labels import open_labels
+from maskmill.jobs.cli import run
+from maskmill.models import checkpoint
+from maskmill.models.training.augmentation import UNKNOWN
+from maskmill.models.training.recipe import Augmentation, Recipe
+from maskmill.pipeline import run as runs
+from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.dataset.reader import done_shards
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.pipeline.training.data import TrainingData, to_batch
+from maskmill.pipeline.truth.labels import open_labels
 from tests.plain_run import label
 
 ROOT = Path(__file__).parents[3]
@@ -107,7 +107,7 @@ def test_crops_carry_what_the_filter_dropped_as_unknown(labeled, tmp_path):
     ],
 )
 def test_labels_that_do_not_fit_are_one_line_and_exit_code_2(labeled, scenes, clip, tmp_path, capsys, words, said):
-    from pipeline.synthesis.shards import synthesize
+    from maskmill.pipeline.synthesis.shards import synthesize
 
     (other,) = synthesize(tmp_path / "other", 1, 1, 3)
     named = {"OUT": labeled.url, "SCENE": str(scenes[0]), "OTHER": str(other)}
@@ -124,7 +124,7 @@ def test_killed_and_resumed_on_labels_a_training_ends_with_the_bits_of_an_undist
     def words(out: str) -> list[str]:
         steps = ["--steps", "10", "--checkpoint-every", "3", "--deterministic"]
         places = ["--labels", labeled.url, *KEEP, "-o", str(tmp_path / out), "--init", str(clip)]
-        return [sys.executable, "-m", "jobs.train", *places, *SHORT, *steps]
+        return [sys.executable, "-m", "maskmill.jobs.train", *places, *SHORT, *steps]
 
     subprocess.run(words("whole"), cwd=ROOT, check=True, capture_output=True, timeout=240)
     killed = subprocess.Popen(words("cut"), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -6,8 +6,8 @@ import pickle
 import pytest
 import torch
 
-from models.errors import UsageError
-from pipeline.training.output import TrainLog, TrainOutput
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.training.output import TrainLog, TrainOutput
 
 
 def test_a_log_is_cut_back_to_what_the_checkpoint_knows(tmp_path):

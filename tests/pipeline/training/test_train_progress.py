@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pipeline.training.progress import Following
+from maskmill.pipeline.training.progress import Following
 
 
 def write(path: Path, *steps: int) -> None:

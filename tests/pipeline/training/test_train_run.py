@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.cli import run
-from models import checkpoint, zoo
-from models.san.config import SAN_TINY
-from models.san.model import is_trainable
+from maskmill.jobs.cli import run
+from maskmill.models import checkpoint, zoo
+from maskmill.models.san.config import SAN_TINY
+from maskmill.models.san.model import is_trainable
 
 ROOT = Path(__file__).parents[3]
 SHORT = ["--model", "san-tiny", "--batch-size", "4", "--learning-rate", "1e-3", "--clip-norm", "1.0"]
@@ -102,7 +102,7 @@ def test_killed_and_resumed_a_training_ends_with_the_bits_of_an_undisturbed_one(
     def words(out: str) -> list[str]:
         steps = ["--steps", "16", "--checkpoint-every", "5", "--validate-every", "8", "--deterministic"]
         places = [str(scenes[0]), "-o", str(tmp_path / out), "--init", str(clip), "--validation", str(scenes[1])]
-        return [sys.executable, "-m", "jobs.train", *places, *SHORT, *steps]
+        return [sys.executable, "-m", "maskmill.jobs.train", *places, *SHORT, *steps]
 
     subprocess.run(words("whole"), cwd=ROOT, check=True, capture_output=True, timeout=240)
     killed = subprocess.Popen(words("cut"), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.reading.errors import SampleError
-from pipeline.reading.limits import ReadLimits
-from pipeline.truth.class_map import decode_class_map
+from maskmill.pipeline.reading.errors import SampleError
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.truth.class_map import decode_class_map
 
 LIMITS = ReadLimits()
 
@@ -34,7 +34,7 @@ def test_ids_of_16_bits_with_65535_as_not_labeled():
 
 
 def test_coco_stuffs_own_numbers_become_ids_of_its_label_set():
-    from models.vocabulary import Vocabulary
+    from maskmill.models.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.load("coco-stuff-171")
     # Category ids of COCO-Stuff's labels.txt, less 1; 255 is not labeled.

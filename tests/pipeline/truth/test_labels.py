@@ -7,18 +7,18 @@ import pytest
 import torch
 from PIL import Image
 
-from models.errors import UsageError
-from models.training.augmentation import UNKNOWN, UNLABELED
-from pipeline import run
-from pipeline.dataset import LabeledImages, semantic_map
-from pipeline.dataset.reader import done_shards
-from pipeline.output import Output
-from pipeline.reading.images import decode
-from pipeline.reading.limits import ReadLimits
-from pipeline.table.filters import SegmentFilter
-from pipeline.table.label_table import LabelTable
-from pipeline.table.vocabulary_table import vocabulary_of_run
-from pipeline.truth.labels import open_labels
+from maskmill.models.errors import UsageError
+from maskmill.models.training.augmentation import UNKNOWN, UNLABELED
+from maskmill.pipeline import run
+from maskmill.pipeline.dataset import LabeledImages, semantic_map
+from maskmill.pipeline.dataset.reader import done_shards
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.reading.images import decode
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.pipeline.truth.labels import open_labels
 from tests.plain_run import label
 
 LIMITS = ReadLimits()

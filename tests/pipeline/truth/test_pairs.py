@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.errors import UsageError
-from pipeline.reading.limits import ReadLimits
-from pipeline.truth.pairs import open_pairs, sources_of
+from maskmill.models.errors import UsageError
+from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.truth.pairs import open_pairs, sources_of
 from tests.plain_run import write_tar
 
 

@@ -61,7 +61,7 @@ def check(name: str) -> None:
     """Refuses what names no file in a store: programs, wrappers, unknown schemes, credentials where none belong."""
     shown = repr(redact(without_userinfo(name)[:200]))
     if not 0 < len(name) <= MAX_ARGUMENT or "\x00" in name or any("\ud800" <= c <= "\udfff" for c in name):
-        raise UsageError(f"shard name {shown}: expected 1 to {MAX_ARGUMENT} characters of UTF-8, no NUL. Rename it.")
+        raise UsageError(f"name {shown}: expected 1 to {MAX_ARGUMENT} characters of UTF-8, no NUL. Rename it.")
     if "::" in name and "://" in name:
         raise UsageError(f"{shown}: chained URLs are not opened. Name the file itself; it is spooled to --scratch.")
     if _COLON.match(name):
@@ -73,7 +73,7 @@ def check(name: str) -> None:
         return
     if scheme not in _SCHEMES:
         known = ", ".join(sorted(_SCHEMES - {"memory"}))
-        raise UsageError(f"{shown}: unknown scheme {scheme}://; known are {known}. Copy the shards to one of these.")
+        raise UsageError(f"{shown}: unknown scheme {scheme}://; known are {known}. Use one of these.")
     user = userinfo(name)
     if user and scheme not in _WITH_USERS:
         raise UsageError(

@@ -24,13 +24,14 @@ def write(table: pa.Table, url: str) -> None:
     publish_bytes(file.getvalue(), url)
 
 
-def read(url: str, schema: pa.Schema, *, fix: str) -> pa.Table | None:
+def read(url: str, schema: pa.Schema, *, fix: str, later: Sequence[str] = ()) -> pa.Table | None:
     """A published table; None where there is no file.
 
     Args:
         url: its place.
         schema: the columns it must have.
         fix: what to do with a damaged one, a sentence for the error.
+        later: the last columns of `schema`, which files of older versions don't have: all null there.
 
     Raises:
         UsageError: it is no Parquet file, or has other columns.
@@ -41,6 +42,9 @@ def read(url: str, schema: pa.Schema, *, fix: str) -> pa.Table | None:
         return None
     with _damage(url, fix):
         table = pq.ParquetFile(BytesIO(data), page_checksum_verification=True).read()
+    for name in later:
+        if name not in table.schema.names:
+            table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     _check(table.schema, schema, url, fix)
     return table
 

@@ -188,7 +188,7 @@ def _standing(target: Output, files: int) -> set[int]:
         UsageError: it does.
     """
     found = set(names(target.url))
-    labels = [name.removesuffix(LABEL_SUFFIX) for name in names(target.labels)]
+    labels = [name.removesuffix(LABEL_SUFFIX) for name in target.label_files()]
     if found - _UNFINISHED or any(SEALED_FILE.fullmatch(name) is None for name in labels):
         what = "a sealed table already" if "run.json" in found else "not empty"
         raise UsageError(f"DEST {redact(target.url)}: {what}. Name an empty place, or remove it.")
@@ -279,7 +279,7 @@ def _check_published(target: Output, sizes: list[int]) -> None:
     """Every file stands there with the bytes that were checked, and no other one."""
     fs, _ = filesystem(target.url)
     expected = {file_name(number): size for number, size in enumerate(sizes)}
-    wrong = set(names(target.labels)) ^ expected.keys()
+    wrong = target.label_files().keys() ^ expected.keys()
     urls = {name: target.label(name.removesuffix(LABEL_SUFFIX)) for name in expected.keys() - wrong}
     wrong |= {name for name, url in urls.items() if int(fs.size(filesystem(url)[1])) != expected[name]}
     if wrong:

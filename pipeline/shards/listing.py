@@ -1,7 +1,8 @@
 """What a user names becomes a list of shards' URLs: lists, braces, globs, directories. Opens no shard."""
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ _Named = tuple[str, Shard | None]
 
 MAX_LIST_BYTES = 2**30
 """Most bytes of an `@list.txt`."""
+
+_log = logging.getLogger(__name__)
 
 _GLOB = re.compile(r"[*?\[]")
 
@@ -123,12 +126,15 @@ def _local_matches(name: str, path: str) -> Iterator[str]:
     if _GLOB.search(path) and not Path(path).exists():
         import glob
 
-        found = sorted(match for match in glob.iglob(path, recursive=True) if Path(match).is_file())  # noqa: PTH207 (absolute pattern)
+        # Hidden files are found too, to be counted; hidden folders (.git) aren't searched for the sake of it.
+        matches = glob.iglob(path, recursive=True, include_hidden="**" not in path)  # noqa: PTH207 (absolute pattern)
+        found = sorted(match for match in _visible(matches, path) if Path(match).is_file())
         if not found:
             raise UsageError(f"{name!r}: the pattern matches no file. Quote it, and try `ls` with it.")
         yield from found
     elif not path.lower().endswith(".tar") and Path(path).is_dir():
-        tars = sorted(str(match) for match in Path(path).glob("*.tar") if match.is_file())
+        matches = _visible(map(str, Path(path).glob("*.tar")), f"{path}/*.tar")
+        tars = sorted(match for match in matches if Path(match).is_file())
         if not tars:
             raise UsageError(
                 f"{name!r}: the directory holds no *.tar. Name the shards, or a pattern such as '**/*.tar'."
@@ -171,7 +177,7 @@ def _listed(name: str, pattern: str, otherwise: str, *, may_be_file: bool = Fals
 
     try:
         found = patiently(glob, attempts=LOOKS)
-        files = sorted(match for match, info in found.items() if info.get("type") == "file")
+        files = sorted(_visible((match for match, info in found.items() if info.get("type") == "file"), path))
         plain = not files and may_be_file and not fs.isdir(fs._parent(path))
     except Exception as error:
         raise EnvironmentFailure(f"{redact(name)!r} could not be listed: {_reason(error)}") from error
@@ -186,6 +192,27 @@ def _listed(name: str, pattern: str, otherwise: str, *, may_be_file: bool = Fals
     for match in files:
         source = address + (match if inside else match.split("/", 1)[1])
         yield source, from_info(source, found.pop(match))
+
+
+def _visible(matches: Iterable[str], pattern: str) -> list[str]:
+    """What a pattern matches without hidden files (`._000.tar`) and those below `__MACOSX`, which Macs add to copies.
+
+    Only the part of a path that the pattern left open counts; a pattern that itself has a hidden part means them.
+    """
+    parts = pattern.split("/")
+    fixed = next((place for place, part in enumerate(parts) if _GLOB.search(part)), len(parts))
+    found = list(matches)
+    if any(hidden(part) for part in parts[fixed:]):
+        return found
+    kept = [match for match in found if not any(map(hidden, match.split("/")[fixed:]))]
+    if left := len(found) - len(kept):
+        _log.warning("%s: %d hidden files, or files below __MACOSX, are left out", redact(pattern), left)
+    return kept
+
+
+def hidden(part: str) -> bool:
+    """Whether a part of a path is a hidden file or folder, or what Macs keep their own files below."""
+    return part.startswith(".") or part == "__MACOSX"
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,7 @@ from maskmill.pipeline.compaction.sealing import Part
 from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.merging import BLOCK, Merged, merged
+from maskmill.pipeline.ledger.status import Status
 from maskmill.pipeline.ledger.summary import counted
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.stores.publish import is_local, names, publish, publish_bytes, read_bytes
@@ -98,6 +99,8 @@ def compact(
     _refuse_nested(source, target)
     with merged(source) as now, shard_folder(scratch) as folder:
         done, left_out = _done(now.table, source, partial=partial)
+        if (line := Status(table=now.table).incomplete(source)) is not None:
+            told(line)
         parts = [
             Part(shards=now.table.take(pa.array(rows)), fingerprint=recorded["fingerprint"])
             for rows in _plan(now.table, done, file_bytes)

@@ -13,6 +13,7 @@ from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.ledger import BRIEF, SCHEMA, LedgerRow
 from maskmill.pipeline.ledger.merging import BLOCK, MERGED, Merged, merged
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards import manifest
 from maskmill.pipeline.stores.publish import publish, remove_all, remove_folder, remove_leftovers
 
 LISTED = 100
@@ -61,6 +62,10 @@ class Status:
     def all_done(self) -> bool:
         """Whether no shard is failed or missing."""
         return self.shards("done") == len(self)
+
+    def incomplete(self, output: Output) -> str | None:
+        """A line that says how many of the run's shards have no labels; None if all have."""
+        return manifest.incomplete_line(output, labeled=self.shards("done"), asked=len(self))
 
     @property
     def read(self) -> int:

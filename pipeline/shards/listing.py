@@ -21,7 +21,8 @@ MAX_LIST_BYTES = 2**30
 
 _log = logging.getLogger(__name__)
 
-_GLOB = re.compile(r"[*?\[]")
+GLOB = re.compile(r"[*?\[]")
+"""What makes a name a pattern."""
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
@@ -79,7 +80,7 @@ def _names(arguments: Sequence[str]) -> Iterator[_Named]:
     for argument in arguments:
         if argument.startswith("@"):
             found = False
-            for line in _lines(argument[1:]):
+            for line in list_lines(argument[1:]):
                 found = True
                 yield from _matches(line)
             if not found:
@@ -88,7 +89,13 @@ def _names(arguments: Sequence[str]) -> Iterator[_Named]:
             yield from _matches(argument)
 
 
-def _lines(url: str) -> Iterator[str]:
+def list_lines(url: str) -> Iterator[str]:
+    """The names in a list: its lines, without blank ones and those that start with #.
+
+    Raises:
+        UsageError: no such list, not UTF-8 text, too long, or a list within a list.
+        EnvironmentFailure: it can't be read.
+    """
     fs, path = filesystem(url)
     try:
         with fs.open(path, "rb") as file:
@@ -123,7 +130,7 @@ def _matches(pattern: str) -> Iterator[_Named]:
 
 
 def _local_matches(name: str, path: str) -> Iterator[str]:
-    if _GLOB.search(path) and not Path(path).exists():
+    if GLOB.search(path) and not Path(path).exists():
         import glob
 
         # Hidden files are found too, to be counted; hidden folders (.git) aren't searched for the sake of it.
@@ -150,7 +157,7 @@ def _store_matches(name: str) -> Iterator[_Named]:
     bare = without_query(scheme, name)
     if scheme in ("http", "https"):
         yield name, None
-    elif _GLOB.search(bare.split("://", 1)[1]):
+    elif GLOB.search(bare.split("://", 1)[1]):
         yield from _listed(name, bare, "the pattern matches no object. Quote it, and list its parent.")
     elif bare.endswith("/") or "." not in bare.rsplit("/", 1)[-1]:
         # A name without an ending may be a shard or a directory; one listing tells, and gives what is in it.
@@ -200,7 +207,7 @@ def _visible(matches: Iterable[str], pattern: str) -> list[str]:
     Only the part of a path that the pattern left open counts; a pattern that itself has a hidden part means them.
     """
     parts = pattern.split("/")
-    fixed = next((place for place, part in enumerate(parts) if _GLOB.search(part)), len(parts))
+    fixed = next((place for place, part in enumerate(parts) if GLOB.search(part)), len(parts))
     found = list(matches)
     if any(hidden(part) for part in parts[fixed:]):
         return found

@@ -28,11 +28,8 @@ SCHEMA = pa.schema(
 """Columns of manifest/*.parquet; size and etag are null for a shard that wasn't there when it was named.
 
 `same_as` is the etag that the shard was labeled with, where its bytes were compared and are the same under `etag`.
-`forgotten` is true where the shard is taken out of the run.
+`forgotten` is true where the shard is taken out of the run. Parts of older versions lack these two.
 """
-
-_LATER = ("same_as", "forgotten")
-"""Columns that parts of older versions don't have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +114,7 @@ def accept(output: Output, shards: Sequence[Shard], labeled: Sequence[str]) -> N
 
 def _read(parts: Sequence[str]) -> pa.Table:
     fix = "Remove it, and name its shards in the next `label`."
-    found = (parquet.read(part, SCHEMA, fix=fix, later=_LATER) for part in parts)
+    found = (parquet.read(part, SCHEMA, fix=fix) for part in parts)
     tables = [table for table in found if table is not None]
     if not tables:
         return SCHEMA.empty_table()

@@ -47,7 +47,8 @@ def retry(
     from maskmill.pipeline.ledger import summary
     from maskmill.pipeline.ledger.status import status
     from maskmill.pipeline.output import Output
-    from maskmill.pipeline.retry import Given, choose, configuration, kept, lines
+    from maskmill.pipeline.retry import Given, configuration, kept
+    from maskmill.pipeline.retry_choice import choose, lines
     from maskmill.pipeline.shards import manifest
     from maskmill.pipeline.shards.moved import ShardsAt
     from maskmill.pipeline.shards.planning import dry_run, price_lines, refuse_another_run
@@ -63,7 +64,7 @@ def retry(
         failed_samples=failed_samples,
         stale=stale,
         moved=ShardsAt.parse(shards_at or ()),
-        scratch=replica.scratch if replica.scratch is not None and replica.scratch.is_dir() else None,
+        scratch=replica.scratch if replica.scratch.is_dir() else None,
         told=lambda line: print(line, file=sys.stderr, flush=True),
     )
     asked = list(chosen.shards[: job.limit])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
-from maskmill.pipeline.reading.errors import ENVIRONMENT_REASONS, ShardError
+from maskmill.pipeline.reading.errors import ShardError
 from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.reading.open import OpenShard, open_shard
 from maskmill.pipeline.reading.samples import Sample, read_samples
@@ -25,6 +25,9 @@ from maskmill.pipeline.table.label_table import LabelTable
 
 COMPARED = 16
 """Samples whose keys and images are compared, spread evenly over the shard, the first and the last among them."""
+
+NOT_HAD = ("read", "disk", "checksum")
+"""Reasons why a shard can't be had that say nothing of what it holds."""
 
 ROWS = 64
 """Rows of a label file in memory at once."""
@@ -74,7 +77,7 @@ def holds_what_was_labeled(shard: Shard, table: LabelTable, scratch: Path, limit
         with open_labeled(shard, table, scratch, limits):
             return True
     except ShardError as error:
-        if error.reason in ENVIRONMENT_REASONS:
+        if error.reason in NOT_HAD:
             raise EnvironmentFailure(f"{shard.url}: can't be compared with its labels: {error}") from error
         return False
 

@@ -25,7 +25,7 @@ from maskmill.pipeline.dataset.sample import LabeledImage
 from maskmill.pipeline.dataset.walk import Raw, Walk
 from maskmill.pipeline.ledger.status import status
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.shards.moved import ShardsAt
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.planning import shards_of
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores import stores
@@ -183,7 +183,7 @@ def _left(order: Iterator[int], taken: int, length: int) -> NDArray[np.bool_]:
 
 
 def done_shards(
-    output: Output, named: Sequence[str] | None, moved: ShardsAt = ShardsAt()
+    output: Output, named: Sequence[str] | None, moved: ShardsAt = UNMOVED
 ) -> tuple[list[Shard], list[int]]:
     """Done shards as they were when they were labeled, and how many labeled samples each has; others are told of."""
     sources = None

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline import run
-from maskmill.pipeline.content import open_labeled, rows_of
+from maskmill.pipeline.content import NOT_HAD, open_labeled, rows_of
 from maskmill.pipeline.dataset.sample import LabeledImage, labeled_image
 from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.output import Output
@@ -142,7 +142,7 @@ def told(shard: Shard) -> Iterator[None]:
     except ShardError as error:
         moved = "If the shards were moved, name where to: --shards-at OLD=NEW."
         fix = moved if error.reason == "missing" else "If it has changed since, label it again."
-        kind = EnvironmentFailure if error.reason in ("read", "disk", "checksum") else UsageError
+        kind = EnvironmentFailure if error.reason in NOT_HAD else UsageError
         raise kind(f"{shard.url}: can't be read beside its labels: {error}. {fix}") from error
 
 

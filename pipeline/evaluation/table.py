@@ -18,7 +18,7 @@ from maskmill.pipeline.evaluation.scores import Evaluation
 from maskmill.pipeline.ledger.status import status
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.limits import ReadLimits
-from maskmill.pipeline.shards.moved import ShardsAt
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.footer import FooterError
@@ -39,7 +39,7 @@ def evaluate_table(
     truth_ids: TruthIds = "vocabulary",
     limits: ReadLimits = ReadLimits(),
     scratch: Path,
-    moved: ShardsAt = ShardsAt(),
+    moved: ShardsAt = UNMOVED,
 ) -> Evaluation:
     """Hold a label table against the ground truth of its shards.
 

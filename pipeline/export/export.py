@@ -26,7 +26,7 @@ from maskmill.pipeline.export.tally import Tally
 from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.ledger.status import Status, status
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.shards.moved import ShardsAt
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.stores import stores
 from maskmill.pipeline.stores.stores import Stores
 from maskmill.pipeline.stores.urls import redact
@@ -66,7 +66,7 @@ class Export:
     shard_base: str | None = None
     """What is cut off the front of shards' names, a canonical URL with a slash at its end; None: nothing."""
 
-    moved: ShardsAt = ShardsAt()
+    moved: ShardsAt = UNMOVED
     """Where the shards lie now."""
 
 

@@ -22,7 +22,7 @@ from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.report.choice import Choice
 from maskmill.pipeline.report.page import embedded, short
 from maskmill.pipeline.report.sample import Span
-from maskmill.pipeline.shards.moved import ShardsAt
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import describe
 from maskmill.pipeline.showing.palette import colours
 from maskmill.pipeline.showing.source import Original, originals
@@ -84,7 +84,7 @@ class Drawer:
     most_bytes: int
     """Of one picture as it stands in the page."""
 
-    moved: ShardsAt = ShardsAt()
+    moved: ShardsAt = UNMOVED
     """Where the shards lie now."""
 
     def draw(self, spans: Sequence[Span], choices: Sequence[Choice]) -> Pictures:

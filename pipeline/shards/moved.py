@@ -73,3 +73,7 @@ class ShardsAt:
             if not any(url.startswith(f"{old}/") for url in names):
                 there = f"; they lie at {names[0]} and the like" if names else ""
                 raise UsageError(f"{OPTION} {old}=...: no shard of this run lies below it{there}. Check the prefix.")
+
+
+UNMOVED = ShardsAt()
+"""Shards lie where they were labeled."""

@@ -21,7 +21,7 @@ from maskmill.pipeline import run
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.errors import ShardError
 from maskmill.pipeline.reading.limits import ReadLimits
-from maskmill.pipeline.shards.moved import ShardsAt
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import describe
 from maskmill.pipeline.showing.source import Original, originals
 from maskmill.pipeline.stores.publish import read_bytes
@@ -139,7 +139,7 @@ def locate(output: Output, key: str, *, sample_index: int | None = None, shard: 
 
 
 def read(
-    output: Output, places: Iterable[Place], keep: BoundFilter | None = None, moved: ShardsAt = ShardsAt()
+    output: Output, places: Iterable[Place], keep: BoundFilter | None = None, moved: ShardsAt = UNMOVED
 ) -> Iterator[Found]:
     """Samples of a run; shards in the order in which they are first named, each opened once, samples in its order.
 
@@ -167,8 +167,8 @@ def read(
                     yield _found(rows[original.sample_index], original, names, keep)
         except ShardError as error:
             raise UsageError(
-                f"{redact(shard)}: the image cannot be read from its shard any more ({error}). Put the shard back, or name "
-                "where it is: --shards-at OLD=NEW."
+                f"{redact(shard)}: the image cannot be read from its shard any more ({error}). Put the shard back, "
+                "or name where it is: --shards-at OLD=NEW."
             ) from error
 
 

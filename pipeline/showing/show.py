@@ -12,7 +12,7 @@ from PIL import Image
 from maskmill.models.errors import UsageError
 from maskmill.pipeline import run
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.shards.moved import ShardsAt
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.showing.drawing import picture
 from maskmill.pipeline.showing.lookup import Found, Place, locate, read
 from maskmill.pipeline.showing.search import search
@@ -109,7 +109,7 @@ def places(
 
 
 def show_all(
-    output: Output, chosen: Sequence[Place], png: Path, keep: BoundFilter | None = None, moved: ShardsAt = ShardsAt()
+    output: Output, chosen: Sequence[Place], png: Path, keep: BoundFilter | None = None, moved: ShardsAt = UNMOVED
 ) -> list[Shown]:
     """Draw samples into one file; several are drawn smaller, side by side, in the order of the places.
 
@@ -130,7 +130,7 @@ def show_all(
 
 
 def show_each(
-    output: Output, chosen: Sequence[Place], folder: Path, keep: BoundFilter | None = None, moved: ShardsAt = ShardsAt()
+    output: Output, chosen: Sequence[Place], folder: Path, keep: BoundFilter | None = None, moved: ShardsAt = UNMOVED
 ) -> Iterator[Shown]:
     """Draw samples into one file each, in a folder, named after their keys; one sample in memory at a time.
 

@@ -67,6 +67,7 @@ def test_patterns_are_held_against_the_names_of_the_run(output, typos, tmp_path,
 
 
 def test_a_relative_name_is_one_from_the_current_folder(output, typos, monkeypatch):
+    Path(typos[0]).parent.mkdir(exist_ok=True)
     monkeypatch.chdir(Path(typos[0]).parent)
     assert [shard.url for shard in choose(output, ["1.tar", "./1.tar"]).shards] == typos[1:2]
 

@@ -106,6 +106,11 @@ class Status:
         return tuple(Status(table=self.table.filter(self._in("stale")).slice(0, LISTED)).urls("stale"))
 
     @property
+    def absent(self) -> int:
+        """Failed shards whose store has no such object."""
+        return int(pc.sum(pc.starts_with(self.table.filter(self._in("failed"))["error"], "missing:")).as_py() or 0)
+
+    @property
     def unkeyed(self) -> int:
         """Files in done shards that belong to no sample."""
         return self._sum("unkeyed")

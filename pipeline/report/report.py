@@ -97,7 +97,7 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
     choices, chosen_from = choose(
         sampled, config.images, random, shards=config.image_shards, everything=keep == SegmentFilter()
     )
-    data = {
+    data: dict[str, Any] = {
         "run": run_facts(recorded, output),
         "ledger": ledger_facts(ledger.status),
         "incomplete": ledger.status.incomplete(output),

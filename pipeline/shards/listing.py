@@ -134,14 +134,14 @@ def _local_matches(name: str, path: str) -> Iterator[str]:
         import glob
 
         # Hidden files are found too, to be counted; hidden folders (.git) aren't searched for the sake of it.
-        matches = glob.iglob(path, recursive=True, include_hidden="**" not in path)  # noqa: PTH207 (absolute pattern)
-        found = sorted(match for match in _visible(matches, path) if Path(match).is_file())
-        if not found:
+        found = glob.iglob(path, recursive=True, include_hidden="**" not in path)  # noqa: PTH207 (absolute pattern)
+        files = sorted(match for match in _visible(found, path) if Path(match).is_file())
+        if not files:
             raise UsageError(f"{name!r}: the pattern matches no file. Quote it, and try `ls` with it.")
-        yield from found
+        yield from files
     elif not path.lower().endswith(".tar") and Path(path).is_dir():
-        matches = _visible(map(str, Path(path).glob("*.tar")), f"{path}/*.tar")
-        tars = sorted(match for match in matches if Path(match).is_file())
+        inside = _visible((match.name for match in Path(path).glob("*.tar")), "*.tar", folder=path)
+        tars = sorted(tar for match in inside if Path(tar := f"{path.rstrip('/')}/{match}").is_file())
         if not tars:
             raise UsageError(
                 f"{name!r}: the directory holds no *.tar. Name the shards, or a pattern such as '**/*.tar'."
@@ -201,10 +201,11 @@ def _listed(name: str, pattern: str, otherwise: str, *, may_be_file: bool = Fals
         yield source, from_info(source, found.pop(match))
 
 
-def _visible(matches: Iterable[str], pattern: str) -> list[str]:
+def _visible(matches: Iterable[str], pattern: str, *, folder: str = "") -> list[str]:
     """What a pattern matches without hidden files (`._000.tar`) and those below `__MACOSX`, which Macs add to copies.
 
     Only the part of a path that the pattern left open counts; a pattern that itself has a hidden part means them.
+    Matches are below `folder`, where there is one.
     """
     parts = pattern.split("/")
     fixed = next((place for place, part in enumerate(parts) if GLOB.search(part)), len(parts))
@@ -213,7 +214,8 @@ def _visible(matches: Iterable[str], pattern: str) -> list[str]:
         return found
     kept = [match for match in found if not any(map(hidden, match.split("/")[fixed:]))]
     if left := len(found) - len(kept):
-        _log.warning("%s: %d hidden files, or files below __MACOSX, are left out", redact(pattern), left)
+        where = redact(folder or pattern)
+        _log.warning("%s: %d hidden files, or files below __MACOSX, are left out", where, left)
     return kept
 
 

@@ -58,8 +58,8 @@ TRAIN_OPTIONS = {
 """All options of `train`."""
 
 EVALUATE_OPTIONS = {
-    "--model", "--weights", "--labels", "--shards-at", "--vocab", "--truth-ids", "--templates", "--novel", "--dense-clip",
-    "--windows",
+    "--model", "--weights", "--labels", "--shards-at", "--vocab", "--truth-ids", "--templates", "--novel",
+    "--dense-clip", "--windows",
     "--device", "--dtype", "--batch-size", "--scratch", "--json",
     "--help", "-h",
 }  # fmt: skip
@@ -85,7 +85,8 @@ FILTER_OPTIONS = {
 """Options of `pipeline.table.filters`, the same words in every command that has them."""
 
 REPORT_OPTIONS = {
-    "--output", "-o", "--seed", "--images", "--image-shards", "--shards-at", "--scratch", *FILTER_OPTIONS, "--help", "-h",
+    "--output", "-o", "--seed", "--images", "--image-shards", "--shards-at", "--scratch", *FILTER_OPTIONS,
+    "--help", "-h",
 }  # fmt: skip
 """All options of `report`."""
 

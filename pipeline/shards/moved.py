@@ -27,10 +27,12 @@ class ShardsAt:
         Raises:
             UsageError: one of them is empty or names no place.
         """
+        if not isinstance(moves, Mapping):
+            raise UsageError(f"shards_at {str(moves)[:40]!r}: expected a mapping of old folders or URLs to new ones.")
         found = []
         for old, new in moves.items():
             for place in (old, new):
-                if not place:
+                if not isinstance(place, str) or not place:
                     raise UsageError(f"{OPTION} {redact(f'{old}={new}')!r}: expected OLD=NEW, two folders or URLs.")
                 check(place)
             found.append((canonical(old).rstrip("/"), new.rstrip("/") if "://" in new else canonical(new).rstrip("/")))

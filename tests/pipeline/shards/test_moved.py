@@ -48,6 +48,12 @@ def test_what_names_no_two_places_is_wrong_usage(words):
         ShardsAt.parse(words)
 
 
+@pytest.mark.parametrize("moves", [["/old=/new"], {"/old": None}, {1: "/new"}, "/old=/new"])
+def test_what_is_no_mapping_of_texts_is_wrong_usage(moves):
+    with pytest.raises(UsageError, match="shards_at|--shards-at"):
+        ShardsAt.of(moves)
+
+
 def test_a_prefix_of_no_shard_is_wrong_usage_that_names_a_shard():
     with pytest.raises(UsageError, match=r"/tmp/typo=.*no shard of this run.*/data/0.tar"):
         ShardsAt.parse(["/tmp/typo=/new"]).refuse_unused(["/data/0.tar"])

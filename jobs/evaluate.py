@@ -15,6 +15,7 @@ def evaluate(
     model: str | None = None,
     weights: str | None = None,
     labels: str | None = None,
+    shards_at: list[str] | None = None,
     vocab: str | None = None,
     truth_ids: Literal["vocabulary", "coco-stuff"] = "vocabulary",
     templates: str | None = None,
@@ -38,6 +39,7 @@ def evaluate(
         model: the segmenter to score: san-tiny, san-vit-b16, san-vit-l14, or with --weights a denseclip.
         weights: its checkpoint (.pth, .safetensors); the released one by default.
         labels: the --output of a `maskmill label` of these shards, to score its label table.
+        shards_at: OLD=NEW, with --labels: shards that were labeled below OLD, a folder or URL, lie below NEW now.
         vocab: label set that the ground truth's ids belong to. Default: the label table's, else the model's.
         truth_ids: what the ground truth's numbers are: ids of the vocabulary, or COCO-Stuff's own, as released.
         templates: prompt template set by name, or a text file with one template a line. Default: the model's.
@@ -51,6 +53,7 @@ def evaluate(
         scratch: local folder for shards that have to be downloaded. Default: the system's.
         json: print JSON, with the IoU of every class.
     """
+    from maskmill.jobs.incomplete import say
     from maskmill.models.vocabulary import Vocabulary
     from maskmill.models.vocabulary.scenes import NOVEL
     from maskmill.models.vocabulary.templates import load_templates
@@ -60,6 +63,8 @@ def evaluate(
     from maskmill.pipeline.evaluation.model import evaluate_model
     from maskmill.pipeline.evaluation.table import evaluate_table
     from maskmill.pipeline.output import Output
+    from maskmill.pipeline.shards.moved import ShardsAt
+    from maskmill.pipeline.table.label_table import LabelTable
     from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
     from maskmill.pipeline.truth.pairs import sources_of
 
@@ -73,6 +78,9 @@ def evaluate(
         raise UsageError(f"--windows {windows:g}: expected a --model, and no --dense-clip. Leave one of them out.")
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected 1 or more.")
+    moved = ShardsAt.parse(shards_at or ())
+    if moved.moves and labels is None:
+        raise UsageError("--shards-at: expected with --labels, whose shards were moved. Leave it out.")
     output = None if labels is None else Output.of(labels)
     known = None if output is None else vocabulary_of_run(output)
     if vocab is not None or known is None:
@@ -100,7 +108,8 @@ def evaluate(
             scratch=folder,
         )
     if output is not None:
-        found.append(evaluate_table(sources, output, len(known), truth_ids=truth_ids, scratch=folder))
+        say(LabelTable(output).incomplete)
+        found.append(evaluate_table(sources, output, len(known), truth_ids=truth_ids, scratch=folder, moved=moved))
     if json:
         print(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
     else:

@@ -42,7 +42,7 @@ def read(url: str, schema: pa.Schema, *, fix: str) -> pa.Table | None:
     with _damage(url, fix):
         table = pq.ParquetFile(BytesIO(data), page_checksum_verification=True).read()
     _check(table.schema, schema, url, fix)
-    return table
+    return _filled(table, schema)
 
 
 def read_columns(url: str, schema: pa.Schema, columns: Sequence[str], *, fix: str) -> pa.Table | None:
@@ -51,12 +51,13 @@ def read_columns(url: str, schema: pa.Schema, columns: Sequence[str], *, fix: st
         if file is None:
             return None
         with _damage(url, fix):
-            return file.read(columns=list(columns))
+            table = file.read(columns=[name for name in columns if name in file.schema_arrow.names])
+        return _filled(table, pa.schema([schema.field(name) for name in columns]))
 
 
 @contextmanager
 def opened(url: str, schema: pa.Schema, *, fix: str) -> Iterator[pq.ParquetFile | None]:
-    """A published table, read in ranges while the `with` lasts (see `read`)."""
+    """A published table, read in ranges while the `with` lasts (see `read`); it may lack the last columns."""
     try:
         source = open_ranged(url)
     except FileNotFoundError:
@@ -71,8 +72,18 @@ def opened(url: str, schema: pa.Schema, *, fix: str) -> Iterator[pq.ParquetFile 
 
 
 def _check(found: pa.Schema, schema: pa.Schema, url: str, fix: str) -> None:
-    if not found.equals(schema):
+    """Columns that may be null and stand at the end came later; an older file lacks them."""
+    known, later = list(schema)[: len(found)], list(schema)[len(found) :]
+    if not found.equals(pa.schema(known)) or not all(field.nullable for field in later):
         raise UsageError(f"{redact(url)}: its columns aren't those that this maskmill writes. {fix}")
+
+
+def _filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with all columns of the schema, in its order: null where the file has none."""
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(schema.names)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Evaluates a label table on shards with ground truth: segments are painted into class maps. No model is loaded."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,15 @@ from PIL import Image
 
 from maskmill.models.errors import UsageError
 from maskmill.models.masks import rle
+from maskmill.pipeline.content import is_labeled_image, refuse_other_size
+from maskmill.pipeline.dataset.walk import told
 from maskmill.pipeline.evaluation.confusion import count
 from maskmill.pipeline.evaluation.model import ClassMap, truth_of
 from maskmill.pipeline.evaluation.scores import Evaluation
+from maskmill.pipeline.ledger.status import status
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.footer import FooterError
@@ -24,7 +27,7 @@ from maskmill.pipeline.table.schema import STATUS_OK
 from maskmill.pipeline.truth.class_map import TruthIds
 from maskmill.pipeline.truth.pairs import Pair, Source, open_pairs
 
-_COLUMNS = ["sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
+_COLUMNS = ["key", "sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
 _ROWS_AT_ONCE = 64
 
 
@@ -36,6 +39,7 @@ def evaluate_table(
     truth_ids: TruthIds = "vocabulary",
     limits: ReadLimits = ReadLimits(),
     scratch: Path,
+    moved: ShardsAt = UNMOVED,
 ) -> Evaluation:
     """Hold a label table against the ground truth of its shards.
 
@@ -46,6 +50,7 @@ def evaluate_table(
         truth_ids: what the numbers of the ground truth are.
         limits: what is refused unread.
         scratch: an existing local folder, for shards that have to be downloaded.
+        moved: where shards lie that were labeled elsewhere.
 
     Returns:
         The evaluation; pixels in no segment, and failed samples whole, count as left unlabeled.
@@ -57,11 +62,12 @@ def evaluate_table(
     counts = np.zeros((classes, classes + 1), np.int64)
     images = failed = 0
     table = LabelTable(output)
-    for source in sources:
-        if isinstance(source, Path):
-            raise UsageError(f"{source}: a folder has no labels. With --labels, name the shards that were labeled.")
+    shards = _labeled(sources, output, moved)
+    for source, labeled in shards:
+        with told(labeled):
+            refuse_other_size(labeled, source)
         with open_pairs(source, scratch, limits, ids=truth_ids) as opened:
-            for pair, row in _joined(opened.pairs, source, table):
+            for pair, row in _joined(opened.pairs, labeled, table):
                 truth = truth_of(pair, classes, limits)
                 labeled = row["status"] == STATUS_OK
                 found = _painted(row, truth.shape, classes) if labeled else np.full(truth.shape, classes)
@@ -71,6 +77,21 @@ def evaluate_table(
     if not images:
         raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members.")
     return Evaluation(name="labels", counts=counts, images=images, failed=failed)
+
+
+def _labeled(sources: Iterable[Source], output: Output, moved: ShardsAt) -> list[tuple[Shard, Shard]]:
+    """Each shard as it is now, and as it was when it was labeled; of one without labels only its name."""
+    shards = []
+    for source in sources:
+        if isinstance(source, Path):
+            raise UsageError(f"{source}: a folder has no labels. With --labels, name the shards that were labeled.")
+        shards.append(source)
+    urls = [moved.recorded(shard.url) for shard in shards]
+    sizes = {row.url: row.size for row in status(output).of(urls).rows("done")}
+    return [
+        (shard, Shard(url=url, source=shard.source, size=sizes.get(url)))
+        for shard, url in zip(shards, urls, strict=True)
+    ]
 
 
 def paint(
@@ -105,7 +126,7 @@ def _joined(pairs: Iterable[Pair], shard: Shard, table: LabelTable) -> Iterator[
     rows = _rows(shard, table)
     for pair in pairs:
         row = next((row for row in rows if row["sample_index"] == pair.index), None)
-        if row is None or row["sha256"] != hashlib.sha256(pair.image.read()).digest():
+        if row is None or not is_labeled_image(pair.key, pair.image.read(), row):
             raise UsageError(
                 f"{shard.url}: {pair.key!r}: not the image that was labeled; the shard has changed. Label it again."
             )

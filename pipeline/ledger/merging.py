@@ -146,7 +146,7 @@ def _merged(output: Output, scratch: Path) -> Merged:
     pool = pa.concat_tables([known, fresh, _missing(asked.take(pa.array(missing)))])
     table = _named(pool.take(pa.array(source)), labels)
     return Merged(
-        table=_with_stale(table, _moved(table, asked["etag"])),
+        table=_with_stale(table, _moved(table, asked)),
         parts=tuple(files[1:]),
         _files=(*files, str(scratch / "told.parquet")),
         _file=np.concatenate([file, np.full(len(told), len(files)), np.full(len(missing), _NOWHERE)])[source],
@@ -258,9 +258,11 @@ def _named(table: pa.Table, label_files: pa.ChunkedArray) -> pa.Table:
     return table.set_column(BRIEF.get_field_index("label_file"), BRIEF.field("label_file"), names)
 
 
-def _moved(table: pa.Table, etags: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Which done shards have another etag than they were labeled with; one without an etag never moves."""
-    return pc.and_(pc.equal(table["state"], "done"), pc.fill_null(pc.not_equal(table["etag"], etags), False))
+def _moved(table: pa.Table, asked: pa.Table) -> pa.ChunkedArray:
+    """Which done shards have another etag than they were labeled with, and not the same bytes; none without an etag."""
+    moved = pc.fill_null(pc.not_equal(table["etag"], asked["etag"]), False)
+    same = pc.fill_null(pc.equal(table["etag"], asked["same_as"]), False)
+    return pc.and_(pc.equal(table["state"], "done"), pc.and_not(moved, same))
 
 
 def _with_stale(table: pa.Table, stale: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -25,6 +25,9 @@ class OpenShard:
     bytes: int
     """Size of the archive."""
 
+    path: Path
+    """Where it lies on local disk."""
+
 
 @contextmanager
 def open_shard(
@@ -50,4 +53,4 @@ def open_shard(
     with spooled(shard, scratch, alive=alive) as path:
         report = check_archive(path, limits)
         samples = read_samples(path, report, limits, extra=extra)
-        yield OpenShard(report=report, samples=samples, bytes=report.bytes)
+        yield OpenShard(report=report, samples=samples, bytes=report.bytes, path=path)

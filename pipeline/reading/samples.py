@@ -57,7 +57,12 @@ class _Group:
 
 
 def read_samples(
-    path: Path, report: ArchiveReport, limits: ReadLimits, *, extra: Collection[str] = ()
+    path: Path,
+    report: ArchiveReport,
+    limits: ReadLimits,
+    *,
+    extra: Collection[str] = (),
+    only: Collection[int] | None = None,
 ) -> Iterator[Sample]:
     """Samples of a checked archive, one at a time in memory.
 
@@ -70,6 +75,7 @@ def read_samples(
         report: what `check_archive` said of it.
         limits: `max_caption_bytes` applies.
         extra: extensions, in lower case, of members to read beyond image and caption, such as `seg.png`.
+        only: positions of the samples to read; the others are passed over. None: all.
 
     Raises:
         ShardError: changed, if the file is shorter than when it was checked; read, if the disk fails.
@@ -80,7 +86,8 @@ def read_samples(
     _warn_of_repeated_keys(groups)
     with path.open("rb", buffering=0) as file:
         for index, found in enumerate(groups):
-            yield _read(file.fileno(), found, index, limits, extra)
+            if only is None or index in only:
+                yield _read(file.fileno(), found, index, limits, extra)
 
 
 def group(entries: Iterable[Member]) -> list[_Group]:

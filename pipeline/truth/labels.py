@@ -16,11 +16,10 @@ from PIL import Image
 from maskmill.models.errors import UsageError
 from maskmill.models.masks import rle
 from maskmill.models.training.augmentation import UNKNOWN, UNLABELED
-from maskmill.pipeline.dataset.walk import in_step, rows_of, told
-from maskmill.pipeline.reading.archive import check_archive
+from maskmill.pipeline.content import open_labeled, rows_of
+from maskmill.pipeline.dataset.walk import in_step, told
 from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.reading.samples import IMAGE_EXTENSIONS, group
-from maskmill.pipeline.reading.spool import spooled
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.table.filters import BoundFilter
 from maskmill.pipeline.table.label_table import LabelTable
@@ -129,8 +128,8 @@ def open_labels(
         UsageError: the shard isn't the one that was labeled, or its label file is damaged.
         EnvironmentFailure: it can't be fetched.
     """
-    with told(shard), spooled(shard, scratch) as path:
-        report = check_archive(path, limits)
+    with told(shard), open_labeled(shard, table, scratch, limits) as opened:
+        path, report = opened.path, opened.report
         groups = group(report.entries)
         if report.partial:
             del groups[-1:]

@@ -8,7 +8,7 @@ from typing import Any
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.stores.publish import is_local, listing, names, publish_bytes, read_bytes
-from maskmill.pipeline.stores.urls import canonical, redact
+from maskmill.pipeline.stores.urls import canonical, check, redact
 
 LABEL_SUFFIX = ".parquet"
 FAILED_SUFFIX = ".json"
@@ -30,7 +30,14 @@ class Output:
 
     @classmethod
     def of(cls, url: str) -> "Output":
-        """OUT as a user names it."""
+        """OUT as a user names it.
+
+        Raises:
+            UsageError: an empty name, or one of a place where no files can stand (see `stores.urls.check`).
+        """
+        if not url.strip():
+            raise UsageError(f"output {url!r}: expected a folder or a URL. Name one, such as ./labels.")
+        check(url)
         return cls(canonical(url) if is_local(url) else url.rstrip("/"))
 
     @property

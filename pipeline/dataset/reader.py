@@ -194,7 +194,10 @@ def done_shards(
         moved.refuse_unused(now.urls("done"))
     found = [row for row in now.rows("done") if sources is None or row.url in sources]
     if not found:
-        raise UsageError(f"{redact(output.url)}: none of these shards is labeled there. Label them first.")
+        raise UsageError(
+            f"{redact(output.url)}: none of these shards is labeled there. Label them first, or "
+            "name where they were labeled: --shards-at OLD=NEW."
+        )
     if len(found) < (asked := len(now if sources is None else sources)):
         _log.warning("%s: %d of %d shards are not labeled there; they are left out",
                      redact(output.url), asked - len(found), asked)  # fmt: skip

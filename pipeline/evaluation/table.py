@@ -138,7 +138,8 @@ def _rows(shard: Shard, table: LabelTable) -> Iterator[dict[str, Any]]:
     place = table.rows_of(shard.url)
     if place is None:
         raise UsageError(
-            f"{shard.url}: no labels of it in {redact(output.url)}. Label it there first, or leave it out."
+            f"{shard.url}: no labels of it in {redact(output.url)}. Label it there first, leave it out, or name "
+            "where it was labeled: --shards-at OLD=NEW."
         )
     try:
         for batch in table.batches(place, _COLUMNS, _ROWS_AT_ONCE):

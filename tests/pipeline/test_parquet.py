@@ -27,7 +27,7 @@ def test_damage_is_told_with_its_fix(tmp_path):
     parquet.write(TABLE, str(path))
     sound = path.read_bytes()
     other = io.BytesIO()
-    pq.write_table(TABLE.drop_columns("size"), other)
+    pq.write_table(TABLE.drop_columns("url"), other)
     for damage in (b"", sound[:-1], sound[:20] + sound[21:], other.getvalue(), b"PAR1" + bytes(50) + b"PAR1"):
         path.write_bytes(damage)
         with pytest.raises(UsageError, match=r"t\.parquet: .*Remove it\.") as refused:

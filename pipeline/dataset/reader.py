@@ -72,7 +72,7 @@ class LabeledImages(IterableDataset[LabeledImage]):
         transform: `transform(image, target)` on each image and its masks, ignored pixels and soft masks, which a
             torchvision.transforms.v2 transform is; `target` is a dict of tv_tensors.Mask, and pixels that the transform
             adds are ignored. Its random torch numbers follow from seed, epoch and sample.
-        rank: this process among those that train together.
+        rank: this process among those that train together; 0 of 1 for a trainer that divides the data set itself.
         world: how many train together.
         scratch: local folder for shards that lie in a store; the system's temporary folder if None.
         shards_at: folders or URLs that shards were labeled in, and where they lie now.

@@ -108,6 +108,8 @@ class LabeledImages(IterableDataset[LabeledImage]):
         self.vocabulary: Vocabulary = vocabulary_of_run(self._output)
         self._walk = Walk.of(self._output, keep, Path(tempfile.gettempdir()) if scratch is None else scratch)
         self._shards, self._counts = done_shards(self._output, shards, ShardsAt.of(shards_at or {}))
+        stated = repr(([shard.url for shard in self._shards], self._counts))
+        self._read_from = hashlib.sha256(stated.encode()).hexdigest()
         self._shuffle, self._seed, self._steps = shuffle, seed, steps
         self._batch_size, self._transform = batch_size, transform
         self._rank, self._world = rank, world
@@ -180,8 +182,12 @@ class LabeledImages(IterableDataset[LabeledImage]):
             waiting: dict[int, Raw] = {}
             for place in order:
                 while place not in waiting:
-                    came, raw = next(stream)
-                    waiting[came] = raw
+                    if (read := next(stream, None)) is None:
+                        raise UsageError(
+                            f"{redact(self._output.url)}: a shard has fewer labeled samples than the ledger says. "
+                            "`maskmill verify OUT` names it."
+                        )
+                    waiting[read[0]] = read[1]
                 image = self._walk.decoded(waiting.pop(place))
                 if self._transform is not None:
                     image = transformed(image, self._transform, (self._seed, position.epoch))
@@ -230,10 +236,8 @@ class LabeledImages(IterableDataset[LabeledImage]):
 
     def _order(self) -> str:
         """All that the order of samples follows from, as a hash."""
-        consumer = self._consumer()
-        stated = [self._seed, self._shuffle, self._steps, self._batch_size, consumer, self._counts]
-        names = [shard.url for shard in self._shards]
-        return hashlib.sha256(repr((stated, names)).encode()).hexdigest()[:16]
+        stated = [self._read_from, self._seed, self._shuffle, self._steps, self._batch_size, self._consumer()]
+        return hashlib.sha256(repr(stated).encode()).hexdigest()[:16]
 
     def _read(self, part: Sequence[Span], wanted: NDArray[np.bool_]) -> Generator[tuple[int, Raw], None, None]:
         """The wanted samples of a part with their positions in it, one pass over each shard."""

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -151,3 +152,16 @@ def test_shards_that_are_not_labeled_are_left_out_and_told(run_of, tmp_path, cap
     assert "1 of 2 shards are not labeled there" in caplog.text
     with pytest.raises(UsageError, match="none of these shards is labeled there"):
         LabeledImages(output.url, shards=[str(other)])
+
+
+def test_a_shard_with_fewer_samples_than_the_ledger_says_is_named_as_damage(tmp_path, tiny):
+    (shard,) = synthesize(tmp_path, 1, 3, 3)
+    output = Output.of(str(tmp_path / "out"))
+    label(tiny, [shard], output)
+    (path,) = Path(output.labels).glob("*.parquet")
+    table = pq.read_table(path)
+    failed = table.set_column(table.schema.get_field_index("status"), table.schema.field("status"),
+                              pa.array(["ok", "ok", "failed"]))  # fmt: skip
+    pq.write_table(failed, path)
+    with pytest.raises(UsageError, match=r"verify"):
+        list(LabeledImages(output.url))

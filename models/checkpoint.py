@@ -146,7 +146,7 @@ def _read(path: Path, location: str, suffix: str, option: str) -> dict[str, Tens
     try:
         with torch_file.open_file(path) as file:
             chosen, left_out = _state_dict(file.held, shown)
-            _check_size(sum(stored.bytes for stored in chosen.values()), shown)
+            _check_size(sum(stored.nbytes for stored in chosen.values()), shown)
             read = file.tensors(chosen)
     except (PickleError, OSError) as error:
         raise UsageError(

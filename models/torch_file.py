@@ -59,7 +59,7 @@ class Storage:
     """Number of its elements."""
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """Its size."""
         return self.count * self.dtype.itemsize
 
@@ -84,7 +84,7 @@ class StoredTensor:
     """Elements between neighbours, by dimension."""
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """Its size once it is contiguous."""
         return math.prod(self.size) * self.dtype.itemsize
 
@@ -103,7 +103,7 @@ class TorchFile:
     held: object
     """What was saved: dicts by string, lists, tuples, numbers and texts; `StoredTensor`s; `StandIn`s for the rest."""
 
-    bytes: int
+    nbytes: int
     """Size of the file."""
 
     find: Callable[[Storage], AbstractContextManager[IO[bytes]]]
@@ -116,7 +116,7 @@ class TorchFile:
             PickleError: the file is cut short or damaged.
         """
         storages = {stored.storage.key: stored.storage for stored in wanted.values()}
-        if sum(storage.bytes for storage in storages.values()) > self.bytes:
+        if sum(storage.nbytes for storage in storages.values()) > self.nbytes:
             raise PickleError("cut short")
         read = {key: self._read(storage) for key, storage in storages.items()}
         found = {}
@@ -130,11 +130,11 @@ class TorchFile:
 
     def _read(self, storage: Storage) -> Tensor:
         """The bytes of a storage, uint8 [bytes]."""
-        read = torch.empty(storage.bytes, dtype=torch.uint8)
-        view = memoryview(read.numpy())
+        read = torch.empty(storage.nbytes, dtype=torch.uint8)
+        view = read.numpy().data
         with _damage(), self.find(storage) as source:
-            for start in range(0, storage.bytes, _CHUNK):
-                stop = min(start + _CHUNK, storage.bytes)
+            for start in range(0, storage.nbytes, _CHUNK):
+                stop = min(start + _CHUNK, storage.nbytes)
                 view[start:stop] = source.read(stop - start)
         return read
 
@@ -191,12 +191,12 @@ def _archive(archive: zipfile.ZipFile, size: int) -> TorchFile:
             return source.read()
 
     def find(storage: Storage) -> AbstractContextManager[IO[bytes]]:
-        return opened(f"data/{storage.key}", storage.bytes, storage.bytes)
+        return opened(f"data/{storage.key}", storage.nbytes, storage.nbytes)
 
     if f"{folder}byteorder" in names and record("byteorder", 16) != b"little":
         raise PickleError("written on a machine of other byte order")
     held = pickled.read(io.BytesIO(record("data.pkl", pickled.MAX_BYTES)), _CALLS, _storage)
-    return TorchFile(held=held, bytes=size, find=find)
+    return TorchFile(held=held, nbytes=size, find=find)
 
 
 def _stream(file: BinaryIO, size: int) -> TorchFile:
@@ -222,7 +222,7 @@ def _stream(file: BinaryIO, size: int) -> TorchFile:
         if not isinstance(key, str) or key not in storages:
             raise PickleError("a storage that no tensor is of")
         places[storages[key]] = place + 8
-        place += 8 + storages[key].bytes
+        place += 8 + storages[key].nbytes
 
     def find(storage: Storage) -> AbstractContextManager[IO[bytes]]:
         file.seek(places[storage] - 8)
@@ -230,7 +230,7 @@ def _stream(file: BinaryIO, size: int) -> TorchFile:
             raise PickleError("a storage of another size")
         return nullcontext(file)
 
-    return TorchFile(held=held, bytes=size, find=find)
+    return TorchFile(held=held, nbytes=size, find=find)
 
 
 def _storage(key: object) -> object:
@@ -285,7 +285,8 @@ _TENSORS: Calls = {
     "torch._utils._rebuild_meta_tensor_no_storage": lambda _: StandIn(META),
 }
 
-_CALLS: Calls = _TENSORS | {
+_CALLS: Calls = {
+    **_TENSORS,
     "torch._utils._rebuild_parameter": lambda arguments: arguments[0],
     "torch._utils._rebuild_parameter_with_state": lambda arguments: arguments[0],
     "torch._tensor._rebuild_from_type_v2": _subclass,

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from maskmill.models import arguments
+from maskmill.models.errors import UsageError
 from maskmill.pipeline.dataset.sample import LabeledImage
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,7 +35,15 @@ def collate(
     Returns:
         pixel_values float32 [B, 3, H, W], normalised, 0 in the padding; pixel_mask int64 [B, H, W], 1 in the image;
         mask_labels, B tensors float32 [K, H, W]; class_labels, B tensors int64 [K].
+
+    Raises:
+        UsageError: no samples, or an argument of another kind.
     """
+    arguments.sequence("samples", samples, LabeledImage, "a list of LabeledImages, at least one")
+    arguments.whole("multiple", multiple, 1)
+    _check_channels("mean", mean)
+    _check_channels("std", std)
+    arguments.flag("ignore", ignore)
     height, width = (-(-max(sample.image.shape[axis] for sample in samples) // multiple) * multiple for axis in (1, 2))
 
     def padded(tensor: torch.Tensor, value: float = 0.0) -> torch.Tensor:
@@ -51,3 +61,10 @@ def collate(
     if ignore:
         batch["ignore_mask"] = torch.stack([padded(sample.ignore.float(), 1.0).bool() for sample in samples])
     return batch
+
+
+def _check_channels(name: str, values: Sequence[float]) -> None:
+    if not isinstance(values, Sequence) or len(values) != 3 or (name == "std" and not all(values)):
+        raise UsageError(f"{name}={values!r}: expected a number for each of 3 channels, in [0, 1]; std above 0.")
+    for value in values:
+        arguments.number(name, value)

@@ -10,14 +10,16 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch.distributed
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
+from maskmill.models import arguments
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.pipeline.dataset.order import Consumer, Shuffle, Span, equal_share, spans
@@ -62,12 +64,12 @@ class LabeledImages(IterableDataset[LabeledImage]):
         shards_at: folders or URLs that shards were labeled in, and where they lie now.
 
     Raises:
-        UsageError: no run there, no done shard, a filter that doesn't fit the run.
+        UsageError: an argument of another kind, no run there, no done shard, a filter that doesn't fit the run.
     """
 
     def __init__(
         self,
-        output: str,
+        output: str | PathLike[str],
         *,
         keep: SegmentFilter = SegmentFilter(),
         shards: Sequence[str] | None = None,
@@ -80,10 +82,20 @@ class LabeledImages(IterableDataset[LabeledImage]):
         shards_at: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self._output = Output.of(output)
+        arguments.instance("keep", keep, SegmentFilter, "a filter, such as SegmentFilter(min_score=0.8)")
+        named = None if shards is None else arguments.texts("shards", shards)
+        arguments.whole("shuffle", shuffle, 0)
+        arguments.whole("seed", seed, 0)
+        arguments.choice("steps", steps, get_args(Steps))
+        for name, place in (("rank", rank), ("world", world)):
+            if place is not None:
+                arguments.whole(name, place, 0)
+        if scratch is not None:
+            scratch = Path(arguments.location("scratch", scratch))
+        self._output = Output.of(arguments.location("output", output))
         self.vocabulary: Vocabulary = vocabulary_of_run(self._output)
         self._walk = Walk.of(self._output, keep, Path(tempfile.gettempdir()) if scratch is None else scratch)
-        self._shards, self._counts = done_shards(self._output, shards, ShardsAt.of(shards_at or {}))
+        self._shards, self._counts = done_shards(self._output, named, ShardsAt.of(shards_at or {}))
         self._shuffle, self._seed, self._steps = shuffle, seed, steps
         self._rank, self._world = _place(rank, world)
         self._epoch = self._taken = self._resumed = 0
@@ -94,7 +106,12 @@ class LabeledImages(IterableDataset[LabeledImage]):
         return sum(self._counts)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch, from 0; without it, an epoch follows the one before only in workers that persist."""
+        """Begin an epoch, from 0; without it, an epoch follows the one before only in workers that persist.
+
+        Raises:
+            UsageError: it is no whole number, or below 0.
+        """
+        arguments.whole("epoch", epoch, 0)
         self._epoch, self._taken, self._resumed = epoch, 0, 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def test_what_is_no_list_of_texts_is_refused(names):
 
 @pytest.mark.parametrize("named", [None, 3, ["cat"], b"voc-20"])
 def test_what_is_no_path_is_refused(named):
-    with pytest.raises(UsageError, match="name_or_url=.*: expected a path or a URL"):
+    with pytest.raises(UsageError, match=r"name_or_url=.*: expected a path or a URL"):
         Vocabulary.load(named)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from maskmill.jobs.places import check_file
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.bench.config import BenchConfig
 
@@ -40,8 +41,10 @@ def bench(
         first, second = (Bench.read(path, "--compare") for path in compare)
         print("\n".join(compared(first, second, compare)))
         return 0
-    if output is not None and not output.absolute().parent.is_dir():
-        raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
+    if output is not None:
+        check_file("--output", str(output), (".json",))
+        if not output.absolute().parent.is_dir():
+            raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
     from maskmill.pipeline.bench.run import bench as measure
     from maskmill.pipeline.shards.listing import expand
 

@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+from maskmill.jobs.places import check_folder
 from maskmill.models.errors import UsageError
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -36,6 +37,7 @@ def compact(
     from maskmill.pipeline.stores.urls import redact
 
     size = _bytes(file_size)
+    check_folder("DEST", dest)
     folder = scratch or Path(tempfile.gettempdir())
     if not folder.is_dir():
         raise UsageError(f"--scratch {folder}: no such folder. Make it, or name another.")

@@ -1,21 +1,26 @@
 """A YAML file of options: defaults that a command's arguments win over. What the options mean is each command's."""
 
-from collections.abc import Sequence
+import typing
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import App, Token
-from cyclopts.config import Dict
 
 from maskmill.models.errors import UsageError
 
 if TYPE_CHECKING:
-    from cyclopts.argument import ArgumentCollection
+    from cyclopts.argument import Argument, ArgumentCollection
 
 MAX_BYTES = 2**20
 """Most bytes of such a file."""
 
 _OPTION = "--config"
+_STORE = "store"
+
+Options = Mapping[str, tuple[str, ...]]
+"""Option -> its values as they are written, as on a command line."""
 
 
 class ConfigFile:
@@ -24,22 +29,31 @@ class ConfigFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._options = _load(path)
-        store = self._options.pop("store", None) or []
-        self.stores = _texts(store, f"{_OPTION} {path!r}: store", "['s3://bucket,anonymous']")
+        self.stores: tuple[str, ...] = self._options.get(_STORE, ())
         """What its `store:` list says, which no command takes as an option of its own."""
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: "ArgumentCollection") -> None:
-        """Fill in what the command line left open; called by cyclopts."""
-        options = dict(self._options)
-        for argument in arguments:
-            # cyclopts fills options from a mapping, but not a list of positional arguments: SHARDS.
-            field = argument.field_info
-            if field.kind is field.VAR_POSITIONAL and field.name in options:
-                values = _texts(options.pop(field.name), f"{_OPTION} {self._path!r}: {field.name}")
-                if not argument.tokens:
-                    for index, value in enumerate(values):
-                        argument.append(Token(value=value, source=self._path, index=index))
-        Dict(options, source=self._path, use_commands_as_keys=False)(app, commands, arguments)
+        """Fill in what the command line left open; called by cyclopts.
+
+        Raises:
+            UsageError: the command has no such option, or it takes a single value and is given several.
+        """
+        known = _by_name(arguments)
+        for name, values in self._options.items():
+            if name == _STORE:
+                continue
+            shown = f"{_OPTION} {self._path!r}: {name}"
+            argument = known.get(name)
+            if argument is None:
+                near = get_close_matches(name, known, n=1)
+                meant = f" Did you mean {near[0]}?" if near else ""
+                command = " ".join(["maskmill", *commands])
+                raise UsageError(f"{shown}: no such option of `{command}`.{meant} `{command} --help` has them all.")
+            if len(values) != 1 and not _takes_several(argument):
+                raise UsageError(f"{shown}: {len(values)} values, expected one. Write `{name}: VALUE`.")
+            if not argument.tokens:
+                for index, value in enumerate(values):
+                    argument.append(Token(keyword=name, value=value, source=self._path, index=index))
 
 
 def take(arguments: Sequence[str]) -> tuple[list[str], ConfigFile | None]:
@@ -75,31 +89,63 @@ def take_option(arguments: Sequence[str], option: str) -> tuple[list[str], list[
     return rest, values
 
 
-def _load(path: str) -> dict[str, Any]:
+def _by_name(arguments: "ArgumentCollection") -> dict[str, "Argument"]:
+    """The options of a command by their names in a file, and the list of positional arguments: SHARDS."""
+    known: dict[str, Argument] = {}
+    for argument in arguments:
+        field = argument.field_info
+        if field.kind is field.VAR_POSITIONAL:
+            known[field.name] = argument
+        elif argument.parse and argument.name.startswith("--"):
+            known.setdefault(argument.name.removeprefix("--").replace("-", "_"), argument)
+    return known
+
+
+def _takes_several(argument: "Argument") -> bool:
+    hint = argument.hint
+    kinds = (hint, *typing.get_args(hint))  # an optional list is a union
+    return any(typing.get_origin(kind) in (list, tuple) for kind in kinds)
+
+
+def _load(path: str) -> Options:
     shown = f"{_OPTION} {path!r}"
     if not path or not Path(path).is_file():
         raise UsageError(f"{shown}: no such file. Expected a YAML file of options, such as `model: san-vit-b16`.")
     if (size := Path(path).stat().st_size) > MAX_BYTES:
         raise UsageError(f"{shown}: {size:,} bytes, expected a file of options of at most {MAX_BYTES:,}.")
-    import yaml
+    from maskmill.models.plain_yaml import YamlError, core_schema, parse
 
     try:
-        options = yaml.safe_load(Path(path).read_bytes())
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{shown}: not YAML ({error.problem}{line}). Expected `option: value` lines.") from error
-    except (yaml.YAMLError, RecursionError, ValueError, OSError) as error:
-        raise UsageError(f"{shown}: not YAML ({type(error).__name__}). Expected `option: value` lines.") from error
-    if options is None:
+        # Values stay as they are written: a command reads them as it reads its arguments, and 1.10 is not 1.1.
+        held = parse(
+            Path(path).read_text(encoding="utf-8-sig"), lambda text: None if core_schema(text) is None else text
+        )
+    except YamlError as error:
+        raise UsageError(
+            f"{shown}{error.where}: not plain YAML ({error.problem}). Expected `option: value` lines."
+        ) from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise UsageError(
+            f"{shown}: not plain YAML ({type(error).__name__}). Expected `option: value` lines."
+        ) from error
+    if held is None:
         return {}
-    if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
+    if not isinstance(held, dict):
         raise UsageError(f"{shown}: holds no options by name. Expected lines such as `model: san-vit-b16`.")
+    options: dict[str, tuple[str, ...]] = {}
+    for key, value in held.items():
+        name = str(key).replace("-", "_")
+        if name in options:
+            raise UsageError(f"{shown}: {key}: given twice. Leave one.")
+        options[name] = _values(f"{shown}: {key}", value)
     return options
 
 
-def _texts(value: object, shown: str, example: str = "[a.tar, 'b-*.tar']") -> list[str]:
+def _values(shown: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, dict):
+        raise UsageError(f"{shown}: a group of options. Write each as `option: value` at the top of the file.")
     values = value if isinstance(value, list) else [value]
-    texts = [text for text in values if isinstance(text, str)]
-    if len(texts) < len(values):
-        raise UsageError(f"{shown}: expected a name or a list of names, such as {example}.")
+    texts = tuple(one for one in values if isinstance(one, str))
+    if len(texts) < len(values) or not texts:
+        raise UsageError(f"{shown}: expected a value, or a list of values such as [a.tar, 'b-*.tar']. Leave it out.")
     return texts

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from maskmill.jobs.places import check_folder
+
 _MARK = ".maskmill-demo"
 _QUERY = """
 SELECT name, segments, round(mean_score, 3) AS mean_score, round(share, 3) AS share
@@ -28,6 +30,7 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
     from maskmill.pipeline.config import ModelConfig
     from maskmill.pipeline.synthesis.shards import synthesize
 
+    check_folder("--output", str(output))
     mark = output / _MARK
     if output.exists() and any(output.iterdir()):
         if not mark.exists():

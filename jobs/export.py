@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from maskmill.jobs.places import check_folder
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.table.filters import SegmentFilter
 
@@ -57,6 +58,7 @@ def export(
     from maskmill.pipeline.shards.moved import ShardsAt
     from maskmill.pipeline.stores.urls import canonical, check, redact
 
+    check_folder("--output", output)
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: expected 1 or more.")
     if shard_base is not None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from maskmill.jobs.places import check_folder
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import (
     InferenceConfig,
@@ -68,6 +69,7 @@ def label(
     config.check_model()
     if not shards:
         raise UsageError("SHARDS: none given. Expected tar files, globs, brace ranges or @list.txt.")
+    check_folder("--output", output)
     target = Output.of(output)
     asked = shards_of(shards, limit=job.limit)
     if job.dry_run:

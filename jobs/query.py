@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from maskmill.jobs.places import check_file, suffix_of
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.table.filters import SegmentFilter
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from maskmill.pipeline.query import Answer
 
 Format = Literal["table", "json", "csv", "parquet"]
+
+_ENDINGS: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table"}
+"""What the suffix of --output says."""
 
 
 def query(
@@ -38,7 +42,7 @@ def query(
             classes, failures; beneath them labels (the table itself, with masks), vocabulary, ledger. "DESCRIBE
             segments" tells a view's columns.
         format: How to write the answer: table (aligned, 1,000 rows at most), json (an array of objects), csv, parquet.
-            Default: by the ending of --output, else a table.
+            Default: by the ending of --output (.csv, .json, .parquet, or .txt for a table), else a table.
         output: File or URL for the answer. Default: it is printed.
         json: The same as --format json.
         keep: Which segments count.
@@ -65,13 +69,15 @@ def query(
 def _format(format: Format | None, output: str | None, *, json: bool) -> Format:
     if json and format not in (None, "json"):
         raise UsageError(f"--json and --format {format}: give one of them.")
-    if json:
-        return "json"
-    endings: dict[str, Format] = {"json": "json", "csv": "csv", "parquet": "parquet"}
-    found = format or endings.get((output or "").rpartition(".")[2].lower(), "table")
-    if found == "parquet" and output is None:
-        raise UsageError("--format parquet: not for a terminal. Name a file: -o ANSWER.parquet")
-    return found
+    asked = "json" if json else format
+    if output is None:
+        if asked == "parquet":
+            raise UsageError("--format parquet: not for a terminal. Name a file: -o ANSWER.parquet")
+        return asked or "table"
+    ending = suffix_of(output)
+    if asked is None or _ENDINGS.get(ending) not in (None, "table"):
+        check_file("--output", output, [one for one, named in _ENDINGS.items() if asked in (None, named)])
+    return asked or _ENDINGS[ending]
 
 
 def _refuse_inside(output: str, out: str) -> None:

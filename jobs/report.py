@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from maskmill.jobs.places import check_file
 from maskmill.pipeline.report.config import ReportConfig
 from maskmill.pipeline.table.filters import SegmentFilter
 
@@ -43,6 +44,7 @@ def report(
     from maskmill.pipeline.report.report import report as make
     from maskmill.pipeline.showing.write import write
 
+    check_file("--output", str(output), (".html", ".htm"))
     made = make(out, keep, config)
     write(output, made.html)
     say(made.incomplete)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from maskmill.jobs.places import check_file, check_folder
 from maskmill.pipeline.table.filters import SegmentFilter
 
 _EVERYTHING = SegmentFilter()
@@ -50,6 +51,10 @@ def show(
     from maskmill.pipeline.stores.urls import canonical
     from maskmill.pipeline.table.label_table import LabelTable
 
+    if each:
+        check_folder("--output", str(output))
+    else:
+        check_file("--output", str(output), (".png",))
     run = Output.of(out)
     moved = ShardsAt.parse(shards_at or ())
     if shard is not None and moved.moves:

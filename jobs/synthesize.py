@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from maskmill.jobs.places import check_folder
+
 
 def synthesize(directory: Path, /, *, shards: int = 2, samples: int = 100, seed: int = 0) -> int:
     """Write webdataset shards of procedural scenes: images, captions and exact class maps.
@@ -20,6 +22,7 @@ def synthesize(directory: Path, /, *, shards: int = 2, samples: int = 100, seed:
 
     from maskmill.pipeline.synthesis.shards import synthesize as write
 
+    check_folder("DIRECTORY", str(directory))
     started = time.perf_counter()
     paths = write(directory, shards, samples, seed)
     seconds = time.perf_counter() - started

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from maskmill.jobs.places import check_folder
 from maskmill.models.errors import UsageError
 from maskmill.models.training.recipe import Recipe
 from maskmill.pipeline.table.filters import SegmentFilter
@@ -55,6 +56,7 @@ def train(
     from maskmill.pipeline.training.output import TrainOutput
     from maskmill.pipeline.training.progress import Following
 
+    check_folder("--output", output)
     if start.model not in MODELS:
         raise UsageError(f"--model {start.model!r}: no such model; models are {', '.join(MODELS)}.")
     shards = (*shards, *(more_shards or ()))

@@ -1,52 +1,63 @@
 """Weights from and to files: what is read is tensors alone, never code. Which model they fit is said here too."""
 
 import hashlib
+import logging
 import tempfile
-import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from maskmill.models import remote
+from maskmill.models import remote, torch_file
 from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.pickled import PickleError, StandIn
 from maskmill.models.redaction import redact
+from maskmill.models.torch_file import StoredTensor
 
 MAX_BYTES = 16 * 2**30
 """Largest checkpoint that is read, also after unzipping."""
 
-_SHOWN = 3
-"""Names that an error line quotes."""
+_SHOWN, _SHOWN_CHARACTERS = 3, 80
+"""Names that an error line quotes, and characters of one."""
 
 _INNER = ("model", "state_dict")
 """Where released checkpoints keep their tensors: SAN's, and those of MMSegmentation, such as DenseCLIP's."""
 
+_WRAPPERS, _WRAPPED = ("module.", "_orig_mod.", "model."), 3
+"""What DistributedDataParallel, torch.compile and Lightning put before every name; so many of them are taken off."""
 
-def load(location: str) -> dict[str, Tensor]:
+_log = logging.getLogger(__name__)
+
+
+def load(location: str, *, option: str = "--weights") -> dict[str, Tensor]:
     """The tensors of a checkpoint, on the CPU.
+
+    What else a .pth holds (an optimiser's state, arguments, numpy's arrays) is not read, nothing in it is executed, and
+    a warning in the log names it. A prefix that all names share, such as `module.`, is taken off.
 
     Args:
         location: a path, any fsspec URL, or `hf://OWNER/REPO/FILE` (`OWNER/REPO@REVISION` for a certain revision).
             `.safetensors`, or `.pth`, `.pt`, `.bin` as torch.save writes: name -> tensor, or
             {"model": {...}} or {"state_dict": {...}} as released.
+        option: what named it, for errors.
 
     Raises:
-        UsageError: no such file, or it holds anything but tensors.
+        UsageError: no such file, or it holds no tensors by name.
         EnvironmentFailure: the store or the hub doesn't answer.
     """
     shown = redact(location)
     suffix = Path(shown).suffix.lower()
     if suffix not in (".safetensors", ".pth", ".pt", ".bin"):
-        raise UsageError(f"--weights {shown!r}: expected a .safetensors, .pth or .pt file. Name one.")
+        raise UsageError(f"{option} {shown!r}: expected a .safetensors, .pth, .pt or .bin file. Name one.")
     if location.startswith("hf://"):
-        return _read(_from_hub(location), shown, suffix)
+        return _read(_from_hub(location, option), shown, suffix, option)
     if "://" not in location:
-        return _read(Path(location), shown, suffix)
+        return _read(Path(location), shown, suffix, option)
     with tempfile.TemporaryDirectory(prefix="maskmill-weights-") as scratch:
         local = Path(scratch, f"weights{suffix}")
-        _download(location, local, shown)
-        return _read(local, shown, suffix)
+        _download(location, local, f"{option} {shown!r}")
+        return _read(local, shown, suffix, option)
 
 
 def save_safetensors(state: Mapping[str, Tensor], path: str | Path) -> None:
@@ -78,8 +89,9 @@ def fitted(
     ignored: Iterable[str] = (),
     integers: Collection[str] = (),
     source: str,
+    option: str = "--weights",
 ) -> dict[str, Tensor]:
-    """The tensors that a model has names for, checked to be all of them and of the right shapes.
+    """The tensors that a model has names for, checked to be all of them, of the right shapes, and finite.
 
     Args:
         state: what a checkpoint holds.
@@ -87,10 +99,13 @@ def fitted(
         ignored: names that a checkpoint may hold without use.
         integers: those of the model's names that count something; the others are floating point.
         source: where the checkpoint comes from, for the error.
+        option: what named it, for the error.
 
     Raises:
-        UsageError: one line with how many names are missing, unexpected or of another shape, and the first of each.
+        UsageError: one line with how many names are missing, unexpected, of another shape or not finite, and the first
+            of each.
     """
+    shown = f"{option} {redact(source)!r}"
     surplus = set(ignored)
     missing = [name for name in shapes if name not in state]
     unexpected = [name for name in state if name not in shapes and name not in surplus]
@@ -101,13 +116,16 @@ def fitted(
         and not (tuple(state[name].shape) == tuple(shape) and state[name].is_floating_point() is (name not in integers))
     ]
     said = [
-        f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
+        f"{len(names)} {what} ({_listed(names)})"
         for names, what in ((missing, "missing"), (unexpected, "unexpected"), (reshaped, "of another shape"))
         if names
     ]
     if said:
+        raise UsageError(f"{shown}: does not fit the model: {'; '.join(said)}. Name their --model.")
+    infinite = [name for name in shapes if name not in integers and not bool(state[name].isfinite().all())]
+    if infinite:
         raise UsageError(
-            f"--weights {redact(source)!r}: does not fit the model: {'; '.join(said)}. Name their --model."
+            f"{shown}: {len(infinite)} tensors hold NaN or infinity ({_listed(infinite)}). Take an earlier checkpoint."
         )
     return {name: state[name] for name in shapes}
 
@@ -117,60 +135,88 @@ def _kind(tensor: Tensor) -> str:
     return shape if tensor.is_floating_point() else f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def _read(path: Path, location: str, suffix: str) -> dict[str, Tensor]:
+def _read(path: Path, location: str, suffix: str, option: str) -> dict[str, Tensor]:
     """The tensors of a local file; `location` is what the user called it."""
+    shown = f"{option} {location!r}"
     if not path.is_file():
-        raise UsageError(f"--weights {location!r}: no such file. Check the path.")
-    _check_size(path.stat().st_size, location)
-    held = _read_safetensors(path, location) if suffix == ".safetensors" else _read_torch(path, location)
-    for inner in _INNER:
-        if isinstance(held, Mapping) and isinstance(held.get(inner), Mapping):
-            held = held[inner]
-    if not isinstance(held, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
-        for name, tensor in held.items()
-    ):
+        raise UsageError(f"{shown}: no such file. Check the path.")
+    _check_size(path.stat().st_size, shown)
+    if suffix == ".safetensors":
+        return _unprefixed(_read_safetensors(path, shown))
+    try:
+        with torch_file.open_file(path) as file:
+            chosen, left_out = _state_dict(file.held, shown)
+            _check_size(sum(stored.nbytes for stored in chosen.values()), shown)
+            read = file.tensors(chosen)
+    except (PickleError, OSError) as error:
         raise UsageError(
-            f"--weights {location!r}: expected names and tensors, bare or under 'model' or 'state_dict'. "
-            "Export a state dict."
+            f"{shown}: no whole file of torch.save's ({error}). Download it again, or save a state dict."
+        ) from error
+    if left_out:
+        _log.warning("%s: only tensors are read, left out: %s", shown, _listed(left_out))
+    return _unprefixed(read)
+
+
+def _state_dict(held: object, shown: str) -> tuple[dict[str, StoredTensor], list[str]]:
+    """The tensors of a state dict by name, and what else was saved beside and among them."""
+    left_out: list[str] = []
+    for _ in _INNER:
+        inner = next((name for name in _INNER if isinstance(held, dict) and _holds_tensors(held.get(name))), None)
+        if inner is not None and isinstance(held, dict):
+            left_out += [_described(name, value) for name, value in held.items() if name != inner]
+            held = held[inner]
+    items = held if isinstance(held, dict) else {}
+    tensors = {name: value for name, value in items.items() if isinstance(value, StoredTensor)}
+    if empty := [name for name, value in items.items() if value == StandIn(torch_file.META)]:
+        raise UsageError(
+            f"{shown}: {len(empty)} tensors without data ({_listed(empty)}): they were saved on the meta device. "
+            "Save the model with its weights loaded."
         )
-    return dict(held)
+    if not tensors:
+        raise UsageError(
+            f"{shown}: expected names and tensors, bare or under 'model' or 'state_dict'. Export a state dict."
+        )
+    return tensors, left_out + [_described(name, value) for name, value in items.items() if name not in tensors]
 
 
-def _read_safetensors(path: Path, location: str) -> object:
+def _holds_tensors(value: object) -> bool:
+    return isinstance(value, dict) and any(
+        isinstance(one, StoredTensor) or one == StandIn(torch_file.META) or (name in _INNER and isinstance(one, dict))
+        for name, one in value.items()
+    )
+
+
+def _described(name: str, value: object) -> str:
+    return f"{name} ({value.name})" if isinstance(value, StandIn) else name
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of some names, which come from a file: without what a terminal would act on, and cut."""
+    shown = [name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..." for name in names[:_SHOWN]]
+    return ", ".join([*(repr(name)[1:-1] for name in shown), *(["..."] if len(names) > _SHOWN else [])])
+
+
+def _unprefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without what a wrapper put before each name."""
+    for _ in range(_WRAPPED):
+        prefix = next((one for one in _WRAPPERS if state and all(name.startswith(one) for name in state)), "")
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
+
+
+def _read_safetensors(path: Path, shown: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
-        raise UsageError(
-            f"--weights {location!r}: not a whole safetensors file. Download or write it again."
-        ) from error
+        raise UsageError(f"{shown}: not a whole safetensors file. Download or write it again.") from error
 
 
-def _read_torch(path: Path, location: str) -> object:
-    try:
-        if zipfile.is_zipfile(path):
-            # torch.save stores its records uncompressed; a file that unzips to more than it may hold was made to.
-            with zipfile.ZipFile(path) as archive:
-                _check_size(sum(record.file_size for record in archive.infolist()), location)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UsageError:
-        raise
-    except Exception as error:
-        # Whatever a damaged or hostile pickle makes the reader raise: to the user it is one thing.
-        raise UsageError(
-            f"--weights {location!r}: cut short, or holds more than tensors, which could run code and is not read. "
-            "Download it again, or convert it to .safetensors where you trust it."
-        ) from error
-
-
-def _check_size(size: int, location: str) -> None:
+def _check_size(size: int, shown: str) -> None:
     if size > MAX_BYTES:
-        raise UsageError(
-            f"--weights {location!r}: {size} bytes, expected at most {MAX_BYTES}. Export the weights alone."
-        )
+        raise UsageError(f"{shown}: {size} bytes, expected at most {MAX_BYTES}. Export the weights alone.")
 
 
 def _download(url: str, local: Path, shown: str) -> None:
@@ -181,21 +227,20 @@ def _download(url: str, local: Path, shown: str) -> None:
             _check_size(size, shown)
         filesystem.get_file(path, str(local))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise UsageError(f"--weights {shown!r}: no such file. Check the URL.") from error
+        raise UsageError(f"{shown}: no such file. Check the URL.") from error
     except (ImportError, ValueError) as error:
-        raise UsageError(
-            f"--weights {shown!r}: no file system for this URL. Install its fsspec package, or fix it."
-        ) from error
+        raise UsageError(f"{shown}: no file system for this URL. Install its fsspec package, or fix it.") from error
     except UsageError:
         raise
     except Exception as error:  # each store has its own family of errors; none of their texts is safe to show
         raise EnvironmentFailure(
-            f"--weights {shown!r}: the store failed ({type(error).__name__}). Check credentials and network."
+            f"{shown}: the store failed ({type(error).__name__}). Check credentials and network."
         ) from error
 
 
-def _from_hub(location: str) -> Path:
+def _from_hub(location: str, option: str) -> Path:
     """The local copy of a file on the Hugging Face hub."""
+    shown = f"{option} {location!r}"
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -210,24 +255,18 @@ def _from_hub(location: str) -> Path:
     repository, _, filename = rest.partition("/")
     repository, _, revision = repository.partition("@")
     if not (owner and repository and filename):
-        raise UsageError(
-            f"--weights {location!r}: expected hf://OWNER/REPO/FILE, such as hf://Mendel192/san/san_vit_b_16.pth."
-        )
+        raise UsageError(f"{shown}: expected hf://OWNER/REPO/FILE, such as hf://Mendel192/san/san_vit_b_16.pth.")
     download = "Download the file elsewhere and give its path"
     options = remote.options(location)  # endpoint and token are called alike here and in HfFileSystem
     try:
         return Path(hf_hub_download(f"{owner}/{repository}", filename, revision=revision or None, **options))
     except LocalEntryNotFoundError as error:
-        raise EnvironmentFailure(f"--weights {location!r}: huggingface.co can't be reached. {download}.") from error
+        raise EnvironmentFailure(f"{shown}: huggingface.co can't be reached. {download}.") from error
     except GatedRepoError as error:
-        raise EnvironmentFailure(
-            f"--weights {location!r}: access is restricted. Run `hf auth login`, or: {download}."
-        ) from error
+        raise EnvironmentFailure(f"{shown}: access is restricted. Run `hf auth login`, or: {download}.") from error
     except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError, HFValidationError) as error:
-        raise UsageError(
-            f"--weights {location!r}: the hub has no such public file. Check owner, repository and name."
-        ) from error
+        raise UsageError(f"{shown}: the hub has no such public file. Check owner, repository and name.") from error
     except Exception as error:  # network and hub errors; their texts may quote request headers
         raise EnvironmentFailure(
-            f"--weights {location!r}: the hub failed ({type(error).__name__}). Check the network, or: {download}."
+            f"{shown}: the hub failed ({type(error).__name__}). Check the network, or: {download}."
         ) from error

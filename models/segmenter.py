@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from maskmill.models import arguments
 from maskmill.models.architecture import Form
 from maskmill.models.errors import UsageError
-from maskmill.models.inference.forms import Inference, default_inference
+from maskmill.models.inference.forms import INFERENCES, Inference, default_inference
 from maskmill.models.resize import ImageBatch, ResizeRule, Size, batch_of, mask_size
 from maskmill.models.segment import Segment
 from maskmill.models.vocabulary import Vocabulary
-from maskmill.models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
+from maskmill.models.vocabulary.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS, check_templates
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+_VOCABULARY = "a vocabulary, such as Vocabulary.of(['cat', 'wet road']) or Vocabulary.load('voc-20')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,6 +34,13 @@ class ClassFeatures:
 
     stuff: Tensor
     """bool [N], CPU: True where the class is stuff, whose segments of one image merge in general form."""
+
+    def __post_init__(self) -> None:
+        arguments.instance("features", self.features, Tensor, "a tensor, as Segmenter.encode_text gives it")
+        arguments.instance("stuff", self.stuff, Tensor, "a tensor of type bool")
+        if self.features.dim() != 2 or self.stuff.shape != self.features.shape[:1] or self.stuff.dtype != torch.bool:
+            shapes = f"features {list(self.features.shape)}, stuff {list(self.stuff.shape)} of {self.stuff.dtype}"
+            raise UsageError(f"{shapes}: expected [N, D] and [N] of torch.bool. Take Segmenter.classes(vocabulary).")
 
     def to(self, device: torch.device) -> "ClassFeatures":
         """The same classes with their features on `device`; `stuff` stays on the CPU, where merging decides."""
@@ -129,8 +140,13 @@ class Segmenter(ABC):
         return partial(self.segment, batch, classes, inference, top_k=top_k, soft_masks=soft_masks)
 
     def classes(self, vocabulary: Vocabulary, templates: Sequence[str] | None = None) -> ClassFeatures:
-        """Text features and kinds of a vocabulary; `templates` default to those the model was trained with."""
-        chosen = TEMPLATE_SETS[self.templates] if templates is None else templates
+        """Text features and kinds of a vocabulary; `templates` default to those the model was trained with.
+
+        Raises:
+            UsageError: names or templates that this model can't be asked about.
+        """
+        arguments.instance("vocabulary", vocabulary, Vocabulary, _VOCABULARY)
+        chosen = TEMPLATE_SETS[self.templates] if templates is None else check_templates(templates)
         stuff = torch.tensor([entry.kind == "stuff" for entry in vocabulary], dtype=torch.bool)
         return ClassFeatures(features=self.encode_text(vocabulary, chosen), stuff=stuff)
 
@@ -158,8 +174,19 @@ class Segmenter(ABC):
             Segments in the order of their queries (of their class ids in semantic form).
 
         Raises:
+            UsageError: an argument of another kind, or an inference form that this model doesn't offer.
             FloatingPointError: the model's numbers for this image are not finite.
         """
+        from PIL import Image
+
+        arguments.instance("image", image, Image.Image, "a PIL image, such as PIL.Image.open('photo.jpg')")
+        arguments.instance("vocabulary", vocabulary, (Vocabulary, ClassFeatures), _VOCABULARY)
+        if inference is not None:
+            kinds = tuple(INFERENCES.values())
+            arguments.instance("inference", inference, kinds, "an inference form, such as GeneralInference()")
+        arguments.whole("mask_side", mask_side, 1)
+        arguments.whole("top_k", top_k, 1)
+        arguments.flag("soft_masks", soft_masks)
         classes = vocabulary if isinstance(vocabulary, ClassFeatures) else self.classes(vocabulary)
         rgb = image.convert("RGB")
         batch = batch_of([self.rule.apply(rgb)], [mask_size((rgb.height, rgb.width), mask_side)], self.rule)

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskmill.models import arguments
 from maskmill.models.architecture import Architecture, Precision
 from maskmill.models.denseclip.config import DENSECLIP_RN50, DENSECLIP_RN101, DENSECLIP_TINY, DENSECLIP_VIT_B
 from maskmill.models.errors import UsageError
@@ -167,7 +169,7 @@ MODELS: Mapping[str, ModelSpec] = {
 def load(
     name: str,
     *,
-    weights: str | None = None,
+    weights: str | PathLike[str] | None = None,
     device: str = "auto",
     dtype: Precision = "float32",
     windows: float | None = None,
@@ -186,12 +188,15 @@ def load(
         UsageError: an unknown name, weights that don't fit, a device that isn't there, or windows that can't be had.
         EnvironmentFailure: the weights' store or hub doesn't answer.
     """
-    spec = MODELS.get(name)
-    if spec is None:
+    if not isinstance(name, str) or name not in MODELS:
         raise UsageError(f"--model {name!r}: no such model. Models are {', '.join(MODELS)}.")
+    spec = MODELS[name]
+    if windows is not None:
+        arguments.number("windows", windows)
     spec.check_windows(windows)
+    _check_dtype(dtype)
     target = pick_device(device)
-    source = spec.default_weights if weights is None else weights
+    source = spec.default_weights if weights is None else arguments.location("weights", weights)
     if source is None:
         raise UsageError(
             f"--weights: none given, and {name} has no default. Its weights are at {spec.weights_page}: name a file."
@@ -241,8 +246,7 @@ def build(
     from maskmill.models import checkpoint
     from maskmill.models.resize import ResizeRule
 
-    if dtype not in ("float32", "bfloat16", "float64"):
-        raise UsageError(f"--dtype {dtype!r}: expected float32, bfloat16 or float64.")
+    _check_dtype(dtype)
     _exact_products()
     family = family_of(config)
     model = family.empty()
@@ -263,6 +267,11 @@ def build(
         rule=ResizeRule(multiple=config.size_divisibility) if rule is None else rule,
         dtype=dtype,
     )
+
+
+def _check_dtype(dtype: object) -> None:
+    if dtype not in ("float32", "bfloat16", "float64"):
+        raise UsageError(f"--dtype {dtype!r}: expected float32, bfloat16 or float64.")
 
 
 def _exact_products() -> None:

@@ -17,6 +17,7 @@ from maskmill.models.clip.layers import resize_positions
 from maskmill.models.denseclip.config import DenseClipConfig, VitConfig
 from maskmill.models.denseclip.model import empty
 from maskmill.models.errors import UsageError
+from maskmill.models.redaction import redact
 
 GAMMA = 1e-4
 """What of the decoded contexts the texts get at the start."""
@@ -49,20 +50,22 @@ def initial(
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     integers = {name for name, tensor in wanted.items() if not tensor.is_floating_point()}
     if any(name.startswith("decode_head.") for name in state):
-        whole = checkpoint.fitted(state, shapes, ignored=config.ignored, integers=integers, source=source)
+        whole = checkpoint.fitted(
+            state, shapes, ignored=config.ignored, integers=integers, source=source, option="--init"
+        )
         return {name: _plain(tensor) for name, tensor in whole.items()}, "DenseCLIP"
     given = dict(state)
     if any(name.startswith("clip_visual_extractor.") for name in given):
         given = from_san(given)
     if not any(name.startswith("visual.") for name in given):
         raise UsageError(
-            f"--init {source!r}: holds neither a DenseCLIP nor a CLIP: no decode_head.*, visual.* or "
+            f"--init {redact(source)!r}: holds neither a DenseCLIP nor a CLIP: no decode_head.*, visual.* or "
             "clip_visual_extractor.* names. Name open_clip weights."
         )
     towers = from_open_clip(given, config)
     own = {name: shape for name, shape in shapes.items() if not _is_fresh(name)}
     counted = integers & own.keys()
-    clip = checkpoint.fitted(towers, own, integers=counted, source=source)
+    clip = checkpoint.fitted(towers, own, integers=counted, source=source, option="--init")
     fresh = fresh_tensors({name: shape for name, shape in shapes.items() if _is_fresh(name)}, seed)
     return {name: _plain(tensor) for name, tensor in clip.items()} | fresh, "CLIP"
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from maskmill.models import arguments
 from maskmill.models.architecture import Form
 from maskmill.models.errors import UsageError
 
 
 def _share(name: str, value: float) -> None:
+    arguments.number(name, value)
     if not 0.0 <= value <= 1.0:
         raise UsageError(f"{name} {value!r}: expected a share between 0 and 1. Try the default.")
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from maskmill.models import checkpoint
 from maskmill.models.errors import UsageError
+from maskmill.models.redaction import redact
 from maskmill.models.san.config import SanConfig
 from maskmill.models.san.model import empty, is_trainable
 
@@ -49,12 +50,12 @@ def initial(
     if any(name.startswith("visual.") for name in given):
         given = from_open_clip(given, config.split_layer)
     if any(name.startswith(SIDE) for name in given):
-        whole = checkpoint.fitted(given, shapes, ignored=config.ignored, source=source)
+        whole = checkpoint.fitted(given, shapes, ignored=config.ignored, source=source, option="--init")
         return {name: tensor.float() for name, tensor in whole.items()}, "SAN"
     if not any(name.startswith("clip_visual_extractor.") for name in given):
         raise UsageError(
-            f"--init {source!r}: holds neither a SAN nor a CLIP: no visual.* and no clip_visual_extractor.* names. "
-            "Name open_clip weights, such as hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors."
+            f"--init {redact(source)!r}: holds neither a SAN nor a CLIP: no visual.* and no "
+            "clip_visual_extractor.* names. Name open_clip weights, such as hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors."
         )
     fresh = {name: shape for name, shape in shapes.items() if name.startswith(SIDE) or name == BACKGROUND}
     clip_shapes = {name: shape for name, shape in shapes.items() if name not in fresh}

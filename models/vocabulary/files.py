@@ -1,13 +1,12 @@
 """Vocabulary files: text, YAML or JSON, from anywhere fsspec reaches. What names must keep to stands in checks.py."""
 
 import json
-from collections.abc import Hashable
+import re
 from pathlib import PurePosixPath
-from typing import Any
-
-import yaml
 
 from maskmill.models.errors import UsageError
+from maskmill.models.plain_yaml import YamlError
+from maskmill.models.plain_yaml import parse as parse_yaml
 from maskmill.models.redaction import redact
 from maskmill.models.vocabulary.checks import Draft, checked
 from maskmill.models.vocabulary.source import read_text
@@ -18,6 +17,14 @@ SUFFIXES = (".txt", ".tsv", ".yaml", ".yml", ".json")
 
 _FIELDS = frozenset({"name", "synonyms", "kind"})
 
+_OTHER_FORMATS = (
+    (re.compile(r"""(['"]).*\1[,;]?"""), "in quotes, which would be part of the name. Write it without"),
+    (re.compile(r"- .*"), "begins with a list mark. Write the name alone, or call the file .yaml"),
+    (re.compile(r".*[,;]"), "ends with a separator. Write one name a line, without"),
+    (re.compile(r"[\[{].*|.*[\]}]"), "has brackets. Write one name a line, or call the file .json"),
+)
+"""Lines of a text file that were written as another format's, and what to do about them."""
+
 
 def load(url: str) -> Vocabulary:
     """The vocabulary that a file states; ids follow the file's order.
@@ -26,9 +33,10 @@ def load(url: str) -> Vocabulary:
 
     - text (.txt, .tsv, or no suffix): one name a line, optionally a tab and `thing` or `stuff`. Lines that begin with
       `#` are comments. An empty line between names is an error, because ids count lines; at the end it is fine. Commas
-      are part of the name.
+      are part of the name, but a file whose only line has one is refused, and so is what looks like another format:
+      names in quotes, list marks, a comma at the end.
     - YAML (.yaml, .yml): a list whose items are names, or mappings of `name`, `synonyms` (a list of names) and `kind`.
-      Read with the safe loader; tags, aliases and other types than text are refused.
+      See plain_yaml.py; other types than text are refused.
     - JSON (.json): the same list.
 
     Args:
@@ -60,7 +68,13 @@ def parse(text: str, *, suffix: str, shown: str, source: str) -> Vocabulary:
         UsageError: the text isn't a vocabulary.
     """
     if suffix in {".yaml", ".yml"}:
-        drafts = _from_items(_yaml(text, shown), shown, source)
+        try:
+            items = parse_yaml(text)
+        except YamlError as error:
+            raise UsageError(
+                f"{shown}{error.where}: not plain YAML ({error.problem}). Expected a list of names."
+            ) from error
+        drafts = _from_items(items, shown, source)
     elif suffix == ".json":
         drafts = _from_items(_json(text, shown), shown, source)
     else:
@@ -80,7 +94,15 @@ def _from_lines(text: str, shown: str, source: str) -> list[Draft]:
             raise UsageError(
                 f"{shown} line {number}: {kind[:40]!r} after a tab; expected NAME, or NAME, tab, thing or stuff."
             )
+        mistaken = next((what for form, what in _OTHER_FORMATS if form.fullmatch(name.strip())), None)
+        if mistaken is not None:
+            raise UsageError(f"{shown} line {number}: {name.strip()[:40]!r} {mistaken}.")
         drafts.append(Draft(place=f"line {number}", name=name, kind=kind.strip() or None, source=source))
+    if len(drafts) == 1 and re.search("[,;]", drafts[0].name):
+        raise UsageError(
+            f"{shown} {drafts[0].place}: {drafts[0].name.strip()[:40]!r} would be a single class. Write one name a "
+            "line; where it is one name, in a .yaml file."
+        )
     return drafts
 
 
@@ -135,31 +157,3 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) < len(pairs):
         raise ValueError("a field stands twice in one entry")
     return fields
-
-
-def _yaml(text: str, shown: str) -> object:
-    try:
-        return _PlainLoader(text).get_single_data()
-    except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = " ".join(str(error.problem).split())[:100]
-        raise UsageError(f"{shown}{line}: not plain YAML ({problem}). Expected a list of names.") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        problem = " ".join(str(error).split())[:100]
-        raise UsageError(f"{shown}: not plain YAML ({problem}). Expected a list of names.") from None
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """The safe loader without aliases, so that a small file stays small, and without repeated fields."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=self.current_event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        fields = super().construct_mapping(node, deep)
-        if len(fields) < len(node.value):
-            # Most often a forgotten dash: the later class would silently replace the earlier.
-            raise yaml.MarkedYAMLError(problem="a field stands twice in one entry", problem_mark=node.start_mark)
-        return fields

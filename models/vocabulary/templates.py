@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from maskmill.models import arguments
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary.source import read_text
 
@@ -83,6 +84,19 @@ def load_templates(name_or_url: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """Templates that a Python caller passes, as a tuple.
+
+    Raises:
+        UsageError: none, or one that is no template; a set's name is for `load_templates`.
+    """
+    found = arguments.texts("templates", templates)
+    wrong = next((f"{template[:60]!r}: {problem}" for template in found if (problem := _problem(template))), None)
+    if wrong is not None or not found:
+        raise UsageError(f"templates {wrong or '[]: expected at least one'}.")
+    return found
+
+
 def _problem(template: str) -> str | None:
     if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
         return "expected exactly one {} where the name goes, and no other brace"
@@ -90,4 +104,6 @@ def _problem(template: str) -> str | None:
         return f"{len(template)} characters; expected at most {MAX_TEMPLATE_CHARACTERS}, shorten it"
     if not template.isprintable():
         return "holds a control character; remove it"
+    if len(template) > 1 and template[0] == template[-1] and template[0] in "'\"":
+        return "in quotes, which would be part of every prompt; remove them"
     return None

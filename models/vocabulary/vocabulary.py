@@ -6,7 +6,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from typing import Literal, overload
+
+from maskmill.models import arguments
 
 Kind = Literal["thing", "stuff"]
 """Countable objects, or regions that merge: the kinds of COCO panoptic."""
@@ -45,7 +48,7 @@ class Vocabulary:
     """The classes in id order."""
 
     def __post_init__(self) -> None:
-        assert self.entries, "a vocabulary has at least one class"
+        arguments.sequence("entries", self.entries, Entry, "entries. Make a vocabulary with Vocabulary.of or .load")
         assert all(entry.vocab_id == i for i, entry in enumerate(self.entries)), "an entry's id is its position"
 
     def __len__(self) -> int:
@@ -73,7 +76,7 @@ class Vocabulary:
         return hashlib.sha256(json.dumps(stated, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
     @staticmethod
-    def load(name_or_url: str) -> "Vocabulary":
+    def load(name_or_url: str | PathLike[str]) -> "Vocabulary":
         """A shipped label set by name, else a vocabulary file.
 
         Args:
@@ -86,20 +89,21 @@ class Vocabulary:
         """
         from maskmill.models.vocabulary import files, shipped
 
-        return shipped.load(name_or_url) if name_or_url in shipped.LABEL_SETS else files.load(name_or_url)
+        named = arguments.location("name_or_url", name_or_url)
+        return shipped.load(named) if named in shipped.LABEL_SETS else files.load(named)
 
     @staticmethod
     def of(names: Iterable[str], *, source: str = "names") -> "Vocabulary":
         """A vocabulary of plain names, checked as a file's are: `Vocabulary.of(["cat", "dog"])`.
 
         Raises:
-            UsageError: no names, an empty name, two that clean to the same string, one that is too long.
+            UsageError: a single text, no names, an empty name, two that clean to the same string, one that is too long.
         """
         from maskmill.models.vocabulary.checks import Draft, checked
 
-        if isinstance(names, str):
-            names = [names]
-        drafts = [Draft(place=f"name {i}", name=name, source=source) for i, name in enumerate(names, start=1)]
+        listed = arguments.texts("names", names)
+        arguments.instance("source", source, str, "a text")
+        drafts = [Draft(place=f"name {i}", name=name, source=source) for i, name in enumerate(listed, start=1)]
         return checked(drafts, shown=f"vocabulary {source!r}")
 
 

@@ -6,6 +6,8 @@ from typing import NotRequired, TypedDict
 import torch
 from torch.nn import functional
 
+from maskmill.models import arguments
+from maskmill.models.errors import UsageError
 from maskmill.pipeline.dataset.sample import LabeledImage
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -54,8 +56,15 @@ def collate(
         std: of each channel, in [0, 1].
         ignore: False gives exactly the arguments of Mask2Former and MaskFormer, `model(**batch)`. Their own losses
             take ignored pixels for background.
+
+    Raises:
+        UsageError: no samples, or an argument of another kind.
     """
-    assert samples, "a batch of no images"
+    arguments.sequence("samples", samples, LabeledImage, "a list of LabeledImages, at least one")
+    arguments.whole("multiple", multiple, 1)
+    _check_channels("mean", mean)
+    _check_channels("std", std)
+    arguments.flag("ignore", ignore)
     taught = [sample for sample in samples if len(sample.masks)]
     shown = taught or samples[:1]
     height, width = (-(-max(sample.image.shape[axis] for sample in shown) // multiple) * multiple for axis in (1, 2))
@@ -79,3 +88,10 @@ def collate(
 
 def _unit(image: torch.Tensor) -> torch.Tensor:
     return image if image.is_floating_point() else image / 255.0
+
+
+def _check_channels(name: str, values: Sequence[float]) -> None:
+    if not isinstance(values, Sequence) or len(values) != 3 or (name == "std" and not all(values)):
+        raise UsageError(f"{name}={values!r}: expected a number for each of 3 channels, in [0, 1]; std above 0.")
+    for value in values:
+        arguments.number(name, value)

@@ -5,19 +5,20 @@ One pass over each tar, no random access. Which samples come when is order.py's;
 
 import hashlib
 import logging
-import operator
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
+from maskmill.models import arguments
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.pipeline.dataset.epoch import Epoch
@@ -78,12 +79,12 @@ class LabeledImages(IterableDataset[LabeledImage]):
         shards_at: folders or URLs that shards were labeled in, and where they lie now.
 
     Raises:
-        UsageError: no run there, no done shard, a filter that doesn't fit the run, a wrong argument.
+        UsageError: an argument of another kind, no run there, no done shard, a filter that doesn't fit the run.
     """
 
     def __init__(
         self,
-        output: str,
+        output: str | PathLike[str],
         *,
         keep: SegmentFilter = SegmentFilter(),
         shards: Sequence[str] | None = None,
@@ -98,16 +99,25 @@ class LabeledImages(IterableDataset[LabeledImage]):
         shards_at: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        if type(batch_size) is not int or batch_size < 1:
-            raise UsageError(f"batch_size {batch_size!r}: expected a whole number of samples, 1 or more.")
+        arguments.instance("keep", keep, SegmentFilter, "a filter, such as SegmentFilter(min_score=0.8)")
+        named = None if shards is None else arguments.texts("shards", shards)
+        arguments.whole("shuffle", shuffle, 0)
+        arguments.whole("seed", seed, 0)
+        arguments.choice("steps", steps, get_args(Steps))
+        arguments.whole("batch_size", batch_size, 1)
         if not (transform is None or callable(transform)):
             raise UsageError(f"transform {transform!r}: expected a function of an image and a dict of masks.")
+        for name, place in (("rank", rank), ("world", world)):
+            if place is not None:
+                arguments.whole(name, place, 0)
         if rank is not None and world is not None:
             Place(rank=rank, world=world)
-        self._output = Output.of(output)
+        if scratch is not None:
+            scratch = Path(arguments.location("scratch", scratch))
+        self._output = Output.of(arguments.location("output", output))
         self.vocabulary: Vocabulary = vocabulary_of_run(self._output)
         self._walk = Walk.of(self._output, keep, Path(tempfile.gettempdir()) if scratch is None else scratch)
-        self._shards, self._counts = done_shards(self._output, shards, ShardsAt.of(shards_at or {}))
+        self._shards, self._counts = done_shards(self._output, named, ShardsAt.of(shards_at or {}))
         stated = repr(([shard.url for shard in self._shards], self._counts))
         self._read_from = hashlib.sha256(stated.encode()).hexdigest()
         self._shuffle, self._seed, self._steps = shuffle, seed, steps
@@ -129,13 +139,8 @@ class LabeledImages(IterableDataset[LabeledImage]):
         Raises:
             UsageError: not a whole number of at least 0.
         """
-        try:
-            number = -1 if isinstance(epoch, bool) else operator.index(epoch)
-        except TypeError:
-            number = -1
-        if number < 0:
-            raise UsageError(f"set_epoch({epoch!r}): expected a whole number, 0 or more.")
-        self._epoch.set(number)
+        arguments.whole("epoch", epoch, 0)
+        self._epoch.set(int(epoch))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the last iteration that began here is: epoch, and samples yielded of it."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from maskmill.models import arguments
 from maskmill.pipeline.dataset.sample import LabeledImage
 
 UNLABELED = -100
@@ -12,6 +13,8 @@ UNLABELED = -100
 
 NO_CLASS = -1
 """Class id of an empty slot."""
+
+_SAMPLE = "a LabeledImage, as LabeledImages yields them"
 
 
 def semantic_map(sample: LabeledImage, *, unlabeled: int = UNLABELED) -> Tensor:
@@ -23,7 +26,12 @@ def semantic_map(sample: LabeledImage, *, unlabeled: int = UNLABELED) -> Tensor:
 
     Returns:
         int64 [H, W].
+
+    Raises:
+        UsageError: an argument of another kind.
     """
+    arguments.instance("sample", sample, LabeledImage, _SAMPLE)
+    arguments.whole("unlabeled", unlabeled, -(2**63))
     classes = torch.full(sample.image.shape[1:], unlabeled, dtype=torch.int64)
     # Stable, so that equal scores keep the table's order: the first of them is drawn last.
     for place in reversed(sample.scores.argsort(descending=True, stable=True).tolist()):
@@ -57,7 +65,12 @@ def mask_set(sample: LabeledImage, slots: int) -> MaskSet:
     Args:
         sample: an image with its labels.
         slots: N; where more segments passed the filter, the lowest scores have no slot and their pixels are ignored.
+
+    Raises:
+        UsageError: an argument of another kind, or no slot.
     """
+    arguments.instance("sample", sample, LabeledImage, _SAMPLE)
+    arguments.whole("slots", slots, 1)
     order = sample.scores.argsort(descending=True, stable=True)
     taken, rest = order[:slots], order[slots:]
     count = len(taken)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from maskmill.models import arguments
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary import Vocabulary
 
@@ -60,10 +61,14 @@ class SegmentFilter:
     """Never these names."""
 
     def __post_init__(self) -> None:
+        for names in ("classes", "leave_out"):
+            object.__setattr__(self, names, arguments.texts(names, getattr(self, names)))
         for option in _FLOORS:
             value = getattr(self, option)
+            arguments.number(option, value)
             if not 0.0 <= value <= 1.0:
                 raise UsageError(f"--{option.replace('_', '-')} {value}: expected a number between 0 and 1.")
+        arguments.number("min_area", self.min_area)
         if self.min_area < 0:
             raise UsageError(f"--min-area {self.min_area}: expected pixels, 0 or more.")
 

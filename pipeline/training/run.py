@@ -129,7 +129,7 @@ def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> 
     source = start.init or CLIP_WEIGHTS.get(start.model)
     if source is None:
         raise UsageError(f"--init: {start.model} has no published CLIP to start from. Name a CLIP or a SAN checkpoint.")
-    state, _ = initial(spec.config, checkpoint.load(source), seed=config.recipe.seed, source=source)
+    state, _ = initial(spec.config, checkpoint.load(source, option="--init"), seed=config.recipe.seed, source=source)
     segmenter = zoo.build(
         spec.config, state, name=start.model, rule=spec.rule, device=device, dtype=start.dtype, source=source
     )

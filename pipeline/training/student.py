@@ -47,7 +47,7 @@ def prepared_student(config: TrainConfig, examples: Examples, device: torch.devi
     check_names(vocabulary, sizes, model=name)
     source = config.start.init or CLIP_WEIGHTS[name]
     assert source is not None
-    state, origin = initial(sizes, checkpoint.load(source), seed=recipe.seed, source=source)
+    state, origin = initial(sizes, checkpoint.load(source, option="--init"), seed=recipe.seed, source=source)
     segmenter = zoo.build(
         sizes, state, name=name, rule=spec.rule, device=device, dtype=config.start.dtype, source=source
     )

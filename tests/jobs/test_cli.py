@@ -279,6 +279,21 @@ def test_the_version_is_the_distributions(maskmill) -> None:
         (["plan", "--images", "9", "--gpus", "1", "--rate", "nan"], ["--rate nan", "above 0"]),
         (["plan", "--images", "9", "--gpus", "1", "--bench", "shards"], ["--bench 'shards'", "can't be read"]),
         (["synthesize", "new", "--shards", "0"], ["0", "--shards"]),
+        (["synthesize", "new.tar"], ["DIRECTORY 'new.tar'", "named like a file"]),
+        (["show", "none", "key", "-o", "s.jpg"], ["--output 's.jpg'", "such as s.png"]),
+        (["show", "none", "key", "--each", "-o", "s.png"], ["--output 's.png'", "Leave .png out"]),
+        (["query", "none", "SELECT 1", "-o", "a.xlsx"], ["--output 'a.xlsx'", ".csv, .json, .parquet, .txt"]),
+        (["query", "none", "SELECT 1", "-o", "a.json", "--format", "csv"], ["--output 'a.json'", "such as a.csv"]),
+        (["query", "none", "SELECT 1", "-o", "a.csv", "--json"], ["--output 'a.csv'", "such as a.json"]),
+        (["report", "none", "-o", "x.pdf"], ["--output 'x.pdf'", ".html"]),
+        (["bench", "-o", "x.csv"], ["--output 'x.csv'", ".json"]),
+        (["export", "none", "--format", "coco", "-o", "x.json"], ["--output 'x.json'", "a folder will be written"]),
+        (["export", "none", "--format", "coco", "-o", "s3://b/x.json"], ["--output 's3://b/x.json'", "a slash"]),
+        (["compact", "none", "sealed.parquet"], ["DEST 'sealed.parquet'", "a folder will be written"]),
+        (["label", "shards", "-o", "labels.parquet"], ["--output 'labels.parquet'", "a folder will be written"]),
+        (["label", "shards", "-o", ""], ["--output ''", "expected a folder"]),
+        (["train", "shards", "-o", "student.pth"], ["--output 'student.pth'", "a folder will be written"]),
+        (["demo", "--output", "demo.html"], ["--output 'demo.html'", "a folder will be written"]),
         (["demo", "--output", "shards"], ["--output 'shards'", "empty or new"]),
         (["labels", "shards"], ["labels", "maskmill --help"]),
     ],
@@ -298,6 +313,18 @@ def test_replicas_that_take_every_cpu_are_refused(maskmill) -> None:
     cpus = max(2, len(os.sched_getaffinity(0)))
     ended = maskmill("label", "shards", "-o", "out", "--device", "cpu", "--cpus-per-replica", str(cpus))
     refused(ended, f"--cpus-per-replica {cpus}", "one must stay free")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["label", "shards", "-o"], ["export", "none", "--format", "coco", "-o"], ["compact", "none"], ["synthesize"],
+     ["train", "shards", "-o"], ["show", "none", "key", "--each", "-o"], ["demo", "--output"]],
+    ids=lambda words: words[0],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["list.csv", "list.csv/below"])
+def test_a_file_where_a_folder_is_needed_is_wrong_usage(maskmill, here: Path, arguments: list[str], place: str) -> None:
+    (here / "list.csv").write_text("a.tar\n")
+    refused(maskmill(*arguments, place), place, "'list.csv' is a file")
 
 
 def test_an_empty_list_is_refused(maskmill, here: Path) -> None:
@@ -323,7 +350,29 @@ def test_the_exit_code_leaves_the_process(workplace: Workplace) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (b"modle: san-tiny\n", ["modle", "options.yaml", "maskmill label --help"]),
+        (b"modle: san-tiny\n", ["modle", "options.yaml", "Did you mean model?", "maskmill label --help"]),
+        (b"score-treshold: 0.1\n", ["score_treshold", "Did you mean score_threshold?"]),
+        (b"label: {model: san-tiny}\n", ["label", "options.yaml", "a group of options"]),
+        (b"model:\n  model: san-tiny\n", ["model", "a group of options"]),
+        (b"verify: true\n", ["verify", "no such option of `maskmill label`"]),
+        (b"limit: 1\nlimit: 2\n", ["options.yaml' line 1", "stands twice"]),
+        (b"dry-run: true\ndry_run: true\n", ["dry_run", "given twice"]),
+        (b"weights: null\n", ["weights", "Leave it out"]),
+        (b"weights:\n", ["weights", "Leave it out"]),
+        (b"shards: []\n", ["shards", "Leave it out"]),
+        (b"shards: [[a.tar]]\n", ["shards", "list of values"]),
+        (b"limit: !!int ''\n", ["options.yaml' line 1", "a tag, !!int"]),
+        (b"soft_masks: !!bool maybe\n", ["a tag, !!bool"]),
+        (b"vocab: !!timestamp x\n", ["a tag, !!timestamp"]),
+        (b"vocab: !!binary ''\n", ["a tag, !!binary"]),
+        (b"vocab: &a {x: *a}\n", ["an alias"]),
+        (b"limit: 1e3\n", ["limit", "1e3"]),
+        (b"limit: 1:16\n", ["limit", "1:16"]),
+        (b"replicas: 1:0\n", ["--replicas '1:0'"]),
+        (b"model: no\n", ["--model 'no'"]),
+        (b"model: on\n", ["--model 'on'"]),
+        (b"model: 1.10\n", ["--model '1.10'"]),
+        (b"soft_masks: on\n", ["soft_masks", "on"]),
         (b"limit: many\n", ["limit", "many", "options.yaml"]),
         (b"limit: [1, 2]\n", ["limit", "options.yaml"]),
         (b"limit: 0\n", ["--limit 0"]),
@@ -332,15 +381,14 @@ def test_the_exit_code_leaves_the_process(workplace: Workplace) -> None:
         (b"model: {model: san-tiny}\n", ["model", "options.yaml"]),
         (b"model: sam\n", ["--model 'sam'"]),
         (b"config: other.yaml\n", ["config", "options.yaml"]),
-        (b"shards: 3\n", ["shards", "options.yaml"]),
         (b"- model\n- san-tiny\n", ["options.yaml", "by name"]),
         (b"san-tiny\n", ["options.yaml", "by name"]),
-        (b"1: 2\n", ["options.yaml", "by name"]),
-        (b"model: 'san\n", ["options.yaml", "not YAML"]),
-        (b"limit: 1\n  model: san-tiny\n", ["options.yaml", "not YAML", "line 2"]),
-        (b"\xff\xfe\x00", ["options.yaml", "not YAML"]),
-        (b"model: !!python/object/apply:os.system ['touch canary']\n", ["options.yaml", "not YAML", "line 1"]),
-        (b"[" * 100_000, ["options.yaml", "not YAML"]),
+        (b"1: 2\n", ["options.yaml", "1: no such option"]),
+        (b"model: 'san\n", ["options.yaml", "not plain YAML"]),
+        (b"limit: 1\n  model: san-tiny\n", ["options.yaml", "not plain YAML", "line 2"]),
+        (b"\xff\xfe\x00", ["options.yaml", "not plain YAML"]),
+        (b"model: !!python/object/apply:os.system ['touch canary']\n", ["options.yaml", "not plain YAML", "line 1"]),
+        (b"[" * 100_000, ["options.yaml", "not plain YAML"]),
         (b"# " + b"x" * 2**20, ["options.yaml", "at most"]),
     ],
     ids=lambda value: value[:24].decode("latin-1") if isinstance(value, bytes) else None,
@@ -349,6 +397,20 @@ def test_a_wrong_config_file_is_refused(maskmill, here: Path, text: bytes, told:
     (here / "options.yaml").write_bytes(text)
     refused(maskmill("label", "shards", "-o", "out", "--dry-run", "--config", "options.yaml"), *told)
     assert not (here / "canary").exists()
+
+
+def test_a_config_file_says_what_a_command_line_says(maskmill, here: Path) -> None:
+    text = "inference: semantic\ntop-k: 3\nreplicas: '1:1'\nmax_failed_shards: 20\nscore_threshold: 0.30\n"
+    (here / "options.yaml").write_text(f"{text}soft_masks: false\ndry_run: True\n")
+    words = ["--inference", "semantic", "--top-k", "3", "--replicas", "1:1", "--max-failed-shards", "20", "--dry-run"]
+    held = maskmill("label", "shards", "-o", "out", "--config", "options.yaml")
+    assert held.code == 0, held.err
+    assert held == maskmill("label", "shards", "-o", "out", *words, "--score-threshold", "0.30")
+
+
+def test_an_option_named_like_a_command_is_read(maskmill, here: Path) -> None:
+    (here / "options.yaml").write_text("images: 9\ngpus: 1\nbench: none.json\n")
+    refused(maskmill("plan", "--config", "options.yaml"), "--bench 'none.json'")
 
 
 def test_two_config_files_are_refused(maskmill, here: Path) -> None:

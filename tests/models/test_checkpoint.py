@@ -1,5 +1,6 @@
 """Checkpoints from files, stores and a hub: the released form, its twin, and files that are wrong or hostile."""
 
+import argparse
 import os
 import pickle
 import socket
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
+import numpy
 import pytest
 import torch
 
@@ -116,9 +118,94 @@ def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path, wrap):
     torch.save(wrap(Bomb(trace)), tmp_path / "zip.pth")
     torch.save(wrap(Bomb(trace)), tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(wrap(Bomb(trace))))
-    for name in ("zip.pth", "legacy.pth", "bare.pt"):
-        assert "could run code" in refused(tmp_path / name)
+    for name in ("zip.pth", "legacy.pth"):
+        assert "expected names and tensors" in refused(tmp_path / name)
+    assert "none of torch.save's" in refused(tmp_path / "bare.pt")
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_what_trainings_save_beside_the_weights_is_left_out_in_one_line(tmp_path, caplog, zipped):
+    trace = tmp_path / "ran"
+    model = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    saved = {
+        "model": model.state_dict() | {"note": "best"},
+        "optimizer": optimiser.state_dict(),
+        "best": numpy.float64(0.5),
+        "curve": numpy.arange(3.0),
+        "args": argparse.Namespace(lr=0.1, out=Path("runs")),
+        "hook\n\x1b[31m": Bomb(trace),
+    }
+    torch.save(saved, tmp_path / "run.pth", _use_new_zipfile_serialization=zipped)
+    loaded = checkpoint.load(str(tmp_path / "run.pth"))
+    assert loaded.keys() == {"weight", "bias"}
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in model.state_dict().items())
+    (line,) = caplog.messages
+    assert line.endswith("run.pth': only tensors are read, left out: optimizer, best (numpy._core.multiarray.scalar), "
+                         "curve (numpy._core.multiarray._reconstruct), ...")  # fmt: skip
+    assert not trace.exists()
+
+
+def test_a_released_file_says_nothing(released, caplog):
+    checkpoint.load(str(released))
+    assert caplog.messages == []
+
+
+def test_foreign_names_reach_no_terminal_raw(tmp_path, caplog):
+    torch.save({"a": torch.ones(1), "b\n\x1b[31m": 1}, tmp_path / "a.pth")
+    checkpoint.load(str(tmp_path / "a.pth"))
+    assert caplog.messages[0].endswith(r"left out: b\n\x1b[31m")
+    with pytest.raises(UsageError, match=r"1 unexpected \(c\\n\)"):
+        checkpoint.fitted({"c\n": torch.ones(1)}, {}, source="x")
+
+
+@pytest.mark.parametrize("prefixes", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model.module."])
+def test_what_wrappers_put_before_every_name_is_taken_off(tmp_path, prefixes):
+    wrapped = {prefixes + name: tensor for name, tensor in state().items()}
+    torch.save({"state_dict": wrapped}, tmp_path / "wrapped.pth")
+    checkpoint.save_safetensors(wrapped, tmp_path / "wrapped.safetensors")
+    for name in ("wrapped.pth", "wrapped.safetensors"):
+        loaded = checkpoint.load(str(tmp_path / name))
+        assert checkpoint.weights_hash(loaded) == checkpoint.weights_hash(state())
+
+
+def test_a_prefix_that_some_names_lack_stays(tmp_path):
+    torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "mixed.pth")
+    assert checkpoint.load(str(tmp_path / "mixed.pth")).keys() == {"module.a", "b"}
+
+
+def test_the_dict_that_holds_tensors_is_taken_whatever_stands_beside_it(tmp_path):
+    torch.save({"model": {"depth": 3}, "state_dict": state()}, tmp_path / "both.pth")
+    assert checkpoint.load(str(tmp_path / "both.pth")).keys() == SHAPES.keys()
+
+
+def test_tensors_without_data_are_named(tmp_path):
+    torch.save({"model": state() | {"a.bias": torch.empty(3, device="meta")}}, tmp_path / "meta.pth")
+    text = refused(tmp_path / "meta.pth")
+    assert "1 tensors without data (a.bias)" in text
+    assert "meta device" in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(value):
+    weights = state() | {"a.bias": torch.tensor([1.0, value, 2.0])}
+    with pytest.raises(UsageError, match=r"^--init 'w.pth': 1 tensors hold NaN or infinity \(a.bias\)"):
+        checkpoint.fitted(weights, SHAPES, source="w.pth", option="--init")
+    assert checkpoint.fitted(state() | {"mask": torch.tensor(value)}, SHAPES, ignored=["mask"], source="w.pth")
+
+
+def test_an_error_names_the_option_that_named_the_file(tmp_path):
+    for location in ("CLIP", "none.pth", "memory://none.pth", "hf://owner.pth", "zz://a/b.pth"):
+        with pytest.raises(UsageError, match=f"^--init '{location}': "):
+            checkpoint.load(location, option="--init")
+
+
+def test_a_small_file_that_would_take_gigabytes_is_refused_before(tmp_path):
+    torch.save({"a": torch.ones(1).expand(2**20, 2**20)}, tmp_path / "wide.pth")
+    assert f"{4 * 2**40} bytes, expected at most" in refused(tmp_path / "wide.pth")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -131,13 +218,23 @@ def test_a_file_cut_short_is_refused(tmp_path, suffix, share):
     assert "cut" in refused(cut)
 
 
-def test_a_file_that_unzips_to_more_than_it_may_is_refused_before(tmp_path, monkeypatch):
+def test_a_file_that_would_unzip_to_more_than_it_is_is_refused_before(tmp_path):
+    torch.save({"model": {"a": torch.zeros(1_000_000)}}, tmp_path / "plain.pth")
     path = tmp_path / "bomb.pth"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", b"\0" * 2_000_000)
-    monkeypatch.setattr(checkpoint, "MAX_BYTES", 1_000_000)
-    assert path.stat().st_size < 1_000_000
-    assert "2000000 bytes" in refused(path)
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in plain.namelist():
+            archive.writestr(name, plain.read(name))
+    assert path.stat().st_size < 10_000
+    assert "compressed" in refused(path)
+
+
+def test_a_torchscript_archive_is_told_from_a_state_dict(tmp_path):
+    path = tmp_path / "ViT-B-16.pt"
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
+    assert "a TorchScript archive" in refused(path)
 
 
 @pytest.mark.parametrize("held", [[1, 2], {"model": [1]}, {"a": 1}, {"epoch": 3, "model": {"a": "b"}}])

@@ -62,8 +62,27 @@ def test_plain_names_are_checked_as_a_files_are():
         Vocabulary.of(["cat", "CAT"])
 
 
-def test_one_string_is_one_name_not_its_letters():
-    assert Vocabulary.of("cat").names == ("cat",)
+@pytest.mark.parametrize("names", ["cat", "brick, sky, sand", b"cat", None, 3, ["cat", 3], ["cat", None], [["cat"]]])
+def test_what_is_no_list_of_texts_is_refused(names):
+    with pytest.raises(UsageError, match=r"names.*: expected a list of texts, such as \['cat', 'wet road'\]"):
+        Vocabulary.of(names)
+
+
+@pytest.mark.parametrize("named", [None, 3, ["cat"], b"voc-20"])
+def test_what_is_no_path_is_refused(named):
+    with pytest.raises(UsageError, match=r"name_or_url=.*: expected a path or a URL"):
+        Vocabulary.load(named)
+
+
+def test_a_path_is_read(tmp_path):
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    assert Vocabulary.load(tmp_path / "names.txt").names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("entries", [(), ["cat"], "cat", None])
+def test_a_vocabulary_of_other_things_says_how_to_make_one(entries):
+    with pytest.raises(UsageError, match=r"Make a vocabulary with Vocabulary.of or .load"):
+        Vocabulary(entries)
 
 
 @pytest.mark.parametrize(

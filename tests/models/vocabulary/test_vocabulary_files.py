@@ -91,6 +91,13 @@ def test_a_label_sets_name_wins_over_a_file_of_that_name(write, tmp_path, monkey
         ("x" * 513, "line 1: name 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'... has 513 characters"),
         ("a " * 76, "has 76 words; CLIP reads at most 75 tokens"),
         ("cat <END_of_text> dog\n", "a mark that CLIP's tokeniser keeps for itself"),
+        ("brick, sky, sand\n", "line 1: 'brick, sky, sand' would be a single class. Write one name a line"),
+        ("# names\nbrick; sky\n", "line 2: 'brick; sky' would be a single class"),
+        ("sky\n'wet road'\n", """line 2: "'wet road'" in quotes"""),
+        ('"sky",\n"sand"\n', "line 1: '\"sky\",' in quotes"),
+        ("sky,\nsand\n", "line 1: 'sky,' ends with a separator"),
+        ("- sky\n- sand\n", "line 1: '- sky' begins with a list mark"),
+        ('["sky", "sand"]\n', 'line 1: \'["sky", "sand"]\' has brackets'),
     ],
 )
 def test_a_wrong_text_file_is_refused_by_line(write, text, expected):
@@ -102,7 +109,14 @@ def test_a_wrong_text_file_is_refused_by_line(write, text, expected):
     [
         ("", "nothing at the top; expected a list of names"),
         ("cat: 1", "a mapping at the top"),
-        ("- cat\n- no\n", "entry 2: true or false; expected a name or a mapping. Quote it"),
+        ("- cat\n- true\n", "entry 2: true or false; expected a name or a mapping. Quote it"),
+        ("- 1e3\n", "entry 1: a number"),
+        ("- ~\n", "entry 1: nothing"),
+        ("- !!bool maybe\n", "line 1: not plain YAML (a tag, !!bool)"),
+        ("- cat\n- !!int ''\n", "line 2: not plain YAML (a tag, !!int)"),
+        ("!!timestamp x", "line 1: not plain YAML (a tag, !!timestamp)"),
+        ("- !!binary ''\n", "line 1: not plain YAML (a tag, !!binary)"),
+        ("&a {x: *a}", "line 1: not plain YAML (an alias)"),
         ("- 1984\n", "entry 1: a number"),
         ("- [cat]\n", "entry 1: a list"),
         ("- ''\n", "entry 1: an empty name"),
@@ -125,7 +139,6 @@ def test_a_wrong_text_file_is_refused_by_line(write, text, expected):
         ("- cat\n--- \n- dog\n", "not plain YAML"),
         ("- [unclosed", "not plain YAML"),
         ("- 'nul \x00'", "not plain YAML"),
-        ("- 2024-13-13\n", "not plain YAML (month must be in 1..12)"),
     ],
 )
 def test_a_wrong_yaml_file_is_refused_by_entry(write, text, expected):
@@ -147,6 +160,21 @@ def test_a_wrong_yaml_file_is_refused_by_entry(write, text, expected):
 )
 def test_a_wrong_json_file_is_refused_by_entry(write, text, expected):
     assert expected in refused(write("names.json", text))
+
+
+def test_words_that_yaml_had_taken_for_other_types_are_names(write):
+    words = ["no", "on", "y", "1:16", "2024-13-13", "1_000"]
+    assert Vocabulary.load(write("names.yaml", "".join(f"- {word}\n" for word in words))).names == tuple(words)
+
+
+def test_names_with_commas_stay_names_where_each_has_a_line(write):
+    lines = "building, edifice\nwall, rock 'n' roll\n5' pole\n"
+    assert Vocabulary.load(write("names.txt", lines)).names[0] == "building, edifice"
+    assert Vocabulary.load(write("one.yaml", "- building, edifice\n")).names == ("building, edifice",)
+
+
+def test_very_many_yaml_names_are_refused_by_their_number(write):
+    assert "300,000 names; expected at most" in refused(write("names.yaml", "- ab\n" * 300_000))
 
 
 def test_a_yaml_tag_runs_nothing(write, tmp_path):

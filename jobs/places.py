@@ -1,0 +1,73 @@
+"""What an option that names a place to write may name: a file whose suffix says its format, or a folder."""
+
+import posixpath
+from collections.abc import Collection
+from pathlib import Path
+
+from maskmill.models.errors import UsageError
+
+_FILES = frozenset({
+    ".bin", ".csv", ".gif", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json", ".jsonl", ".md", ".npz", ".parquet",
+    ".pdf", ".png", ".pt", ".pth", ".safetensors", ".svg", ".tar", ".tsv", ".txt", ".webp", ".xlsx", ".yaml", ".yml",
+    ".zip",
+})  # fmt: skip
+"""Suffixes that nobody gives a folder on purpose."""
+
+
+def suffix_of(url: str) -> str:
+    """The suffix of a path or URL in lower case, with its dot; empty where there is none."""
+    from maskmill.models.redaction import redact
+
+    return posixpath.splitext(posixpath.basename(redact(url)))[1].lower()
+
+
+def check_file(option: str, url: str, suffixes: Collection[str]) -> None:
+    """Refuse a file whose suffix says another format than it will have.
+
+    Args:
+        option: for the error.
+        url: a path or any fsspec URL.
+        suffixes: those of the format, with their dots, the usual one first.
+
+    Raises:
+        UsageError: it has another, or none.
+    """
+    if suffix_of(url) not in suffixes:
+        stem = posixpath.splitext(posixpath.basename(url))[0] or "file"
+        raise UsageError(f"{option} {_shown(url)}: expected a name that ends with {', '.join(suffixes)}, "
+                         f"such as {stem}{next(iter(suffixes))}.")  # fmt: skip
+
+
+def check_folder(option: str, url: str) -> None:
+    """Refuse a place that can't be a folder to write into, and a new one that is named like a file.
+
+    Args:
+        option: for the error.
+        url: a path or any fsspec URL; one that ends with a slash is a folder, whatever its suffix.
+
+    Raises:
+        UsageError: either.
+    """
+    from maskmill.pipeline.stores.publish import is_local
+    from maskmill.pipeline.stores.urls import canonical
+
+    if not url:
+        raise UsageError(f"{option} '': expected a folder. Name one.")
+    if is_local(url):
+        place = Path(canonical(url))
+        there = next((one for one in (place, *place.parents) if one.exists()), place)
+        if there.exists() and not there.is_dir():
+            raise UsageError(f"{option} {_shown(url)}: {there.name!r} is a file, expected a folder. Name another.")
+        if place.is_dir():
+            return
+    if suffix_of(url) in _FILES:
+        raise UsageError(
+            f"{option} {_shown(url)}: named like a file, and a folder will be written. Leave {suffix_of(url)} out, "
+            "or end it with a slash."
+        )
+
+
+def _shown(url: str) -> str:
+    from maskmill.models.redaction import redact
+
+    return repr(redact(url))

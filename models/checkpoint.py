@@ -1,7 +1,6 @@
 """Weights from and to files: what is read is tensors alone, never code. Which model they fit is said here too."""
 
 import hashlib
-import tempfile
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 from maskmill.models import remote
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.models.redaction import redact
+from maskmill.models.scratch import scratch_folder
 
 MAX_BYTES = 16 * 2**30
 """Largest checkpoint that is read, also after unzipping."""
@@ -43,8 +43,8 @@ def load(location: str) -> dict[str, Tensor]:
         return _read(_from_hub(location), shown, suffix)
     if "://" not in location:
         return _read(Path(location), shown, suffix)
-    with tempfile.TemporaryDirectory(prefix="maskmill-weights-") as scratch:
-        local = Path(scratch, f"weights{suffix}")
+    with scratch_folder() as scratch:
+        local = scratch / f"weights{suffix}"
         _download(location, local, shown)
         return _read(local, shown, suffix)
 

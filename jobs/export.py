@@ -32,7 +32,8 @@ def export(
     one-label-a-pixel formats the higher score is on top. Masks have the image's size. Failed samples are left out and
     counted.
 
-    DEST must be empty; export.json is written last, so that an export without it is unfinished.
+    DEST must be empty; export.json is written last, so that an export without it is unfinished. The same command begins
+    an export anew that was interrupted.
 
     Args:
         out: the --output of a `maskmill label`, or a sealed table.

@@ -98,15 +98,14 @@ def _lines(answer: "Answer", how: Format) -> Iterator[str]:
 def _write(answer: "Answer", how: Format, output: str) -> None:
     """The answer appears at its place all at once, or not at all."""
     from dataclasses import replace
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
 
+    from maskmill.models.scratch import scratch_folder
     from maskmill.pipeline.query import write_parquet
     from maskmill.pipeline.stores.publish import publish
     from maskmill.pipeline.stores.urls import redact
 
-    with TemporaryDirectory(prefix="maskmill-") as scratch:
-        local = Path(scratch) / "answer"
+    with scratch_folder() as scratch:
+        local = scratch / "answer"
         if how == "parquet":
             written = write_parquet(answer, local)
         else:

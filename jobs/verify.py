@@ -4,13 +4,17 @@ import sys
 
 
 def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
-    """Check every label file: that it was asked for, its columns, footer, fingerprint, order of rows, counts.
+    """Check every label file: that it was asked for, its size, columns, footer, fingerprint, order of rows, counts.
 
+    Without --deep a label file's bytes aren't all read: damage that leaves its size, counts and order isn't found.
     Exit code 1 if something is wrong or not every shard is done.
 
     Args:
         out: the --output of a `maskmill label`, or a sealed table that `maskmill compact` made.
-        deep: also read every column, decode every mask, and compare its area and box with what the segment says.
+        deep: also read every byte, compare its checksum with that of what was published, decode every mask, and compare
+            its area and box with what the segment says. A file whose checksum the ledger doesn't have (older runs, a
+            ledger made anew) has Parquet's statistics, names and page index computed again from its rows instead. From
+            a store each file is fetched into TMPDIR once.
         json: print JSON.
     """
     from maskmill.pipeline.json_stream import chunks
@@ -22,7 +26,12 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
     result = check(Output.of(out), deep=deep, told=lambda line: print(line, file=sys.stderr, flush=True))
     if json:
         found = [{"file": problem.file, "text": problem.text} for problem in result.problems]
-        checked = {"files": result.files, "rows": result.rows, "masks": result.masks}
+        checked = {
+            "files": result.files,
+            "rows": result.rows,
+            "masks": result.masks,
+            "without_checksum": result.unrecorded,
+        }
         whole = {
             "checked": checked,
             "problems": iter(found),
@@ -39,6 +48,11 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
         decoded = f", {result.masks:,} masks decoded" if deep else ""
         files, problems = counted(result.files, "label file"), counted(len(result.problems), "problem")
         print(f"checked   {files}, {counted(result.rows, 'row')}{decoded}: {problems}")
+        if result.unrecorded:
+            print(
+                f"checksums {counted(result.unrecorded, 'label file')} without one in the ledger; "
+                "statistics were computed again"
+            )
         print("\n".join(summary.lines(result.status)))
     return 1 if result.problems or not result.status.all_done else 0
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from maskmill.models import remote, torch_file
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.models.pickled import PickleError, StandIn
 from maskmill.models.redaction import redact
+from maskmill.models.scratch import scratch_folder
 from maskmill.models.torch_file import StoredTensor
 
 MAX_BYTES = 16 * 2**30
@@ -54,8 +54,8 @@ def load(location: str, *, option: str = "--weights") -> dict[str, Tensor]:
         return _read(_from_hub(location, option), shown, suffix, option)
     if "://" not in location:
         return _read(Path(location), shown, suffix, option)
-    with tempfile.TemporaryDirectory(prefix="maskmill-weights-") as scratch:
-        local = Path(scratch, f"weights{suffix}")
+    with scratch_folder() as scratch:
+        local = scratch / f"weights{suffix}"
         _download(location, local, f"{option} {shown!r}")
         return _read(local, shown, suffix, option)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskmill.models.errors import UsageError
-from maskmill.pipeline.stores.publish import is_local, listing, names, publish_bytes, read_bytes
+from maskmill.pipeline.stores.publish import create_bytes, is_local, listing, names, publish_bytes, read_bytes
 from maskmill.pipeline.stores.urls import canonical, check, redact
 
 LABEL_SUFFIX = ".parquet"
@@ -145,7 +145,11 @@ class Output:
 
     def write_json(self, url: str, value: dict[str, Any]) -> None:
         """Put a JSON object below OUT, all at once."""
-        publish_bytes(json.dumps(value, indent=2, sort_keys=True).encode() + b"\n", url)
+        publish_bytes(_encoded(value), url)
+
+    def create_json(self, url: str, value: dict[str, Any]) -> bool:
+        """Put a JSON object below OUT unless something stands there; whether this very object stands there now."""
+        return create_bytes(_encoded(value), url)
 
     def _parts(self, folder: str) -> list[str]:
         found = sorted(name for name in names(self._join(folder)) if _PART.fullmatch(name))
@@ -153,3 +157,7 @@ class Output:
 
     def _join(self, *parts: str) -> str:
         return posixpath.join(self.url, *parts)
+
+
+def _encoded(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"

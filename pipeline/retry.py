@@ -2,17 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from maskmill.models.errors import UsageError
-from maskmill.pipeline import parquet, run
+from maskmill.pipeline import run
 from maskmill.pipeline.config import (
     Device,
     InferenceConfig,
@@ -22,13 +16,11 @@ from maskmill.pipeline.config import (
     ReplicaConfig,
     VocabularyConfig,
 )
-from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.status import Status, settle
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.decoding import DecodingConfig
 from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.shards.shard import Shard
-from maskmill.pipeline.stores.publish import publish
 from maskmill.pipeline.stores.urls import redact
 
 _Group = TypeVar("_Group", ModelConfig, VocabularyConfig, InferenceConfig, ReadLimits, DecodingConfig)
@@ -98,18 +90,8 @@ def forget(output: Output, urls: Sequence[str]) -> None:
     What a ledger says of a done shard is believed: a job that is killed between a new label file and its row would
     leave the old file's counts with the new file. Of a shard that no ledger knows, the file's own footer is read.
     """
-    if not urls:
-        return
-    settle(output)
-    gone = pa.array(urls, pa.string())
-    with TemporaryDirectory() as scratch, parquet.opened(output.ledger, ledger.SCHEMA, fix=ledger.FIX) as file:
-        assert file is not None, "settled just now"
-        local = Path(scratch) / "ledger.parquet"
-        with pq.ParquetWriter(local, ledger.SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-            for number in range(file.num_row_groups):
-                rows = file.read_row_group(number)
-                writer.write_table(rows.filter(pc.invert(pc.is_in(rows["url"], value_set=gone))))
-        publish(local, output.ledger)
+    if urls:
+        settle(output, without=urls)
 
 
 def _with_recorded_share(job: JobConfig, recorded: object) -> JobConfig:

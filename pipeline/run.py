@@ -27,6 +27,10 @@ _LATER = frozenset({"agreement"})
 """Fields of an identity that came after the first runs."""
 
 
+class AnotherRunError(UsageError):
+    """OUT has come to hold another run than the one that this process labels for."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
     """All that shapes the labels of a run. Replicas, threads, batch size and scratch do not."""
@@ -165,14 +169,37 @@ def _limits(limits: ReadLimits) -> dict[str, int | bool]:
 def record(output: Output, run: Identity, config: LabelConfig) -> None:
     """Write run.json, or check the one that is there.
 
+    Of several programs that do so at once one writes it and the others check it, wherever a store can refuse to replace
+    an object, and on file systems. Elsewhere the last one writes it: what stands there is checked after writing, and
+    `confirm` checks it again before labels are published.
+
     Raises:
         UsageError: OUT holds a sealed table, or a run with another fingerprint; the text names the fields that differ.
     """
+    if read(output) is None:
+        output.create_json(output.run, _recorded(run, config))
+    recorded = require(output)
+    refuse_sealed(recorded, output)
+    run.refuse(recorded["identity"], output)
+
+
+def confirm(output: Output, fingerprint: str) -> None:
+    """Check that OUT still holds this run; one small read. An OUT without run.json holds no other run.
+
+    Raises:
+        AnotherRunError: another one's run.json stands there.
+        OutputError: it can't be read.
+    """
     recorded = read(output)
-    if recorded is not None:
-        refuse_sealed(recorded, output)
-        run.refuse(recorded["identity"], output)
-        return
+    if recorded is not None and recorded["fingerprint"] != fingerprint:
+        raise AnotherRunError(
+            f"--output {redact(output.url)}: another `label` with other settings began there at the same time "
+            f"(run {recorded['fingerprint'][:16]}, this is {fingerprint[:16]}). Label into another --output."
+        )
+
+
+def _recorded(run: Identity, config: LabelConfig) -> dict[str, Any]:
+    """What run.json says of a run that begins now."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     settings = json.loads(json.dumps(asdict(config), default=str))
     redacted = []
@@ -180,17 +207,14 @@ def record(output: Output, run: Identity, config: LabelConfig) -> None:
         if (named := settings[group][option]) is not None:
             settings[group][option] = redact(named)
             redacted += [f"{group}.{option}"] if settings[group][option] != named else []
-    output.write_json(
-        output.run,
-        {
-            "fingerprint": run.fingerprint,
-            "identity": run.recorded,
-            "config": settings,
-            "redacted": redacted,
-            "versions": versions(),
-            "created": started,
-        },
-    )
+    return {
+        "fingerprint": run.fingerprint,
+        "identity": run.recorded,
+        "config": settings,
+        "redacted": redacted,
+        "versions": versions(),
+        "created": started,
+    }
 
 
 def read(output: Output) -> dict[str, Any] | None:

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from multiprocessing import get_context
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline import run
 from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.ledger import LedgerRow
-from maskmill.pipeline.ledger.merging import Merged, merged
+from maskmill.pipeline.ledger.merging import Merged, from_merged, write
 from maskmill.pipeline.ledger.status import Status
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.shards.shard import Shard
@@ -60,6 +65,9 @@ class Verification:
     masks: int
     """Masks decoded; 0 unless deep."""
 
+    unrecorded: int
+    """Label files of which the ledger has no checksum; 0 unless deep."""
+
     problems: tuple[Problem, ...]
     """All that isn't right; failed and missing shards are states, not problems."""
 
@@ -68,14 +76,15 @@ class Verification:
 
 
 def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = lambda line: None) -> Verification:
-    """Check every label file of a run or of a sealed table: that the manifest asks for it, its columns, footer and
-    fingerprint, the order of its rows, and its counts against the ledger.
+    """Check every label file of a run or of a sealed table: that the manifest asks for it, its size, columns, footer
+    and fingerprint, the order of its rows, and its counts against the ledger.
 
     Memory is that of a status and of a few label files' row groups.
 
     Args:
         output: a run, which may be under way, or a sealed table.
-        deep: also read every column, decode every mask and compare its area and box with what the segment says.
+        deep: also read every byte and compare its checksum with the ledger's, or Parquet's metadata with the rows where
+            the ledger has none; decode every mask and compare its area and box with what the segment says.
         told: takes a line now and then.
 
     Raises:
@@ -87,9 +96,12 @@ def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = 
     standing = output.label_files()
     sealed = run.is_sealed(recorded)
     problems: list[Problem] = []
-    files = rows = masks = 0
+    files = rows = masks = unrecorded = 0
     last = time.monotonic()
-    with merged(output) as found, _pool(len(standing) if deep else 0) as pool:
+    with scratch_folder() as folder, _pool(len(standing) if deep else 0) as pool:
+        # A copy: checking takes long, and a job that ends meanwhile replaces the ledger.
+        copy = folder / "ledger.parquet"
+        table = from_merged(output, partial(_copied, copy))
         asked = (
             LabelFile(
                 url=output.label(name.removesuffix(LABEL_SUFFIX)),
@@ -98,7 +110,7 @@ def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = 
                 sealed=sealed,
                 size=standing.get(name),
             )
-            for name, rows_of in _shards_by_file(found, sealed=sealed)
+            for name, rows_of in _shards_by_file(copy, sealed=sealed)
             # One of an open table that isn't in the listing was published after it.
             if name in standing or sealed
         )
@@ -106,26 +118,40 @@ def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = 
             name = posixpath.basename(file.url)
             standing.pop(name, None)
             files, rows, masks = files + 1, rows + result.rows, masks + result.masks
+            unrecorded += result.unrecorded
             problems += [Problem(file=f"labels/{name}", text=text) for text in result.problems]
             if time.monotonic() - last >= TOLD_SECONDS:
                 last = time.monotonic()
                 told(f"checked {files:,} label files, {rows:,} rows; {len(standing):,} to go")
-        now = Status(table=found.table)
+        now = Status(table=table)
     unknown = "no shard in the ledger has this label file" if sealed else "no shard in the manifest has this label file"
     strays = tuple(output.strays())
     problems += [
         Problem(file=f"labels/{name}", text=unknown) for name in sorted(standing) if f"labels/{name}" not in strays
     ]
-    return Verification(status=now, files=files, rows=rows, masks=masks, problems=tuple(problems), strays=strays)
+    return Verification(
+        status=now,
+        files=files,
+        rows=rows,
+        masks=masks,
+        unrecorded=unrecorded,
+        problems=tuple(problems),
+        strays=strays,
+    )
 
 
-def _shards_by_file(found: Merged, *, sealed: bool) -> Iterator[tuple[str, tuple[LedgerRow, ...]]]:
+def _copied(copy: Path, now: Merged) -> pa.Table:
+    """The merged ledger without class counts; with them it is left as a local file."""
+    write(now, copy)
+    return now.table
+
+
+def _shards_by_file(copy: Path, *, sealed: bool) -> Iterator[tuple[str, tuple[LedgerRow, ...]]]:
     """Names of label files that should or may stand there, each with the rows of its shards."""
     rows = (
         row
-        for block in found.blocks()
-        for start in range(0, block.num_rows, _ROWS_AT_ONCE)
-        for row in ledger.from_table(block.slice(start, _ROWS_AT_ONCE))
+        for batch in pq.ParquetFile(copy).iter_batches(_ROWS_AT_ONCE)
+        for row in ledger.from_table(batch)
         # Where a shard is not done, its label file may yet stand there, damaged.
         if row.state == "done" or not sealed
     )

@@ -107,6 +107,8 @@ def actions(method: str, path: str, query: Mapping[str, list[str]], body: bytes)
             return [("s3:DeleteObject", f"{arn}/{name.decode()}", None) for name in keys]
         listed = method == "HEAD" or (method == "GET" and set(query) <= LISTING)
         prefix = query.get("prefix", [None])[0]
+        if method == "GET" and "uploads" in query:
+            return [("s3:ListBucketMultipartUploads", arn, prefix)]
         return [("s3:ListBucket" if listed else f"{method} {sorted(query)}", arn, prefix)]
     named = {
         ("GET", False): "s3:GetObject",

@@ -93,9 +93,12 @@ def label(
     parquet.write(vocabulary_table.to_table(vocabulary), output.vocabulary)
     shards = describe_many([str(source) for source in sources])
     manifest.add(output, shards)
+    run.confirm(output, identity.fingerprint)
     todo = [shard for shard in shards if shard.label_name not in output.done()][:only]
     with labeler(segmenter, output, config, fingerprint=identity.fingerprint) as replica:
         rows = [label_shard(shard, replica) for shard in todo]
+    if any(row.reason == "other_run" for row in rows):
+        run.confirm(output, identity.fingerprint)
     ledger.write(rows, output.ledger_part(ledger.part_name()))
     return settle(output)
 

@@ -198,7 +198,7 @@ def write_file(path: str, file: int, samples: int, shard: str, *, fingerprint: s
     """Write one label file; what `LedgerRow.from_footer` says of it."""
     from maskmill.pipeline.ledger.ledger import LedgerRow
     from maskmill.pipeline.table.footer import Footer
-    from maskmill.pipeline.table.writer import open_label_file
+    from maskmill.pipeline.table.writer import LabelFileWriter
 
     table, counts = rows(file, samples, shard, masks)
     footer = Footer(
@@ -211,7 +211,7 @@ def write_file(path: str, file: int, samples: int, shard: str, *, fingerprint: s
         device="none",
         batch_size=1,
     )
-    with open_label_file(Path(path)) as writer:
+    with LabelFileWriter(Path(path)) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata(footer.encode())
     return LedgerRow.from_footer(footer, Path(path).stat().st_size, Path(path).name)

@@ -5,12 +5,12 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import torch
 
 from maskmill.models.errors import EnvironmentFailure
+from maskmill.models.scratch import scratch_folder
 from maskmill.models.segmenter import ClassFeatures, Segmenter
 from maskmill.pipeline.bench.config import BenchConfig
 from maskmill.pipeline.bench.images import write_shard
@@ -86,8 +86,7 @@ def _peak(config: BenchConfig, samples: int) -> ReplicaPeak:
 
     threads = config.threads or machine_cpus()
     torch.set_num_threads(threads)
-    with TemporaryDirectory(prefix="maskmill-bench-", dir=config.scratch) as name:
-        folder = Path(name)
+    with scratch_folder(config.scratch) as folder:
         shard = describe(str(write_shard(folder / "memory.tar", MEMORY_IMAGE, samples)))
         subject = subject_of(config)
         segmenter = subject.segmenter

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from maskmill.models.inference.forms import SemanticInference
 from maskmill.models.resize import ImageBatch, Size, mask_size, usual_sizes
 from maskmill.models.san.windows import SlidingSan
 from maskmill.models.san.work import Macs, macs
+from maskmill.models.scratch import scratch_folder
 from maskmill.models.segmenter import ClassFeatures
 from maskmill.pipeline.bench import mix
 from maskmill.pipeline.bench.config import MIX, BenchConfig
@@ -65,8 +65,8 @@ def bench(config: BenchConfig, shards: Sequence[str] = (), say: Say = lambda _: 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with TemporaryDirectory(prefix="maskmill-bench-", dir=config.scratch) as folder:
-            return _Bench(config, list(shards), Path(folder), threads, say).run()
+        with scratch_folder(config.scratch) as folder:
+            return _Bench(config, list(shards), folder, threads, say).run()
     finally:
         torch.set_num_threads(before)
 

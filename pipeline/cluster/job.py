@@ -83,6 +83,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
         run.record(output, identity, config)
         parquet.write(to_table(vocabulary), output.vocabulary)
         manifest.add(output, shards)
+        run.confirm(output, identity.fingerprint)
         done = output.done()
         todo = [shard for shard in shards if shard.replace or shard.label_name not in done]
         forget(output, [shard.url for shard in todo if shard.replace])
@@ -95,15 +96,19 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
             fingerprint=identity.fingerprint,
             stores=stores.used(),
         )
-        rows, stopped = LedgerParts(output), None
+        rows, stopped, ours = LedgerParts(output), None, True
         try:
             if todo:
                 _run(todo, spec, rows, already_done=len(shards) - len(todo))
+        except run.AnotherRunError:
+            ours = False
+            raise
         except EnvironmentFailure as error:
             stopped = error
         finally:
-            seconds = rows.seconds
-            now = settle(output)
+            if ours:
+                seconds = rows.seconds
+                now = settle(output)
             with suppress(Exception):  # whatever Ray says by now, the run is settled
                 clean_nodes(here.replica.scratch)
     return JobResult(status=now, images=rows.images, seconds=seconds, stopped=stopped)
@@ -121,11 +126,20 @@ def _absolute(config: LabelConfig) -> LabelConfig:
 
 
 def _run(todo: Sequence[Shard], spec: ReplicaSpec, rows: LedgerParts, *, already_done: int) -> None:
-    """Label shards, and leave their rows in the ledger's parts, also when it ends early."""
+    """Label shards, and leave their rows in the ledger's parts, also when it ends early.
+
+    Raises:
+        AnotherRunError: OUT holds another run by now, whose ledger isn't ours to write.
+    """
     try:
         with LabelProgress(len(todo), already_done=already_done) as progress:
             for row in label_shards(todo, spec, sweeping=progress.sweep):
+                if row.reason == "other_run":
+                    run.confirm(spec.output, spec.fingerprint)
                 rows.add(row)
                 progress.add(row)
+    except run.AnotherRunError:
+        rows.discard()
+        raise
     finally:
         rows.write()

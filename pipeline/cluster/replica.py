@@ -14,6 +14,7 @@ import pyarrow as pa
 import ray
 import torch
 
+from maskmill.models import scratch
 from maskmill.models.agreement.segmenter import with_agreement
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.models.resize import usual_sizes
@@ -23,7 +24,6 @@ from maskmill.models.zoo import load
 from maskmill.pipeline import logs
 from maskmill.pipeline.cluster.metrics import ReplicaMetrics
 from maskmill.pipeline.config import LabelConfig
-from maskmill.pipeline.labeling import scratch
 from maskmill.pipeline.labeling.labeling import Labeler, label_shard
 from maskmill.pipeline.labeling.model_thread import DeviceLostError, ModelThread
 from maskmill.pipeline.labeling.placement import Placement

@@ -12,10 +12,10 @@ import ray
 import torch
 
 from maskmill.models.errors import EnvironmentFailure
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline.cluster import head
 from maskmill.pipeline.config import machine_cpus
 from maskmill.pipeline.labeling.placement import Node
-from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.labeling.threads import wait_briefly_awake
 
 
@@ -30,7 +30,7 @@ def session() -> Iterator[None]:
     with ExitStack() as opened:
         # Ray puts the driver's current folder first on its workers' import path, where a user's own timm/ or queue.py
         # would be imported in place of the library. So it starts in an empty folder, which lives as long as Ray does.
-        empty = opened.enter_context(shard_folder(Path(tempfile.gettempdir())))
+        empty = opened.enter_context(scratch_folder(Path(tempfile.gettempdir())))
         with chdir(empty), _stderr_closed():
             _init()
         opened.callback(ray.shutdown)

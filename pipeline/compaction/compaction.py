@@ -12,22 +12,29 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.errors import UsageError
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline import run
 from maskmill.pipeline.compaction import sealing
 from maskmill.pipeline.compaction.sealing import Part
-from maskmill.pipeline.labeling.scratch import shard_folder
+from maskmill.pipeline.compaction.target import (
+    File,
+    another_compact,
+    check_published,
+    file_if_same,
+    file_name,
+    refuse_nested,
+    standing_files,
+)
 from maskmill.pipeline.ledger import ledger
-from maskmill.pipeline.ledger.merging import BLOCK, Merged, merged
+from maskmill.pipeline.ledger.merging import Merged, from_merged, write
+from maskmill.pipeline.ledger.sources import BLOCK
 from maskmill.pipeline.ledger.status import Status
 from maskmill.pipeline.ledger.summary import counted
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
-from maskmill.pipeline.stores.publish import is_local, names, publish, publish_bytes, read_bytes
-from maskmill.pipeline.stores.ranged import open_ranged
-from maskmill.pipeline.stores.urls import canonical, filesystem, redact
-from maskmill.pipeline.table.footer import FooterError
-from maskmill.pipeline.table.label_table import SEALED_FILE
-from maskmill.pipeline.table.sealed import check_sealed
+from maskmill.pipeline.stores.leftovers import remove_leftovers, remove_uploads
+from maskmill.pipeline.stores.publish import publish, publish_bytes, read_bytes
+from maskmill.pipeline.stores.urls import canonical, redact
 
 FILE_BYTES = 10**9
 """Size of a sealed table's files unless another is stated."""
@@ -39,9 +46,6 @@ MAX_FILES = 10**6
 """Files of a sealed table at most: their names have six digits."""
 
 _Numbers = NDArray[np.int64]
-
-_UNFINISHED = {"labels", "manifest", "vocabulary.parquet", "ledger.parquet"}
-"""What an interrupted compaction may have left; run.json is not among it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,28 +100,34 @@ def compact(
     recorded = run.require(source)
     if run.is_sealed(recorded):
         raise UsageError(f"{redact(source.url)}: sealed already. Name the --output of a `maskmill label`.")
-    _refuse_nested(source, target)
-    with merged(source) as now, shard_folder(scratch) as folder:
-        done, left_out = _done(now.table, source, partial=partial)
-        if (line := Status(table=now.table).incomplete(source)) is not None:
+    refuse_nested(source, target)
+    with scratch_folder(scratch) as folder:
+        table = from_merged(source, lambda now: _copied(now, folder / "source.parquet"))
+        done, left_out = _done(table, source, partial=partial)
+        if (line := Status(table=table).incomplete(source)) is not None:
             told(line)
         parts = [
-            Part(shards=now.table.take(pa.array(rows)), fingerprint=recorded["fingerprint"])
-            for rows in _plan(now.table, done, file_bytes)
+            Part(shards=table.take(pa.array(rows)), fingerprint=recorded["fingerprint"])
+            for rows in _plan(table, done, file_bytes)
         ]
-        standing = _standing(target, len(parts))
-        sizes = []
+        standing = standing_files(target, len(parts))
+        for place in target.folders:
+            remove_leftovers(place)
+        remove_uploads(target.url)
+        files: list[File] = []
         kept = 0
         for number, part in enumerate(parts):
             url = target.label(file_name(number).removesuffix(LABEL_SUFFIX))
-            size = _size_if_same(url, part) if number in standing else None
-            kept += size is not None
-            sizes.append(_sealed(part, source, url, folder) if size is None else size)
+            file = file_if_same(url, part) if number in standing else None
+            kept += file is not None
+            files.append(file or _sealed(part, source, url, folder, replace=number in standing))
             of = f"{number + 1:,} of {len(parts):,}"
-            told(f"{file_name(number)}  {counted(len(part.shards), 'shard')}, {sizes[-1]:,} bytes; {of}")
+            told(f"{file_name(number)}  {counted(len(part.shards), 'shard')}, {files[-1].size:,} bytes; {of}")
         _copy_manifest_and_vocabulary(source, target)
-        _write_ledger(now, _places(len(now.table), done, parts, sizes), folder / "ledger.parquet")
+        places = _places(len(table), done, parts, files)
+        _write_ledger(folder / "source.parquet", places, folder / "ledger.parquet")
         publish(folder / "ledger.parquet", target.ledger)
+    sizes = [file.size for file in files]
     found = Compaction(
         files=len(parts),
         kept=kept,
@@ -126,7 +136,7 @@ def compact(
         rows=sum(sum(part.rows) for part in parts),
         bytes=sum(sizes),
     )
-    _check_published(target, sizes)
+    check_published(target, sizes)
     seal = {
         "from": redact(canonical(source.url)),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,24 +146,9 @@ def compact(
         "rows": found.rows,
         "verified": True,
     }
-    target.write_json(target.run, {**recorded, "sealed": True, "compaction": seal})
+    if not target.create_json(target.run, {**recorded, "sealed": True, "compaction": seal}):
+        raise another_compact(target.run)
     return found
-
-
-def file_name(number: int) -> str:
-    """Name of a sealed table's label file below labels/."""
-    return f"part-{number:06d}{LABEL_SUFFIX}"
-
-
-def _refuse_nested(source: Output, target: Output) -> None:
-    # A link may lead from one into the other.
-    here, there = (
-        str(Path(place.url).resolve()) if is_local(place.url) else canonical(place.url) for place in (source, target)
-    )
-    if f"{there}/".startswith(f"{here}/") or f"{here}/".startswith(f"{there}/"):
-        raise UsageError(
-            f"DEST {redact(target.url)}: is {redact(source.url)}, lies in it, or holds it. Name a place beside it."
-        )
 
 
 def _done(table: pa.Table, source: Output, *, partial: bool) -> tuple[_Numbers, int]:
@@ -184,51 +179,19 @@ def _plan(table: pa.Table, done: _Numbers, file_bytes: int) -> Iterator[_Numbers
     yield done[start:]
 
 
-def _standing(target: Output, files: int) -> set[int]:
-    """Numbers of the label files that stand in the target; it holds nothing that this call would not write.
+def _sealed(part: Part, source: Output, url: str, folder: Path, *, replace: bool) -> File:
+    """Write, check and publish one file, in place of what an interrupted call left there or where nothing stands.
 
     Raises:
-        UsageError: it does.
+        EnvironmentFailure: another call has published another file there meanwhile.
     """
-    found = set(names(target.url))
-    labels = [name.removesuffix(LABEL_SUFFIX) for name in target.label_files()]
-    if found - _UNFINISHED or any(SEALED_FILE.fullmatch(name) is None for name in labels):
-        what = "a sealed table already" if "run.json" in found else "not empty"
-        raise UsageError(f"DEST {redact(target.url)}: {what}. Name an empty place, or remove it.")
-    numbers = {int(name.removeprefix("part-")) for name in labels}
-    if max(numbers, default=-1) >= files:
-        raise UsageError(
-            f"DEST {redact(target.url)}: holds an unfinished table with more files, from another --file-size or "
-            "another run. Remove it."
-        )
-    return numbers
-
-
-def _size_if_same(url: str, part: Part) -> int | None:
-    """Bytes of the label file that an interrupted call published for the very same rows; None if it isn't that.
-
-    Raises:
-        UsageError: it is a file of another run.
-    """
-    try:
-        with open_ranged(url) as file:
-            footer = check_sealed(file)
-            size = file.seek(0, 2)
-    except (FooterError, FileNotFoundError):
-        return None
-    if footer.fingerprint != part.fingerprint:
-        raise UsageError(f"{redact(url)}: an unfinished table of another run. Remove it, or name another DEST.")
-    return size if part.stands_in(footer) else None
-
-
-def _sealed(part: Part, source: Output, url: str, folder: Path) -> int:
-    """Write, check and publish one file; its bytes."""
     local = folder / "sealed.parquet"
-    sealing.write(part, source, local)
-    publish(local, url)
+    checksum = sealing.write(part, source, local)
+    if not publish(local, url, overwrite=replace):
+        raise another_compact(url)
     size = local.stat().st_size
     local.unlink()
-    return size
+    return File(size=size, sha256=checksum)
 
 
 def _copy_manifest_and_vocabulary(source: Output, target: Output) -> None:
@@ -243,29 +206,38 @@ def _copy_manifest_and_vocabulary(source: Output, target: Output) -> None:
         publish_bytes(data, here)
 
 
-def _places(count: int, done: _Numbers, parts: list[Part], sizes: list[int]) -> pa.Table:
-    """What the ledger of the sealed table says otherwise than the source's: file, first row, share of its bytes."""
+def _places(count: int, done: _Numbers, parts: list[Part], sealed: list[File]) -> pa.Table:
+    """What the ledger of the sealed table says otherwise than the source's: file, its checksum, first row, bytes."""
+    checksums = np.full(count, None, object)
+    checksums[done] = [file.sha256 for part, file in zip(parts, sealed, strict=True) for _ in range(len(part.shards))]
     files, firsts, shares = np.full(count, None, object), np.zeros(count, np.int64), np.zeros(count, np.int64)
     files[done] = [file_name(number) for number, part in enumerate(parts) for _ in range(len(part.shards))]
     firsts[done] = [first for part in parts for first in part.first_rows]
-    shares[done] = [share for part, size in zip(parts, sizes, strict=True) for share in _shares(part, size)]
+    shares[done] = [share for part, file in zip(parts, sealed, strict=True) for share in _shares(part, file.size)]
     failed = np.isin(np.arange(count), done, invert=True)
     return pa.table(
         {
             "label_file": pa.array(files, pa.string()),
             "first_row": pa.array(firsts),
             "bytes": pa.array(shares, mask=failed),
+            "label_sha256": pa.array(checksums, pa.string()),
         }
     )
 
 
-def _write_ledger(now: Merged, places: pa.Table, path: Path) -> None:
+def _copied(now: Merged, path: Path) -> pa.Table:
+    """The merged ledger without class counts; with them it is left as a local file, since compaction takes long."""
+    write(now, path)
+    return now.table
+
+
+def _write_ledger(source: Path, places: pa.Table, path: Path) -> None:
     """The source's ledger with these columns in place of its own, as a local file."""
     start = 0
     with pq.ParquetWriter(path, ledger.SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-        for block in now.blocks():
+        for block in pq.ParquetFile(source).iter_batches(BLOCK):
             mine = places.slice(start, len(block))
-            columns = [(mine if name in mine.column_names else block)[name] for name in ledger.SCHEMA.names]
+            columns = [(mine if name in mine.column_names else block).column(name) for name in ledger.SCHEMA.names]
             writer.write_table(pa.Table.from_arrays(columns, schema=ledger.SCHEMA), row_group_size=BLOCK)
             start += len(block)
 
@@ -276,16 +248,3 @@ def _shares(part: Part, size: int) -> list[int]:
     ends = np.cumsum(own) * size // max(int(own.sum()), 1) if own.sum() else np.zeros(len(own), np.int64)
     ends[-1] = size
     return [int(share) for share in np.diff(ends, prepend=0)]
-
-
-def _check_published(target: Output, sizes: list[int]) -> None:
-    """Every file stands there with the bytes that were checked, and no other one."""
-    fs, _ = filesystem(target.url)
-    expected = {file_name(number): size for number, size in enumerate(sizes)}
-    wrong = target.label_files().keys() ^ expected.keys()
-    urls = {name: target.label(name.removesuffix(LABEL_SUFFIX)) for name in expected.keys() - wrong}
-    wrong |= {name for name, url in urls.items() if int(fs.size(filesystem(url)[1])) != expected[name]}
-    if wrong:
-        raise EnvironmentFailure(
-            f"{redact(target.labels)}: {sorted(wrong)[0]} isn't what was published there. Is another `compact` at work?"
-        )

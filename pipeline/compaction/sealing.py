@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +25,7 @@ from maskmill.pipeline.table.footer import Footer, FooterError, check_file
 from maskmill.pipeline.table.older import current
 from maskmill.pipeline.table.schema import LABELS, ROW_GROUP_BYTES
 from maskmill.pipeline.table.sealed import SealedFooter, SealedShard, check_sealed
-from maskmill.pipeline.table.writer import open_label_file
+from maskmill.pipeline.table.writer import LabelFileWriter
 from maskmill.pipeline.versions import versions
 
 FETCHED_AHEAD = 8
@@ -75,8 +75,11 @@ class Part:
         return mine == (footer.fingerprint, footer.origin, footer.shards)
 
 
-def write(part: Part, source: Output, path: Path) -> SealedFooter:
+def write(part: Part, source: Output, path: Path) -> str:
     """Copy the rows of a part's label files into one local file, and compare what the file holds with what was read.
+
+    Returns:
+        sha256 of the file, in hexadecimal.
 
     Memory is bounded by a row group, scratch by the file and `FETCHED_AHEAD` label files.
 
@@ -85,7 +88,7 @@ def write(part: Part, source: Output, path: Path) -> SealedFooter:
         EnvironmentFailure: a label file can't be fetched, or the copy doesn't hold what was written.
     """
     taken = RowsDigest()
-    with open_label_file(path) as writer:
+    with LabelFileWriter(path) as writer:
         waiting: list[pa.RecordBatch] = []
 
         def flush() -> None:
@@ -114,17 +117,18 @@ def write(part: Part, source: Output, path: Path) -> SealedFooter:
         same = False
     if not same:
         raise EnvironmentFailure(f"{path}: doesn't hold what was written to it. Check the disk and the memory.")
-    return footer
+    checksum: str = writer.sha256
+    return checksum
 
 
-def digest_of(path: Path) -> str:
+def digest_of(source: Path | BinaryIO) -> str:
     """`RowsDigest` of a local label file of any kind.
 
     Raises:
         ArrowException, OSError, ValueError: it is damaged.
     """
     found = RowsDigest()
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with pq.ParquetFile(source, page_checksum_verification=True) as file:
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             found.add(batch)
     return found.hexdigest()
@@ -139,6 +143,8 @@ def _source_rows(part: Part, source: Output, folder: Path) -> Iterator[pa.Record
             footer = check_file(path)
             if (footer.fingerprint, _told(footer)) != (part.fingerprint, (shard["url"], shard["etag"], shard["read"])):
                 raise UsageError(f"{shown}: not the file that the ledger tells of. {fix}")
+            if shard["label_sha256"] not in (None, _sha256(path)):
+                raise ValueError("its bytes aren't those that were published")
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 yield from map(current, file.iter_batches(_ROWS_AT_ONCE))
         except FileNotFoundError as error:
@@ -147,13 +153,18 @@ def _source_rows(part: Part, source: Output, folder: Path) -> Iterator[pa.Record
             raise UsageError(f"{shown}: damaged: {' '.join(str(error).split())[:200]}. {fix}") from error
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _told(footer: Footer) -> tuple[str, str | None, int]:
     return footer.shard, footer.etag, footer.counts.read
 
 
 def _fetched(part: Part, source: Output, folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """Each shard and its label file on this machine: where it stands, or a copy that is removed after use."""
-    shards: list[dict[str, Any]] = part.shards.select(["url", "etag", "read", "label_file"]).to_pylist()
+    shards: list[dict[str, Any]] = part.shards.select(["url", "etag", "read", "label_file", "label_sha256"]).to_pylist()
     urls = [source.label(_name(shard)) for shard in shards]
     if is_local(source.url):
         yield from ((shard, Path(filesystem(url)[1])) for shard, url in zip(shards, urls, strict=True))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline import run
 from maskmill.pipeline.content import NOT_HAD, open_labeled, rows_of
 from maskmill.pipeline.dataset.sample import LabeledImage, labeled_image
-from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.errors import SampleError, ShardError
 from maskmill.pipeline.reading.images import decode_sample
@@ -86,7 +86,7 @@ class Walk:
         """
         with (
             told(shard),
-            shard_folder(self.scratch) as folder,
+            scratch_folder(self.scratch) as folder,
             open_labeled(shard, table, folder, self.limits) as opened,
         ):
             samples = ((sample.index, sample.key, sample) for sample in opened.samples)

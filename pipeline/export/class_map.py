@@ -13,7 +13,7 @@ from PIL import Image
 
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.pipeline.export.destination import Destination, Sender
-from maskmill.pipeline.export.formats import Context, with_images_sent
+from maskmill.pipeline.export.formats import IMAGES, Context, with_images_sent
 from maskmill.pipeline.export.masks import painted, stretched
 from maskmill.pipeline.export.palette import UNLABELED, class_colours
 from maskmill.pipeline.export.plan import ShardPlan
@@ -40,6 +40,11 @@ class ClassMaps:
     def unlabeled(self) -> int:
         """What a pixel without a label holds."""
         return 255 if len(self.context.vocabulary) <= 255 else 65535
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """See `formats.Format`."""
+        return (ANNOTATIONS, VOCABULARY_FILE, IMAGES)
 
     def write(
         self, plan: ShardPlan, samples: Iterator[ExportedSample], *, folder: Path, sender: Sender, tally: Tally

@@ -2,24 +2,33 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.stores.errors import store_errors
-from maskmill.pipeline.stores.publish import is_local, names, publish, publish_bytes
+from maskmill.pipeline.stores.errors import OutputError, store_errors
+from maskmill.pipeline.stores.leftovers import remove_leftovers
+from maskmill.pipeline.stores.publish import create_bytes, is_local, names, publish, publish_bytes, read_bytes, remove
 from maskmill.pipeline.stores.urls import canonical, filesystem, redact
 
 RECORD = "export.json"
 """What stands in every export, written last: one without it is unfinished."""
 
+UNFINISHED = "export-unfinished.json"
+"""What stands in an export from its first file to its last: whose files the others are."""
+
 SENDERS = 16
 """Small files on their way to a store at once."""
+
+
+def encoded(value: dict[str, Any]) -> bytes:
+    """A JSON object as it stands in a file of its own."""
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,11 +43,11 @@ class Destination:
         """DEST as a user names it."""
         return cls(url=Output.of(url).url)
 
-    def refuse_unless_empty(self, output: Output) -> None:
+    def refuse_unless_free(self, output: Output) -> None:
         """Nothing of anybody's is written over, and nothing is written into a label table.
 
         Raises:
-            UsageError: DEST isn't empty, is a file, or lies in OUT.
+            UsageError: DEST holds anything but an unfinished export, is a file, or lies in OUT.
         """
         here, there = (str(Path(url).resolve()) if is_local(url) else canonical(url) for url in (output.url, self.url))
         if f"{there}/".startswith(f"{here}/"):
@@ -47,11 +56,54 @@ class Destination:
             raise UsageError(f"--output {redact(self.url)}: a file. Name a folder that is empty or isn't there.")
         found = names(self.url)
         if RECORD in found:
+            self._remove_mark()
             raise UsageError(f"--output {redact(self.url)}: holds an export already. Name another place, or remove it.")
-        if found:
+        if found and UNFINISHED not in found:
             raise UsageError(
                 f"--output {redact(self.url)}: not empty, and no finished export. Name another place, or remove it."
             )
+
+    def begin(self, identity: dict[str, Any], made: Collection[str]) -> None:
+        """Begin an export in an empty DEST, or begin the one anew that was interrupted there.
+
+        The same export makes the same files, so that writing them again finishes what was begun.
+
+        Args:
+            identity: all that shapes the files: JSON values.
+            made: names of what the export makes directly below DEST.
+
+        Raises:
+            UsageError: DEST holds an unfinished export of another identity, or what no export made.
+            OutputError: it can't be read or written.
+        """
+        for folder in ("", *made):
+            remove_leftovers(self.place(folder).rstrip("/"))
+        if foreign := sorted(set(names(self.url)) - {UNFINISHED, *made}):
+            raise UsageError(
+                f"--output {redact(self.url)}: an unfinished export, and {foreign[0]!r}, which no export makes. "
+                "Name another place, or remove it."
+            )
+        mark = encoded(identity)
+        create_bytes(mark, self.place(UNFINISHED))
+        if read_bytes(self.place(UNFINISHED)) != mark:
+            raise UsageError(
+                f"--output {redact(self.url)}: an unfinished export of another table, or with other options "
+                f"({UNFINISHED} has them). Give the same ones to finish it, or remove it."
+            )
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Leave `RECORD`, once all else is there.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        publish_bytes(encoded(record), self.place(RECORD))
+        self._remove_mark()
+
+    def _remove_mark(self) -> None:
+        # A store may let one write and not delete. `RECORD` says all the same that the export is finished.
+        with suppress(OutputError):
+            remove(self.place(UNFINISHED))
 
     def publish(self, local: Path, name: str) -> None:
         """Put a local file there, all at once.
@@ -60,14 +112,6 @@ class Destination:
             OutputError: it can't be written.
         """
         publish(local, self.place(name))
-
-    def publish_json(self, value: dict[str, Any], name: str) -> None:
-        """Put a JSON object there, all at once.
-
-        Raises:
-            OutputError: it can't be written.
-        """
-        publish_bytes(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n", self.place(name))
 
     @contextmanager
     def sending(self) -> Iterator["Sender"]:

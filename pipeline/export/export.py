@@ -1,5 +1,7 @@
 """Exports a label table: who writes which shard, what stands in DEST and when. How a format looks is its own file's."""
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline import run
 from maskmill.pipeline.dataset.walk import Walk
 from maskmill.pipeline.export.class_map import ClassMaps
-from maskmill.pipeline.export.destination import RECORD, Destination
+from maskmill.pipeline.export.destination import Destination
 from maskmill.pipeline.export.formats import Context, Format, FormatName
 from maskmill.pipeline.export.hf import HuggingFace
 from maskmill.pipeline.export.instances import Instances
@@ -23,7 +26,6 @@ from maskmill.pipeline.export.plan import ShardPlan, done, plans
 from maskmill.pipeline.export.pool import in_order
 from maskmill.pipeline.export.source import Source, shown_name
 from maskmill.pipeline.export.tally import Tally
-from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.ledger.status import Status, status
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
@@ -96,12 +98,12 @@ def export(
         told: takes lines on how far it is.
 
     Raises:
-        UsageError: no run there, nothing done, a filter or a format that doesn't fit it, DEST isn't empty, a label file
-            is damaged, a shard has changed since it was labeled.
+        UsageError: no run there, nothing done, a filter or a format that doesn't fit it, DEST holds something else, a
+            label file is damaged, a shard has changed since it was labeled.
         EnvironmentFailure: a place can't be read or written, a process was killed.
     """
     identity = run.require(asked.output)
-    asked.destination.refuse_unless_empty(asked.output)
+    asked.destination.refuse_unless_free(asked.output)
     vocabulary = vocabulary_of_run(asked.output)
     made = identity["identity"]
     asked.keep.bound(vocabulary, made["inference"], agreement=run.has_agreement(made))
@@ -115,9 +117,10 @@ def export(
         told(line)
     context = Context(vocabulary=vocabulary, info=_info(asked, identity, now), shards=len(shards))
     form = _format(asked, context)
+    asked.destination.begin({**context.info, "shards": _digest(shards)}, form.made)
     processes = min(workers or _processes(now.labeled), len(shards))
     total = Tally()
-    with _scratch_errors(scratch), shard_folder(scratch) as folder:
+    with _scratch_errors(scratch), scratch_folder(scratch) as folder:
         setup = _Setup(export=asked, context=context, folder=folder, stores=stores.used())
         last = time.monotonic()
         # Closed before the folder goes, so that no process is left that writes into it.
@@ -130,7 +133,7 @@ def export(
                     told(f"{plan.number + 1:,} of {len(shards):,} shards, {total.images:,} images")
         form.finish(asked.destination, folder)
         # Others' files are whole once this one stands there.
-        asked.destination.publish_json({**context.info, "counts": asdict(total)}, RECORD)
+        asked.destination.finish({**context.info, "counts": asdict(total)})
     return total
 
 
@@ -215,6 +218,14 @@ def _info(asked: Export, recorded: dict[str, Any], now: Status) -> dict[str, Any
         "images": asked.images,
         "skip_empty": asked.skip_empty,
     }
+
+
+def _digest(shards: pa.Table) -> str:
+    """sha256 of what is exported: numbers of images and names of files follow from it."""
+    digest = hashlib.sha256()
+    for batch in shards.to_batches(4096):
+        digest.update(json.dumps(batch.to_pydict(), sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _processes(samples: int) -> int:

@@ -34,6 +34,10 @@ class Context:
 class Format(Protocol):
     """Writes shards, in any order and several at once, then what holds them together."""
 
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Names of the files and folders that it makes directly below DEST."""
+
     def write(
         self, plan: ShardPlan, samples: Iterator[ExportedSample], *, folder: Path, sender: Sender, tally: Tally
     ) -> None:

@@ -16,7 +16,7 @@ from maskmill.pipeline.export.plan import ShardPlan
 from maskmill.pipeline.export.sample import ExportedSample
 from maskmill.pipeline.export.tally import Tally
 
-CARD = "README.md"
+CARD, DATA = "README.md", "data"
 
 ROW_GROUP_BYTES = 32 << 20
 """About what one row group holds: viewers and loaders fetch whole ones."""
@@ -48,6 +48,11 @@ class HuggingFace:
     images: bool
     """Whether images travel with the rows."""
 
+    @property
+    def made(self) -> tuple[str, ...]:
+        """See `formats.Format`."""
+        return (CARD, DATA)
+
     def write(
         self, plan: ShardPlan, samples: Iterator[ExportedSample], *, folder: Path, sender: Sender, tally: Tally
     ) -> None:
@@ -57,7 +62,7 @@ class HuggingFace:
         with pq.ParquetWriter(local, schema, compression="zstd", write_page_index=True) as file:
             for rows in _groups(_row(sample) for sample in samples):
                 file.write_table(pa.Table.from_pylist(rows, schema=schema))
-        sender.destination.publish(local, f"data/train-{plan.number:05d}-of-{self.context.shards:05d}.parquet")
+        sender.destination.publish(local, f"{DATA}/train-{plan.number:05d}-of-{self.context.shards:05d}.parquet")
         local.unlink()
 
     def take(self, plan: ShardPlan, folder: Path) -> None:

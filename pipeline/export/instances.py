@@ -6,7 +6,7 @@ from pathlib import Path
 
 from maskmill.pipeline.export import coco_json
 from maskmill.pipeline.export.destination import Destination, Sender
-from maskmill.pipeline.export.formats import Context, with_images_sent
+from maskmill.pipeline.export.formats import IMAGES, Context, with_images_sent
 from maskmill.pipeline.export.plan import ShardPlan
 from maskmill.pipeline.export.sample import ExportedSample, scores
 from maskmill.pipeline.export.tally import Tally
@@ -19,6 +19,11 @@ class Instances:
     """Writes FILE. Source of the form: cocodataset.org, format of object detection data and results."""
 
     context: Context
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """See `formats.Format`."""
+        return (FILE, IMAGES)
 
     def write(
         self, plan: ShardPlan, samples: Iterator[ExportedSample], *, folder: Path, sender: Sender, tally: Tally

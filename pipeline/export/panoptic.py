@@ -12,7 +12,7 @@ from PIL import Image
 
 from maskmill.pipeline.export import coco_json
 from maskmill.pipeline.export.destination import Destination, Sender
-from maskmill.pipeline.export.formats import Context, with_images_sent
+from maskmill.pipeline.export.formats import IMAGES, Context, with_images_sent
 from maskmill.pipeline.export.masks import painted, stretched
 from maskmill.pipeline.export.palette import class_colours
 from maskmill.pipeline.export.plan import ShardPlan
@@ -33,6 +33,11 @@ class Panoptic:
     """
 
     context: Context
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """See `formats.Format`."""
+        return (FILE, FOLDER, IMAGES)
 
     def write(
         self, plan: ShardPlan, samples: Iterator[ExportedSample], *, folder: Path, sender: Sender, tally: Tally

@@ -18,14 +18,15 @@ import torch
 
 from maskmill.models.errors import UsageError
 from maskmill.models.resize import ResizeRule, mask_size
+from maskmill.models.scratch import scratch_folder
 from maskmill.models.segment import Segment
+from maskmill.pipeline import run
 from maskmill.pipeline.config import LabelConfig
 from maskmill.pipeline.labeling.batching import SOFT_WINDOW_SAMPLES, WINDOW_SAMPLES, Batcher, Prepared, to_batch
 from maskmill.pipeline.labeling.model_thread import DeviceLostError, Labeled, ModelThread
 from maskmill.pipeline.labeling.preparing import prepare
-from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.ledger.counts import Counts, Tally
-from maskmill.pipeline.ledger.failure import failure, recorded
+from maskmill.pipeline.ledger.failure import another_run, failure, recorded
 from maskmill.pipeline.ledger.ledger import PHASES, LedgerRow
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.reading.errors import SampleError, ShardError
@@ -141,6 +142,9 @@ def label_shard(shard: Shard, labeler: Labeler, *, attempt: int | None = None) -
             _log.exception("shard %s", shard.url)
         row = replace(row, error=str(why))
     row = replace(row, ended=datetime.now(UTC))
+    if row.reason == "other_run":
+        # failed/ is the other run's, or the label file that stands there says it.
+        return row
     try:
         return recorded(row, shard, labeler.output, attempt=attempt)
     except (OutputError, UsageError):
@@ -151,9 +155,9 @@ def label_shard(shard: Shard, labeler: Labeler, *, attempt: int | None = None) -
 
 def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) -> LedgerRow:
     """The row of the shard once its label file is published, or the failed row if too many samples failed."""
-    with shard_folder(labeler.config.replica.scratch) as folder:
+    with scratch_folder(labeler.config.replica.scratch) as folder:
         local = folder / "labels.parquet"
-        counts = _write_labels(shard, labeler, local, seconds)
+        counts, checksum = _write_labels(shard, labeler, local, seconds)
         row = replace(row, counts=counts)
         if (failed := counts.read - counts.labeled) > labeler.config.job.max_failed_samples * counts.read:
             reasons = ", ".join(f"{reason} {n}" for reason, n in counts.failed.items())
@@ -162,10 +166,29 @@ def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) 
         with seconds.of("publish"):
             check_file(local)
             labeler.alive()
+            _refuse_another_run(labeler)
             if not publish(local, labeler.output.label(shard.label_name), overwrite=shard.replace):
                 return _published_before(shard, labeler, row)
         labeler.alive()
-        return replace(row, state="done", bytes=local.stat().st_size, label_file=shard.label_name + LABEL_SUFFIX)
+        return replace(
+            row,
+            state="done",
+            bytes=local.stat().st_size,
+            label_file=shard.label_name + LABEL_SUFFIX,
+            label_sha256=checksum,
+        )
+
+
+def _refuse_another_run(labeler: Labeler) -> None:
+    """Check that OUT still holds this run: not every store can refuse a second run.json.
+
+    Raises:
+        ShardError: it holds another one.
+    """
+    try:
+        run.confirm(labeler.output, labeler.fingerprint)
+    except run.AnotherRunError as error:
+        raise ShardError("other_run", str(error)) from error
 
 
 def _published_before(shard: Shard, labeler: Labeler, row: LedgerRow) -> LedgerRow:
@@ -178,14 +201,16 @@ def _published_before(shard: Shard, labeler: Labeler, row: LedgerRow) -> LedgerR
         except FooterError as error:
             raise ShardError("publish", f"stands there already and is no label file ({error}): {url}") from error
         size = int(fs.size(path))
-    if (footer.fingerprint, footer.shard) != (labeler.fingerprint, shard.url):
-        raise ShardError("publish", f"stands there already and is of another run or shard: {url}")
+    if footer.fingerprint != labeler.fingerprint:
+        raise another_run(url, footer.fingerprint, labeler.fingerprint)
+    if footer.shard != shard.url:
+        raise ShardError("publish", f"stands there already and is of another shard: {url}")
     there = LedgerRow.from_footer(footer, size, shard.label_name + LABEL_SUFFIX)
     return replace(there, replica=row.replica, attempts=row.attempts, started=row.started, seconds=row.seconds)
 
 
-def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds) -> Counts:
-    """Label a shard into a local file; what it held is in the file's footer and comes back."""
+def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds) -> tuple[Counts, str]:
+    """Label a shard into a local file; what it held, which is in the file's footer too, and the file's sha256."""
     with ExitStack() as opened:
         with seconds.of("download"):
             source = opened.enter_context(open_shard(shard, local.parent, labeler.config.limits, alive=labeler.alive))
@@ -195,7 +220,7 @@ def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds
         counts = tally.counts(unkeyed=source.report.unkeyed, truncated=source.report.truncated)
         with seconds.of("encode"):
             writer.finish(_footer(shard, labeler, counts))
-    return counts
+    return counts, writer.sha256
 
 
 def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tally: Tally, seconds: _Seconds) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.ledger.counts import Counts
-from maskmill.pipeline.ledger.merging import READERS, Merged, merged
+from maskmill.pipeline.ledger.merging import Merged, from_merged
+from maskmill.pipeline.ledger.sources import READERS
 from maskmill.pipeline.ledger.status import Status
 from maskmill.pipeline.stores.ranged import open_ranged
 from maskmill.pipeline.stores.urls import redact
@@ -63,7 +64,11 @@ def read(table: LabelTable, classes: int, asked: Collection[int] = ()) -> ClassL
         np.add.at(images, ids.to_numpy(), found_images.to_numpy())
         np.add.at(segments, ids.to_numpy(), found_segments.to_numpy())
 
-    with merged(table.output) as now:
+    def take(now: Merged) -> Status:
+        # From the start, where another process replaced the ledger half way.
+        images[:] = segments[:] = 0
+        told.clear()
+        holding.clear()
         for block in _done(now):
             files = block["label_file"]
             told.update(files.to_pylist())
@@ -73,7 +78,9 @@ def read(table: LabelTable, classes: int, asked: Collection[int] = ()) -> ClassL
             add(ids, entries.field("images"), entries.field("segments"))
             holders = pc.list_parent_indices(counts).filter(pc.is_in(ids, value_set=wanted))
             holding.update(pc.unique(files.take(holders)).to_pylist())
-        status = Status(table=now.table)
+        return Status(table=now.table)
+
+    status = from_merged(table.output, take)
     untold = [name for name in names if name not in told]
     with ThreadPoolExecutor(READERS) as threads:
         for name, counts in zip(untold, threads.map(_counts, [names[name] for name in untold]), strict=True):

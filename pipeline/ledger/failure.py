@@ -12,6 +12,7 @@ from maskmill.pipeline.reading.errors import ShardError, ShardReason
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.errors import OutputError
 from maskmill.pipeline.stores.publish import remove
+from maskmill.pipeline.stores.urls import redact
 
 PASSING: frozenset[ShardReason] = frozenset({"read", "device", "disk", "publish", "stalled", "crashed"})
 """Reasons that may be gone at a second try, on another machine or a little later."""
@@ -36,6 +37,14 @@ def failure(error: Exception) -> ShardError:
         # Shards and OUT have errors of their own; what is left is scratch.
         return ShardError("disk", str(error))
     return ShardError("internal", f"{type(error).__name__}: {error}")
+
+
+def another_run(url: str, there: str, here: str) -> ShardError:
+    """What a shard fails with at whose place a label file of another run stands; arguments: its URL, fingerprints."""
+    return ShardError(
+        "other_run",
+        f"{redact(url)} was made by run {there[:16]}, this is {here[:16]}. Remove it and run the same `label` again.",
+    )
 
 
 def recorded(row: LedgerRow, shard: Shard, output: Output, *, attempt: int | None) -> LedgerRow:

@@ -42,9 +42,10 @@ SCHEMA = pa.schema(
         pa.field("ended", pa.timestamp("us", tz="UTC")),
         pa.field("label_file", pa.string()),
         pa.field("first_row", pa.int64(), nullable=False),
+        pa.field("label_sha256", pa.string()),
     ]
 )
-"""Columns of ledger.parquet."""
+"""Columns of ledger.parquet. One that a later maskmill adds comes at the end and may be null: older ledgers lack it."""
 
 BRIEF = pa.schema([column for column in SCHEMA if column.name != "class_counts"])
 """The columns that a status needs: class counts are most of a ledger's bytes, and are left on disk."""
@@ -100,6 +101,10 @@ class LedgerRow:
     first_row: int = 0
     """The shard's first row in its label file; 0 unless the table is sealed."""
 
+    label_sha256: str | None = None
+    """sha256 (hexadecimal) of its label file, computed as the file was written. None where that wasn't recorded, as in
+    runs of older versions and in rows that were read from the file itself: what stands there now proves nothing."""
+
     @property
     def reason(self) -> str | None:
         """The fixed word at the front of `error`."""
@@ -131,6 +136,7 @@ class LedgerRow:
             "ended": self.ended,
             "label_file": self.label_file,
             "first_row": self.first_row,
+            "label_sha256": self.label_sha256,
         }
 
     @classmethod
@@ -149,7 +155,7 @@ class LedgerRow:
         return cls(
             counts=counts,
             **{name: record[name] for name in same},
-            **{name: record[name] for name in ("ended", "label_file", "first_row") if name in record},
+            **{name: record[name] for name in ("ended", "label_file", "first_row", "label_sha256") if name in record},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -193,7 +199,7 @@ def to_table(rows: Iterable[LedgerRow]) -> pa.Table:
     return pa.Table.from_pylist([row.to_record() for row in rows], schema=SCHEMA)
 
 
-def from_table(table: pa.Table) -> list[LedgerRow]:
+def from_table(table: pa.Table | pa.RecordBatch) -> list[LedgerRow]:
     """The rows of a table of `SCHEMA`."""
     return [LedgerRow.from_record(record) for record in table.to_pylist()]
 

@@ -4,12 +4,12 @@ A ledger of half a million shards has gigabytes of class counts, which merging n
 merged in memory, and class counts are copied from file to file, a block of shards at a time.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,26 +17,34 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.errors import UsageError
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline import parquet, run
-from maskmill.pipeline.ledger import ledger
-from maskmill.pipeline.ledger.ledger import BRIEF, FIX, SCHEMA, LedgerRow
+from maskmill.pipeline.ledger import sources
+from maskmill.pipeline.ledger.ledger import BRIEF, SCHEMA, LedgerRow
+from maskmill.pipeline.ledger.sources import (
+    BLOCK,
+    LedgerReplacedError,
+    from_failure,
+    from_footer,
+    read_untold,
+    replaced,
+    rows_of,
+    unless_replaced,
+)
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.shards import manifest
-from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.stores.backoff import Fault, patiently
+from maskmill.pipeline.stores.publish import version
 from maskmill.pipeline.stores.urls import redact
-from maskmill.pipeline.table.footer import FooterError, check_file
-
-BLOCK = 8192
-"""Shards whose class counts are in memory at a time: 16 MB with a hundred classes in each."""
-
-READERS = 32
-"""Footers and records of failures read at a time."""
 
 MERGED = BRIEF.append(pa.field("stale", pa.bool_(), nullable=False))
 """Columns of a status: the ledger's without class counts, and whether a done shard's etag has moved since."""
 
 _NOWHERE = -1
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +57,7 @@ class Merged:
     parts: tuple[str, ...]
     """Parts of the ledger that went into it, oldest first."""
 
+    _version: str | None
     _files: tuple[str, ...]
     _file: NDArray[np.int64]
     _row: NDArray[np.int64]
@@ -57,7 +66,7 @@ class Merged:
         """All columns of the ledger, `BLOCK` shards at a time; good inside the `with` of `merged`.
 
         Raises:
-            EnvironmentFailure: the ledger was replaced meanwhile.
+            LedgerReplacedError: the ledger was replaced meanwhile.
         """
         for start in range(0, self.table.num_rows, BLOCK):
             brief = self.table.slice(start, BLOCK)
@@ -74,12 +83,62 @@ class Merged:
             if number == _NOWHERE:
                 pieces.append(pa.array([[]] * len(mine), kind))
             else:
-                found = _rows_of(self._files[number], rows[mine], ("url", "class_counts"))
+                url = self._files[number]
+                with unless_replaced(url, self._version if number == 0 else None):
+                    found = rows_of(url, rows[mine], ("url", "class_counts"))
                 if found is None or not found["url"].equals(urls.take(pa.array(mine))):
-                    raise EnvironmentFailure("the ledger was replaced while it was read. Run the same command again.")
+                    raise replaced(url)
                 pieces += found["class_counts"].chunks
             places.append(mine)
         return pa.chunked_array(pieces, kind).take(pa.array(np.argsort(np.concatenate(places))))
+
+    def refuse_replaced(self) -> None:
+        """Check that the ledger is the one that was read: what others have merged into it since must not be lost.
+
+        Raises:
+            LedgerReplacedError: it isn't.
+        """
+        if version(self._files[0]) != self._version:
+            raise replaced(self._files[0])
+
+
+def from_merged(
+    output: Output, work: Callable[[Merged], _Result], *, wait: Callable[[float], None] = time.sleep
+) -> _Result:
+    """What `work` makes of the merged ledger (see `merged`), which is read again, a few times, where another process
+    replaces it meanwhile.
+
+    Args:
+        output: a run or a sealed table.
+        work: may be called several times.
+        wait: sleeps so many seconds between two calls.
+
+    Raises:
+        UsageError, OutputError: as `merged`, and what `work` raises.
+        LedgerReplacedError: it was replaced each time.
+    """
+
+    def attempt() -> _Result:
+        with merged(output) as now:
+            return work(now)
+
+    def judge(error: BaseException) -> Fault:
+        return "transient" if isinstance(error, LedgerReplacedError) else "permanent"
+
+    return patiently(attempt, judge=judge, wait=wait)
+
+
+def write(now: Merged, path: Path, *, without: Sequence[str] = ()) -> None:
+    """Write the merged ledger as a local file, but for some shards.
+
+    Raises:
+        LedgerReplacedError: the ledger was replaced meanwhile.
+    """
+    gone = pa.array(without, pa.string())
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+        for block in now.blocks():
+            kept = block.filter(pc.invert(pc.is_in(block["url"], value_set=gone))) if without else block
+            writer.write_table(kept, row_group_size=BLOCK)
 
 
 @contextmanager
@@ -94,26 +153,32 @@ def merged(output: Output) -> Iterator[Merged]:
         OutputError: one can't be read.
     """
     recorded = run.read(output)
-    with TemporaryDirectory(prefix="maskmill-") as scratch:
-        yield _sealed(output) if recorded and run.is_sealed(recorded) else _merged(output, Path(scratch))
+    with scratch_folder() as scratch:
+        if recorded is not None and run.is_sealed(recorded):
+            yield _sealed(output)
+        else:
+            yield _merged(output, scratch, None if recorded is None else recorded["fingerprint"])
 
 
 def _sealed(output: Output) -> Merged:
+    before = version(output.ledger)
     brief = parquet.read_columns(output.ledger, SCHEMA, BRIEF.names, fix="Make the sealed table again.")
     if brief is None:
         raise UsageError(f"{redact(output.ledger)}: a sealed table without its ledger. Make the sealed table again.")
     return Merged(
         table=_with_stale(brief, pa.repeat(False, brief.num_rows)),
         parts=(),
+        _version=before,
         _files=(output.ledger,),
         _file=np.zeros(brief.num_rows, np.int64),
         _row=np.arange(brief.num_rows),
     )
 
 
-def _merged(output: Output, scratch: Path) -> Merged:
+def _merged(output: Output, scratch: Path, fingerprint: str | None) -> Merged:
     asked = manifest.read(output)
-    files, known, file, row = _known(output)
+    ledger = sources.known(output)
+    known = ledger.table
     last = _last(known)
     place = pc.index_in(asked["url"], value_set=known["url"].take(pa.array(last)))
     # Where the shard's row stands in `known`; one past its end if nowhere.
@@ -126,17 +191,17 @@ def _merged(output: Output, scratch: Path) -> Merged:
     labels = asked["label_file"]
 
     def footer(index: int) -> LedgerRow | None:
-        name = labels[index].as_py()
-        return _from_footer(output, name, sizes[name])
+        shard = Shard(**{name: asked[name][index].as_py() for name in ("url", "size", "etag")}, source="")
+        return from_footer(output, shard, sizes[labels[index].as_py()], fingerprint)
 
     def failure(index: int) -> LedgerRow | None:
-        return _from_failure(output, labels[index].as_py().removesuffix(LABEL_SUFFIX))
+        return from_failure(output, labels[index].as_py().removesuffix(LABEL_SUFFIX))
 
     untold = [
         *((index, footer) for index in np.flatnonzero(done & (states != "done")).tolist()),
         *((index, failure) for index in np.flatnonzero(failed & (states != "failed")).tolist()),
     ]
-    told, fresh = _read(untold, scratch / "told.parquet")
+    told, fresh = read_untold(untold, scratch / "told.parquet")
 
     # Rows come from what is known, from what was read just now, and from nowhere.
     source = np.where((done & (states == "done")) | (failed & (states == "failed")), there, _NOWHERE)
@@ -147,93 +212,24 @@ def _merged(output: Output, scratch: Path) -> Merged:
     table = _named(pool.take(pa.array(source)), labels)
     return Merged(
         table=_with_stale(table, _moved(table, asked)),
-        parts=tuple(files[1:]),
-        _files=(*files, str(scratch / "told.parquet")),
-        _file=np.concatenate([file, np.full(len(told), len(files)), np.full(len(missing), _NOWHERE)])[source],
-        _row=np.concatenate([row, np.arange(len(told)), np.zeros(len(missing), np.int64)])[source],
+        parts=ledger.files[1:],
+        _version=ledger.version,
+        _files=(*ledger.files, str(scratch / "told.parquet")),
+        _file=np.concatenate([ledger.file, np.full(len(told), len(ledger.files)), np.full(len(missing), _NOWHERE)])[
+            source
+        ],
+        _row=np.concatenate([ledger.row, np.arange(len(told)), np.zeros(len(missing), np.int64)])[source],
     )
 
 
-def _known(output: Output) -> tuple[list[str], pa.Table, NDArray[np.int64], NDArray[np.int64]]:
-    """Files of the ledger, all their rows, and of each row its file and its place there."""
-    # The parts first: what a job that ends meanwhile merges and removes is in ledger.parquet by then.
-    parts = output.ledger_parts()
-
-    def brief(url: str) -> pa.Table:
-        table = parquet.read_columns(url, SCHEMA, BRIEF.names, fix=FIX)
-        return BRIEF.empty_table() if table is None else table
-
-    with ThreadPoolExecutor(READERS) as threads:
-        tables = list(threads.map(brief, parts))
-    files, tables = [output.ledger, *parts], [brief(output.ledger), *tables]
-    counts = [table.num_rows for table in tables]
-    file = np.repeat(np.arange(len(files)), counts)
-    row = np.concatenate([np.arange(count) for count in counts])
-    return files, pa.concat_tables(tables), file, row
-
-
 def _last(known: pa.Table) -> NDArray[np.int64]:
-    """Of each shard the last row, or the last done one if it was ever done."""
+    """Of each shard the last row, or the last done one if it was ever done, one with a checksum before one without."""
     count = len(known)
-    rank = np.arange(count) + count * pc.equal(known["state"], "done").to_numpy()
+    done = pc.equal(known["state"], "done").to_numpy()
+    rank = np.arange(count) + count * (done + (done & known["label_sha256"].is_valid().to_numpy()))
     ranked = pa.table({"url": known["url"], "rank": rank}).group_by("url").aggregate([("rank", "max")])
     best: NDArray[np.int64] = ranked["rank_max"].to_numpy() % max(count, 1)
     return best
-
-
-def _read(
-    untold: Sequence[tuple[int, Callable[[int], LedgerRow | None]]], path: Path
-) -> tuple[NDArray[np.int64], pa.Table]:
-    """Rows read by threads and left in a file, a block at a time: whose they are, and their brief columns."""
-    told: list[int] = []
-    briefs = [BRIEF.empty_table()]
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer, ThreadPoolExecutor(READERS) as threads:
-        for start in range(0, len(untold), BLOCK):
-            block = untold[start : start + BLOCK]
-            rows = list(threads.map(lambda entry: entry[1](entry[0]), block))
-            told += [index for (index, _), row in zip(block, rows, strict=True) if row is not None]
-            table = ledger.to_table(row for row in rows if row is not None)
-            writer.write_table(table)
-            briefs.append(table.select(BRIEF.names))
-    return np.array(told, np.int64), pa.concat_tables(briefs)
-
-
-def _from_footer(output: Output, label_file: str, size: int | None) -> LedgerRow | None:
-    try:
-        with open_ranged(output.label(label_file.removesuffix(LABEL_SUFFIX)), size) as file:
-            return LedgerRow.from_footer(check_file(file), file.seek(0, 2), label_file)
-    except (FooterError, FileNotFoundError):
-        # A damaged label file isn't labels: the shard counts as missing, and `verify` names the file.
-        return None
-
-
-def _from_failure(output: Output, label_name: str) -> LedgerRow | None:
-    record = output.read_json(output.failed(label_name))
-    if record is None:
-        return None
-    try:
-        return LedgerRow.from_json(record)
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
-        raise UsageError(
-            f"{redact(output.failed(label_name))}: damaged, expected the record of a failed shard. "
-            "Remove it and run the same `label` again."
-        ) from error
-
-
-def _rows_of(url: str, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table | None:
-    """Some rows of a ledger file, in their order; only their row groups are read."""
-    with parquet.opened(url, SCHEMA, fix=FIX) as file:
-        if file is None:
-            return None
-        ends = np.cumsum([file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)])
-        if rows.max() >= ends[-1]:
-            return None
-        groups = np.unique(np.searchsorted(ends, rows, side="right"))
-        table = file.read_row_groups(groups.tolist(), columns=list(columns)).select(columns)
-        starts = np.concatenate([[0], ends])[groups]
-        before = np.concatenate([[0], np.cumsum(ends[groups] - starts)])
-        within = np.searchsorted(groups, np.searchsorted(ends, rows, side="right"))
-        return table.take(pa.array(rows - starts[within] + before[within]))
 
 
 def _among(values: pa.ChunkedArray, names: Iterable[str]) -> NDArray[np.bool_]:

@@ -60,6 +60,10 @@ class LedgerParts:
             self._parts += 1
         self._waiting, self._wrote = [], time.monotonic()
 
+    def discard(self) -> None:
+        """Drop the rows that wait."""
+        self._waiting = []
+
     @property
     def seconds(self) -> float:
         """Since the first shard started."""

@@ -1,20 +1,20 @@
 """Where a run stands: every shard asked for is done, failed or missing, and every sample of it is accounted for."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline.ledger import ledger
-from maskmill.pipeline.ledger.ledger import BRIEF, SCHEMA, LedgerRow
-from maskmill.pipeline.ledger.merging import BLOCK, MERGED, Merged, merged
+from maskmill.pipeline.ledger.ledger import BRIEF, LedgerRow
+from maskmill.pipeline.ledger.merging import MERGED, Merged, from_merged, write
+from maskmill.pipeline.ledger.sources import BLOCK
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.shards import manifest
-from maskmill.pipeline.stores.publish import publish, remove_all, remove_folder, remove_leftovers
+from maskmill.pipeline.stores.leftovers import remove_leftovers
+from maskmill.pipeline.stores.publish import publish, remove_all, remove_folder
 
 LISTED = 100
 """Failed or stale shards that a property holds; `rows` and `urls` give them all, one after the other."""
@@ -139,29 +139,35 @@ def status(output: Output) -> Status:
         UsageError: a file of these is damaged.
         OutputError: one can't be read.
     """
-    with merged(output) as now:
-        return Status(table=now.table)
+    return Status(table=from_merged(output, lambda now: now.table))
 
 
-def settle(output: Output) -> Status:
+def settle(output: Output, *, without: Sequence[str] = ()) -> Status:
     """Merge the ledger's parts into ledger.parquet, with what label files and failures say where no part does.
+
+    Where another process replaces ledger.parquet meanwhile it is merged again, so that neither's rows are lost.
+
+    Args:
+        output: the run.
+        without: canonical URLs of shards that the new ledger.parquet says nothing of.
 
     Raises:
         UsageError, OutputError: as `status`.
+        EnvironmentFailure: it was replaced again and again.
     """
-    with merged(output) as now, TemporaryDirectory(prefix="maskmill-") as scratch:
-        local = Path(scratch) / "ledger.parquet"
-        _write(now, local)
-        publish(local, output.ledger)
+
+    def publish_merged(now: Merged) -> Merged:
+        with scratch_folder() as scratch:
+            local = scratch / "ledger.parquet"
+            write(now, local, without=without)
+            now.refuse_replaced()
+            publish(local, output.ledger)
+        return now
+
+    now = from_merged(output, publish_merged)
     remove_all(now.parts)
     if now.parts:
         remove_folder(output.parts)
     for folder in output.folders:
         remove_leftovers(folder)
     return Status(table=now.table)
-
-
-def _write(now: Merged, path: Path) -> None:
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-        for block in now.blocks():
-            writer.write_table(block, row_group_size=BLOCK)

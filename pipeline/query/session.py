@@ -1,6 +1,5 @@
 """One statement over one run: a locked DuckDB connection, the views it may read, and errors of one line."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.scratch import scratch_folder
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.pipeline import run
 from maskmill.pipeline.ledger import class_ledger
@@ -62,10 +62,10 @@ def ask(url: str, sql: str, keep: SegmentFilter = SegmentFilter()) -> Iterator[A
     import duckdb
 
     session = _Session(Output.of(url), keep)
-    with tempfile.TemporaryDirectory(prefix="maskmill-") as scratch, session.one_line_errors():
+    with scratch_folder() as scratch, session.one_line_errors():
         connection = duckdb.connect(":memory:", config={"autoload_known_extensions": False})
         try:
-            session.lock(connection, scratch)
+            session.lock(connection, str(scratch))
             _check(connection, sql)
             session.open_views(connection, plan_of(sql))
             relation = connection.sql(sql)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
-from maskmill.pipeline.labeling.scratch import shard_folder
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline.reading.checksum import digest, told
 from maskmill.pipeline.reading.errors import ShardError
 from maskmill.pipeline.reading.growth import watched
@@ -67,7 +67,7 @@ def spooled(
         yield path
         return
     _make_room(shard, scratch)
-    with shard_folder(scratch) as folder:
+    with scratch_folder(scratch) as folder:
         copy = folder / f"{shard.label_name}.tar"
         try:
             patiently(

@@ -1,14 +1,13 @@
 """Makes a report of a run: ledger, drawn samples, pictures, one page. What the page looks like is page.html's."""
 
-import tempfile
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from maskmill.models.scratch import scratch_folder
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.pipeline import run
 from maskmill.pipeline.ledger import class_ledger
@@ -121,13 +120,13 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
         "everFound": int(np.count_nonzero(ledger.images)),
     }
     room = PAGE_BYTES - _WORDS_BYTES - len(embedded(data))
-    with tempfile.TemporaryDirectory(prefix="maskmill-", dir=config.scratch) as scratch:
+    with scratch_folder(config.scratch) as scratch:
         drawn = Drawer(
             table=table,
             keep=bound,
             vocabulary=vocabulary,
             limits=_limits(recorded),
-            scratch=Path(scratch),
+            scratch=scratch,
             moved=moved,
             most_bytes=room // max(1, len(choices)),
         ).draw(sampled.spans, choices)

@@ -1,11 +1,9 @@
 """Finds samples' rows in a label table, and what their shards hold of them. It draws nothing."""
 
 import difflib
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from PIL import Image
 
 from maskmill.models.errors import UsageError
 from maskmill.models.masks import rle
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline import run
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.errors import ShardError
@@ -160,10 +159,8 @@ def read(
     for shard, mine in by_shard.items():
         rows = {place.sample_index: _row(output, place) for place in mine}
         try:
-            with tempfile.TemporaryDirectory(prefix="maskmill-") as scratch:
-                for original in originals(
-                    describe(moved.source(mine[0].source)), Path(scratch), limits, rows, truth=True
-                ):
+            with scratch_folder() as scratch:
+                for original in originals(describe(moved.source(mine[0].source)), scratch, limits, rows, truth=True):
                     yield _found(rows[original.sample_index], original, names, keep)
         except ShardError as error:
             raise UsageError(

@@ -4,22 +4,16 @@ import contextlib
 import errno
 import filecmp
 import os
-import re
 import shutil
-import time
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline.stores.errors import OutputError, store_errors
+from maskmill.pipeline.stores.leftovers import held_copy
 from maskmill.pipeline.stores.put import put
 from maskmill.pipeline.stores.urls import canonical, filesystem
-
-LEFT_SECONDS = 3600.0
-"""Age from which a copy that never reached its place was left by a process that was killed."""
-
-_COPY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 """What file systems without hard links answer (FAT, some that are mounted over a network or from a store)."""
@@ -60,6 +54,36 @@ def publish_bytes(data: bytes, url: str) -> None:
             return
         with _waiting(Path(path)) as copy:
             copy.write_bytes(data)
+
+
+def create_bytes(data: bytes, url: str) -> bool:
+    """Put a small file at `url` unless one stands there (see `publish` with `overwrite` False).
+
+    Returns:
+        Whether these bytes stand there now.
+    """
+    with scratch_folder() as folder:
+        local = folder / "file"
+        local.write_bytes(data)
+        if is_local(url):
+            return publish(local, url, overwrite=False)
+        with store_errors(url, "written", OutputError):
+            return put(local, url, overwrite=False, remove_damaged=False)
+
+
+def version(url: str) -> str | None:
+    """A mark of the file that stands at `url`: another as soon as it is replaced. None if there is none.
+
+    Raises:
+        OutputError: its store doesn't answer.
+    """
+    fs, path = filesystem(url)
+    with store_errors(url, "looked up"):
+        fs.invalidate_cache(path)
+        try:
+            return str(fs.ukey(path))
+        except FileNotFoundError:
+            return None
 
 
 def remove(url: str) -> None:
@@ -130,31 +154,11 @@ def listing(url: str, *, hidden: bool = False) -> Iterator[tuple[str, int | None
             yield name, size
 
 
-def leftovers(url: str) -> list[Path]:
-    """Copies on their way to a place in a local folder, or left by a process that was killed; a store has none."""
-    if not is_local(url):
-        return []
-    with contextlib.suppress(FileNotFoundError), os.scandir(filesystem(url)[1]) as entries:
-        return [Path(entry.path) for entry in entries if _COPY.fullmatch(entry.name)]
-    return []
-
-
-def remove_leftovers(url: str) -> None:
-    """Remove copies in a local folder that nobody has written to for `LEFT_SECONDS`; a younger one may be under way."""
-    for copy in leftovers(url):
-        # Whatever it is that can't be removed, it harms nobody where it is.
-        with contextlib.suppress(OSError):
-            if time.time() - copy.stat().st_mtime > LEFT_SECONDS:
-                copy.unlink()
-
-
 @contextlib.contextmanager
 def _waiting(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A path beside `target`, so that the rename never crosses file systems; no reader's glob takes its name."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Short, whatever the target's name: a file system may cut names at 255 bytes.
-    copy = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
+    with held_copy(target.parent) as copy:
         yield copy
         with copy.open("rb") as file:
             os.fsync(file.fileno())
@@ -163,8 +167,6 @@ def _waiting(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
         else:
             _link(copy, target)
         _sync_folder(target.parent)
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def _link(copy: Path, target: Path) -> None:

@@ -19,7 +19,7 @@ CONFLICTS = 5
 _READ = 8 * 2**20
 
 
-def put(local: Path, url: str, *, overwrite: bool) -> bool:
+def put(local: Path, url: str, *, overwrite: bool, remove_damaged: bool = True) -> bool:
     """Store a local file as one object.
 
     S3, Google and Azure refuse by themselves to replace an object (If-None-Match, if-generation-match). Other stores
@@ -28,8 +28,15 @@ def put(local: Path, url: str, *, overwrite: bool) -> bool:
     A PUT of which only the answer was lost is sent again by the driver and is told that the object exists: so an
     object with these very bytes is ours.
 
+    Args:
+        local: the file.
+        url: its place.
+        overwrite: replace what stands there.
+        remove_damaged: remove what came out otherwise than it was sent. Where a store can't refuse to replace an object
+            that may also be what another process put there meanwhile.
+
     Returns:
-        Whether these bytes stand there now; False if others did already and `overwrite` is False.
+        Whether these bytes stand there now; False if others do and `overwrite` or `remove_damaged` is False.
 
     Raises:
         OutputError: something else came out than was sent; it was removed.
@@ -57,6 +64,8 @@ def put(local: Path, url: str, *, overwrite: bool) -> bool:
             else:
                 raise
     if not _arrived(fs, path, local):
+        if not remove_damaged:
+            return False
         fs.rm_file(path)
         raise OutputError(f"{redact(url)} can't be written: the store holds other bytes than were sent. Run again.")
     return True

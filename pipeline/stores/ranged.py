@@ -1,9 +1,14 @@
 """A stored file that is read in ranges: Parquet's footer and columns without the rest. Whole files are publish.py's."""
 
+import hashlib
 import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from maskmill.models.errors import EnvironmentFailure
 from maskmill.pipeline.stores.errors import OutputError, store_errors
 from maskmill.pipeline.stores.publish import is_local
 from maskmill.pipeline.stores.urls import filesystem, redact
@@ -25,6 +30,41 @@ def open_ranged(url: str, size: int | None = None) -> BinaryIO:
             return Path(filesystem(url)[1]).open("rb")
     # RawIOBase has all of BinaryIO's methods that reading takes.
     return cast(BinaryIO, _StoredFile(url, size))
+
+
+_PIECE = 8 * 2**20
+
+
+@contextmanager
+def open_whole(url: str, size: int | None = None) -> Iterator[tuple[BinaryIO, str]]:
+    """A file that is read as a whole, and its sha256 in hexadecimal.
+
+    A stored one is fetched once, into a temporary file without a name, which no kill leaves behind.
+
+    Raises:
+        FileNotFoundError, OutputError: as `open_ranged`.
+        EnvironmentFailure: the system's temporary folder can't be written.
+    """
+    digest = hashlib.sha256()
+    if is_local(url):
+        with open_ranged(url) as source:
+            while piece := source.read(_PIECE):
+                digest.update(piece)
+            source.seek(0)
+            yield source, digest.hexdigest()
+        return
+    with open_ranged(url, size) as source, tempfile.TemporaryFile() as copy:
+        while piece := source.read(_PIECE):
+            digest.update(piece)
+            try:
+                copy.write(piece)
+                copy.flush()
+            except OSError as error:
+                raise EnvironmentFailure(
+                    f"{tempfile.gettempdir()}: {error.strerror or error}. Free space, or name another folder in TMPDIR."
+                ) from error
+        copy.seek(0)
+        yield cast(BinaryIO, copy), digest.hexdigest()
 
 
 class _StoredFile(io.RawIOBase):

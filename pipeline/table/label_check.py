@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from maskmill.pipeline.ledger.counts import ClassCount, Counts
 from maskmill.pipeline.ledger.ledger import LedgerRow
-from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.stores.ranged import open_ranged, open_whole
 from maskmill.pipeline.table.digest import RowsDigest
 from maskmill.pipeline.table.footer import FooterError, check_file
+from maskmill.pipeline.table.parquet_check import check_parquet
 from maskmill.pipeline.table.schema import STATUS_FAILED, STATUS_OK
 from maskmill.pipeline.table.sealed import check_sealed
 
@@ -47,6 +49,19 @@ class LabelFile:
     size: int | None = None
     """Bytes, where a listing has told."""
 
+    @property
+    def expected_size(self) -> int | None:
+        """Bytes that the ledger says it has; None where it doesn't say."""
+        # A sealed file's bytes are divided among its shards.
+        sizes = [row.bytes for row in self.rows if row.bytes is not None]
+        return sum(sizes) if len(sizes) == len(self.rows) else None
+
+    @property
+    def expected_sha256(self) -> str | None:
+        """Checksum of its bytes as they were published; None where the ledger has none, or several."""
+        recorded = {row.label_sha256 for row in self.rows}
+        return recorded.pop() if len(recorded) == 1 else None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileCheck:
@@ -57,6 +72,9 @@ class FileCheck:
 
     masks: int = 0
     """Masks decoded; 0 unless deep."""
+
+    unrecorded: bool = False
+    """Deep, and the ledger has no checksum of it: Parquet's metadata was compared with the rows instead."""
 
     problems: tuple[str, ...] = ()
     """Each in one line."""
@@ -75,15 +93,20 @@ class _Claim:
 def check(file: LabelFile, *, deep: bool) -> FileCheck:
     """Read a label file's footer and the columns that its counts are of; with `deep` all columns and every mask.
 
-    Memory is bounded by a row group.
+    Its size is compared with the ledger's; with `deep` its checksum too. Where the ledger has none, Parquet's metadata
+    is compared with the rows. Memory is bounded by a few row groups; a deep check of a stored file takes its size of
+    the system's temporary folder.
 
     Raises:
         OutputError: the store doesn't answer.
+        EnvironmentFailure: the temporary folder is full.
     """
     fix = "Make the sealed table again" if file.sealed else "Remove it and run the same `label` again"
     try:
-        with open_ranged(file.url, file.size) as source:
-            wrong, shards, digest = _sealed(file, source) if file.sealed else _open(file, source)
+        with _opened(file, deep=deep) as (source, checksum):
+            wrong = _differences(file, source.seek(0, 2), checksum, fix)
+            different, shards, digest = _sealed(file, source) if file.sealed else _open(file, source)
+            wrong += different
             if not shards:
                 return FileCheck(problems=tuple(wrong))
             rows = masks = 0
@@ -101,6 +124,9 @@ def check(file: LabelFile, *, deep: bool) -> FileCheck:
                             read.add(batch)
                     rows += claim.counts.read
                     wrong += shard.problems()
+            unrecorded = deep and file.expected_sha256 is None
+            if unrecorded and (difference := check_parquet(source)):
+                wrong.append(f"{difference}. {fix}")
     except FooterError as error:
         return FileCheck(problems=(f"{error}. {fix}",))
     except FileNotFoundError:
@@ -109,7 +135,27 @@ def check(file: LabelFile, *, deep: bool) -> FileCheck:
         return FileCheck(problems=(f"damaged: {' '.join(str(error).split())[:200]}. {fix}",))
     if deep and digest is not None and read.hexdigest() != digest:
         wrong.append(f"its rows aren't those that were sealed. {fix}")
-    return FileCheck(rows=rows, masks=masks, problems=tuple(wrong))
+    return FileCheck(rows=rows, masks=masks, unrecorded=unrecorded, problems=tuple(wrong))
+
+
+@contextmanager
+def _opened(file: LabelFile, *, deep: bool) -> Iterator[tuple[BinaryIO, str | None]]:
+    """The label file; with `deep` the whole of it is on this machine, and its sha256 known."""
+    if deep:
+        with open_whole(file.url, file.size) as (source, checksum):
+            yield source, checksum
+    else:
+        with open_ranged(file.url, file.size) as source:
+            yield source, None
+
+
+def _differences(file: LabelFile, size: int, checksum: str | None, fix: str) -> list[str]:
+    """How a file's bytes, as a whole, differ from what the ledger says of them."""
+    if file.expected_size not in (None, size):
+        return [f"has {size:,} bytes, the ledger says {file.expected_size:,}. {fix}"]
+    if checksum is not None and file.expected_sha256 not in (None, checksum):
+        return [f"its bytes aren't those that were published (their sha256 isn't the ledger's). {fix}"]
+    return []
 
 
 def _open(file: LabelFile, source: BinaryIO) -> tuple[list[str], list[_Claim], str | None]:

@@ -1,7 +1,10 @@
 """Writes one label file to local scratch, in row groups of bounded memory. Publishing it is stores/publish.py's."""
 
+import hashlib
+import io
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,16 +17,51 @@ BLOCK_ROWS = 256
 """Rows that become Arrow's at once: as Python's they take ten times the memory, and a row group holds thousands."""
 
 
-def open_label_file(path: Path) -> pq.ParquetWriter:
-    """A Parquet writer for rows of the label table: its columns, compression, page index and checksums."""
-    return pq.ParquetWriter(
-        path,
-        LABELS,
-        compression="zstd",
-        use_dictionary=DICTIONARY_COLUMNS,
-        write_page_index=True,
-        write_page_checksum=True,
-    )
+class LabelFileWriter(pq.ParquetWriter):  # type: ignore[misc]  # pyarrow has no types
+    """A Parquet writer for rows of the label table: its columns, compression, page index and checksums.
+
+    It computes the file's checksum from what is written, and not from what a disk gives back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._sink = _HashedFile(path)
+        super().__init__(
+            self._sink,
+            LABELS,
+            compression="zstd",
+            use_dictionary=DICTIONARY_COLUMNS,
+            write_page_index=True,
+            write_page_checksum=True,
+        )
+
+    def close(self) -> None:
+        """Write Parquet's footer and close the file."""
+        try:
+            super().close()
+        finally:
+            self._sink.close()
+
+    @property
+    def sha256(self) -> str:
+        """sha256 of the whole file, in hexadecimal, once it is closed."""
+        assert self._sink.closed, "the footer is written when the file is closed"
+        return self._sink.sha256
+
+
+class _HashedFile(io.BufferedWriter):
+    """A new local file, and the sha256 of the bytes that were written to it, in their order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+        self._digest = hashlib.sha256()
+
+    def write(self, data: Any, /) -> int:
+        self._digest.update(data)
+        return super().write(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
 
 
 class LabelWriter:
@@ -36,7 +74,7 @@ class LabelWriter:
         self._blocks: list[pa.Table] = []
         self._ready_bytes = 0
         self._next = 0
-        self._file = open_label_file(path)
+        self._file = LabelFileWriter(path)
 
     def __enter__(self) -> "LabelWriter":
         return self
@@ -67,6 +105,11 @@ class LabelWriter:
         assert footer.counts.read == self._next, f"{self._next} rows, but the counts say {footer.counts.read}"
         self._flush()
         self._file.add_key_value_metadata(footer.encode())
+
+    @property
+    def sha256(self) -> str:
+        """sha256 of the whole file, in hexadecimal, once the `with` has ended."""
+        return self._file.sha256
 
     def _convert(self) -> None:
         if self._ready:

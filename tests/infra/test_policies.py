@@ -9,7 +9,14 @@ import pytest
 POLICIES = Path(__file__).parents[2] / "infra" / "policies"
 
 KNOWN = {
-    *("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
+    *(
+        "s3:ListBucket",
+        "s3:ListBucketMultipartUploads",
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:DeleteObject",
+        "s3:AbortMultipartUpload",
+    ),
     *("ec2:DescribeInstances", "ec2:RunInstances", "ec2:CreateTags", "ec2:TerminateInstances"),
     *("ssm:GetParameters", "iam:PassRole"),
 }

@@ -274,7 +274,7 @@ def test_a_label_file_that_changed_meanwhile_ends_it(finished, tmp_path):
 
 def test_a_copy_that_differs_in_one_value_is_never_published(finished, tmp_path, monkeypatch):
     """As by a bad disk or bad memory: the file is sound, but it isn't what was read."""
-    real = sealing.open_label_file
+    real = sealing.LabelFileWriter
 
     class Wrong:
         def __init__(self, path):
@@ -293,7 +293,7 @@ def test_a_copy_that_differs_in_one_value_is_never_published(finished, tmp_path,
         def add_key_value_metadata(self, metadata):
             self._writer.add_key_value_metadata(metadata)
 
-    monkeypatch.setattr(sealing, "open_label_file", Wrong)
+    monkeypatch.setattr(sealing, "LabelFileWriter", Wrong)
     target = Output.of(str(tmp_path / "table"))
     with pytest.raises(EnvironmentFailure, match="doesn't hold what was written"):
         compact(finished, target, scratch=tmp_path)

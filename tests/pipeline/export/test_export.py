@@ -1,8 +1,11 @@
 """What all formats share: which tables, which places, names nobody can abuse, the same bytes every time."""
 
 import errno
+import itertools
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +15,9 @@ import pytest
 from maskmill.jobs.cli import run
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline.compaction.compaction import compact
-from maskmill.pipeline.export.export import RECORD
+from maskmill.pipeline.export.destination import RECORD, UNFINISHED
 from maskmill.pipeline.export.sample import MAX_KEY, sample_name
+from maskmill.pipeline.export.tally import Tally
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.table.schema import FOOTER_KEY, LABELS
 from tests.plain_run import PLAIN, label
@@ -98,16 +102,45 @@ def test_a_place_in_the_label_table_is_refused(general, capsys):
     assert not Path(f"{general.url}/coco").exists()
 
 
-def test_an_export_that_was_interrupted_has_no_record(export, general, tmp_path, monkeypatch):
-    def fail(*_: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_same_command_finishes_an_export_that_was_killed(export, general, form, tmp_path):
+    whole, tally = export(general, form, to="whole", images=True)
+    child = os.fork()
+    if child == 0:
+        # Half way: files of the first shard stand in DEST, those of the second do not.
+        seen = itertools.count()
+        real = Tally.add
 
-    monkeypatch.setattr("maskmill.pipeline.export.class_map.ClassMaps.finish", fail)
-    with pytest.raises(KeyboardInterrupt):
-        export(general, "png")
-    assert list((tmp_path / "dest" / "annotations").rglob("*.png"))
-    assert not (tmp_path / "dest" / RECORD).exists()
-    assert not list(tmp_path.glob("maskmill-*"))
+        def add_and_die(mine: Tally, other: Tally) -> None:
+            if next(seen):
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(mine, other)
+
+        Tally.add = add_and_die  # type: ignore[method-assign]
+        export(general, form, images=True)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    dest = tmp_path / "dest"
+    assert (dest / UNFINISHED).exists()
+    assert not (dest / RECORD).exists()
+    with pytest.raises(UsageError, match="an unfinished export of another table, or with other options"):
+        export(general, form, images=True, min_area=2)
+    (dest / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"an unfinished export, and 'mine\.txt'"):
+        export(general, form, images=True)
+    (dest / "mine.txt").unlink()
+    again, counts = export(general, form, images=True)
+    assert files(again) == files(whole)
+    assert counts == tally
+    assert not list(tmp_path.glob("maskmill-*")), "what the killed process left in scratch is gone too"
+
+
+def test_an_export_that_was_killed_at_its_very_end_is_finished(export, general, tmp_path):
+    export(general, "coco")
+    (tmp_path / "dest" / UNFINISHED).write_text("{}")
+    with pytest.raises(UsageError, match="holds an export already"):
+        export(general, "coco")
+    assert not (tmp_path / "dest" / UNFINISHED).exists()
 
 
 def test_a_shard_that_has_changed_is_not_exported_beside_old_labels(export, tiny, sources, tmp_path):

@@ -5,24 +5,21 @@ import os
 import signal
 import sys
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from maskmill.pipeline.stores.leftovers import leftovers
 from maskmill.pipeline.stores.publish import (
-    LEFT_SECONDS,
     OutputError,
     is_local,
-    leftovers,
     names,
     publish,
     publish_bytes,
     read_bytes,
     remove,
-    remove_leftovers,
 )
 
 
@@ -163,18 +160,6 @@ def test_a_kill_in_the_middle_of_copying_leaves_no_name(tmp_path):
     os.waitpid(child, 0)
     assert names(str(folder)) == []
     assert len(leftovers(str(folder))) == 1
-
-
-def test_old_leftovers_of_the_killed_are_removed_and_young_ones_are_not(tmp_path):
-    old, young, other = (tmp_path / name for name in (f".{'0' * 32}.tmp", f".{'1' * 32}.tmp", ".notes.tmp"))
-    for path in (old, young, other):
-        path.write_bytes(b"half a fi")
-    os.utime(old, (time.time() - LEFT_SECONDS - 60,) * 2)
-    os.utime(other, (0, 0))
-    remove_leftovers(str(tmp_path))
-    assert sorted(tmp_path.iterdir()) == [young, other]
-    remove_leftovers(str(tmp_path / "nowhere"))
-    remove_leftovers("memory://anywhere")
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(tmp_path):

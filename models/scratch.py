@@ -1,13 +1,14 @@
-"""Folders on scratch, one for each shard in work: gone after use, and after a kill by whoever comes next.
+"""Temporary folders: gone after use, and after a kill when the next maskmill makes one in the same place.
 
 An flock on a file in the folder says that a process uses it; the kernel drops it when the process ends, however it
-ends. Several replicas, and several jobs, may share one scratch.
+ends. Several replicas, and several jobs, may share one place.
 """
 
 import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,8 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PREFIX = "maskmill-shard-"
-"""Folders of scratch whose names begin so are ours to remove; nothing else is touched."""
+PREFIX = "maskmill-scratch-"
+"""How the names of temporary folders begin."""
+
+_OURS = re.compile(r"maskmill-(scratch|shard)-[a-z0-9_]{8}")
+"""Folders of such names are ours to remove, those of an earlier version among them; nothing else is touched."""
 
 _HELD = ".held"
 """The file in each folder that its process holds a lock on."""
@@ -26,12 +30,18 @@ YOUNG_SECONDS = 60
 
 
 @contextmanager
-def shard_folder(scratch: Path) -> Iterator[Path]:
-    """A folder of scratch for one shard's files, removed with all it holds at the end, come what may.
+def scratch_folder(scratch: Path | None = None) -> Iterator[Path]:
+    """A temporary folder, removed with all it holds at the end, come what may.
+
+    Args:
+        scratch: the existing folder that it is made in, and that is cleaned first (see `clean`); the system's for
+            temporary files by default.
 
     Raises:
         OSError: scratch isn't there, or can't be written.
     """
+    scratch = Path(tempfile.gettempdir()) if scratch is None else scratch
+    clean(scratch)
     folder, held = _made(scratch)
     try:
         yield folder
@@ -46,23 +56,29 @@ def _made(scratch: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=scratch))
         descriptor = os.open(folder / _HELD, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            held = lock(descriptor)
+        except OSError:
+            # A file system without locks: `clean` can't lock it either, and leaves the folder alone.
+            held = True
         # Between these lines `clean` of another process may have taken it for one that was left behind.
-        if _lock(descriptor) and (folder / _HELD).exists():
+        if held and (folder / _HELD).exists():
             return folder, descriptor
         os.close(descriptor)
 
 
 def clean(scratch: Path) -> int:
-    """Remove the folders of scratch whose processes are gone.
+    """Remove the temporary folders in a place whose processes are gone.
 
     Returns:
         How many were removed. One that can't be looked at or removed (another user's) stays.
     """
     removed = 0
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for folder in sorted(scratch.glob(f"{PREFIX}*")):
-            with contextlib.suppress(OSError):
-                removed += _removed(folder)
+    with contextlib.suppress(OSError):
+        for folder in sorted(scratch.iterdir()):
+            if _OURS.fullmatch(folder.name):
+                with contextlib.suppress(OSError):
+                    removed += _removed(folder)
     return removed
 
 
@@ -79,7 +95,7 @@ def _removed(folder: Path) -> bool:
         shutil.rmtree(folder)
         return True
     try:
-        if not _lock(descriptor):
+        if not lock(descriptor):
             return False
         shutil.rmtree(folder)
         return True
@@ -87,8 +103,12 @@ def _removed(folder: Path) -> bool:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
-    """Take the lock without waiting; False if somebody holds it."""
+def lock(descriptor: int) -> bool:
+    """Take an flock on an open file without waiting; False if another process holds it.
+
+    Raises:
+        OSError: a file system without locks, among other things.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -4,10 +4,13 @@ import sys
 import tempfile
 from json import dumps
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, Dtype
+
+if TYPE_CHECKING:
+    from maskmill.pipeline.shards.moved import ShardsAt
 
 
 def evaluate(
@@ -63,7 +66,6 @@ def evaluate(
     from maskmill.pipeline.evaluation.model import evaluate_model
     from maskmill.pipeline.evaluation.table import evaluate_table
     from maskmill.pipeline.output import Output
-    from maskmill.pipeline.shards.moved import ShardsAt
     from maskmill.pipeline.table.label_table import LabelTable
     from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
     from maskmill.pipeline.truth.pairs import sources_of
@@ -78,9 +80,7 @@ def evaluate(
         raise UsageError(f"--windows {windows:g}: expected a --model, and no --dense-clip. Leave one of them out.")
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected 1 or more.")
-    moved = ShardsAt.parse(shards_at or ())
-    if moved.moves and labels is None:
-        raise UsageError("--shards-at: expected with --labels, whose shards were moved. Leave it out.")
+    moved = _moved(shards_at or [], labels)
     output = None if labels is None else Output.of(labels)
     known = None if output is None else vocabulary_of_run(output)
     if vocab is not None or known is None:
@@ -115,6 +115,14 @@ def evaluate(
     else:
         print("\n".join(scores.lines(found, groups)))
     return 0
+
+
+def _moved(words: list[str], labels: str | None) -> "ShardsAt":
+    from maskmill.pipeline.shards.moved import ShardsAt
+
+    if words and labels is None:
+        raise UsageError("--shards-at: expected with --labels, whose shards were moved. Leave it out.")
+    return ShardsAt.parse(words)
 
 
 if __name__ == "__main__":

@@ -63,11 +63,11 @@ def evaluate_table(
     images = failed = 0
     table = LabelTable(output)
     shards = _labeled(sources, output, moved)
-    for source, labeled in shards:
-        with told(labeled):
-            refuse_other_size(labeled, source)
+    for source, before in shards:
+        with told(before):
+            refuse_other_size(before, source)
         with open_pairs(source, scratch, limits, ids=truth_ids) as opened:
-            for pair, row in _joined(opened.pairs, labeled, table):
+            for pair, row in _joined(opened.pairs, before, table):
                 truth = truth_of(pair, classes, limits)
                 labeled = row["status"] == STATUS_OK
                 found = _painted(row, truth.shape, classes) if labeled else np.full(truth.shape, classes)

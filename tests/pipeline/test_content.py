@@ -149,7 +149,7 @@ def test_a_moved_set_is_read_where_its_place_is_named(place, tmp_path, read: Rea
     there = Path(shutil.copytree(shards, tmp_path / "there", copy_function=shutil.copyfile))
     shutil.rmtree(shards)
     read(there, output, [f"{shards}={there}"], tmp_path / "to")
-    with pytest.raises(UsageError, match="--shards-at|no labels of it"):
+    with pytest.raises(UsageError, match=r"--shards-at|no labels of it"):
         read(there, output, [], tmp_path / "other")
 
 

@@ -50,7 +50,7 @@ def test_what_names_no_two_places_is_wrong_usage(words):
 
 @pytest.mark.parametrize("moves", [["/old=/new"], {"/old": None}, {1: "/new"}, "/old=/new"])
 def test_what_is_no_mapping_of_texts_is_wrong_usage(moves):
-    with pytest.raises(UsageError, match="shards_at|--shards-at"):
+    with pytest.raises(UsageError, match=r"shards_at|--shards-at"):
         ShardsAt.of(moves)
 
 

@@ -53,9 +53,9 @@ def query(
     from maskmill.jobs.incomplete import say
     from maskmill.pipeline.query import ask
 
-    how = _format(format, output, json=json)
     if output is not None:
         _refuse_inside(output, out)
+    how = _format(format, output, json=json)
     with ask(out, sql, keep) as answer:
         say(answer.incomplete)
         if output is None:

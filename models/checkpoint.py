@@ -94,7 +94,7 @@ def fitted(
     """The tensors that a model has names for, checked to be all of them, of the right shapes, and finite.
 
     Args:
-        state: what a checkpoint holds.
+        state: what a checkpoint holds; of tensors on the meta device only names, shapes and types are checked.
         shapes: the model's names and shapes.
         ignored: names that a checkpoint may hold without use.
         integers: those of the model's names that count something; the others are floating point.
@@ -122,7 +122,8 @@ def fitted(
     ]
     if said:
         raise UsageError(f"{shown}: does not fit the model: {'; '.join(said)}. Name their --model.")
-    infinite = [name for name in shapes if name not in integers and not bool(state[name].isfinite().all())]
+    numbers = {name: state[name] for name in shapes if name not in integers and not state[name].is_meta}
+    infinite = [name for name, tensor in numbers.items() if not bool(tensor.isfinite().all())]
     if infinite:
         raise UsageError(
             f"{shown}: {len(infinite)} tensors hold NaN or infinity ({_listed(infinite)}). Take an earlier checkpoint."

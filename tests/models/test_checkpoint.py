@@ -197,6 +197,11 @@ def test_weights_that_are_not_finite_are_named(value):
     assert checkpoint.fitted(state() | {"mask": torch.tensor(value)}, SHAPES, ignored=["mask"], source="w.pth")
 
 
+def test_shapes_are_checked_before_there_are_numbers():
+    outlines = {name: tensor.to("meta") for name, tensor in state().items()}
+    assert checkpoint.fitted(outlines, SHAPES, source="w.pth").keys() == SHAPES.keys()
+
+
 def test_an_error_names_the_option_that_named_the_file(tmp_path):
     for location in ("CLIP", "none.pth", "memory://none.pth", "hf://owner.pth", "zz://a/b.pth"):
         with pytest.raises(UsageError, match=f"^--init '{location}': "):
@@ -233,7 +238,9 @@ def test_a_file_that_would_unzip_to_more_than_it_is_is_refused_before(tmp_path):
 
 def test_a_torchscript_archive_is_told_from_a_state_dict(tmp_path):
     path = tmp_path / "ViT-B-16.pt"
-    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ViT-B-16/constants.pkl", pickle.dumps(()))
+        archive.writestr("ViT-B-16/data.pkl", pickle.dumps({}))
     assert "a TorchScript archive" in refused(path)
 
 

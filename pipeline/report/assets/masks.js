@@ -14,7 +14,11 @@ function decode(text, width, height) {
     if (code & 16) value -= 2 ** shift;
     if (runs.length > 2) value += runs[runs.length - 2];
     if (runs.length % 2) {
-      for (let pixel = position; pixel < position + value; pixel++) mask[(pixel % height) * width + Math.floor(pixel / height)] = 1;
+      let x = Math.floor(position / height), y = position % height;
+      for (let left = value; left > 0; left--) {
+        mask[y * width + x] = 1;
+        if (++y === height) { y = 0; x++; }
+      }
     }
     position += value;
     runs.push(value);
@@ -63,20 +67,22 @@ function outline(mask, width, height) {
   return path;
 }
 
-/** The pixel of a mask farthest from its border, and how far that is. */
-function heart(mask, width, height) {
-  const far = new Uint16Array(mask.length);
-  const next = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : far[y * width + x]);
-  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) if (mask[y * width + x]) far[y * width + x] = 1 + Math.min(next(x - 1, y), next(x, y - 1));
-  let best = 0;
-  for (let y = height - 1; y >= 0; y--) {
-    for (let x = width - 1; x >= 0; x--) {
-      const place = y * width + x;
-      if (mask[place]) far[place] = Math.min(far[place], 1 + Math.min(next(x + 1, y), next(x, y + 1)));
-      if (far[place] > far[best]) best = place;
+/** A pixel far from a mask's border, and about how far: where its label goes. A large mask is looked at on a grid. */
+function heart(mask, width, height, step = Math.ceil(Math.max(width, height) / 160)) {
+  const wide = Math.ceil(width / step), high = Math.ceil(height / step), row = wide + 2;
+  const far = new Uint16Array(row * (high + 2));  // with a border of zeros
+  for (let y = 0, place = row + 1; y < high; y++, place += 2) {
+    for (let x = 0; x < wide; x++, place++) {
+      if (mask[y * step * width + x * step]) far[place] = 1 + Math.min(far[place - 1], far[place - row]);
     }
   }
-  return { x: (best % width) + 0.5, y: Math.floor(best / width) + 0.5, depth: far[best] };
+  let best = 0;
+  for (let place = row * (high + 1) - 2; place > row; place--) {
+    if (far[place]) far[place] = Math.min(far[place], 1 + Math.min(far[place + 1], far[place + row]));
+    if (far[place] > far[best]) best = place;
+  }
+  if (!best && step > 1) return heart(mask, width, height, 1);
+  return { x: ((best % row) - 0.5) * step, y: (Math.floor(best / row) - 0.5) * step, depth: far[best] * step };
 }
 
 const shapes = new Map();
@@ -136,7 +142,7 @@ function paint(canvas, picture, image, { regions, on, fill, hot = -1, size: [wid
     context.fillStyle = region.colour;
     context.fill(shape.path, "evenodd");
   }
-  const line = (wide > 420 ? 2 : 1.5) * unit / scale;
+  const line = (wide > 460 ? 2 : 1.5) * unit / scale;
   for (const { region, number, shape } of shown) {
     context.save();
     context.globalAlpha = hot === -1 || number === hot ? 1 : 0.35;
@@ -152,7 +158,7 @@ function paint(canvas, picture, image, { regions, on, fill, hot = -1, size: [wid
   }
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.globalAlpha = 1;
-  labels(context, shown.filter(({ number }) => hot === -1 || number === hot), scale, unit * (wide > 420 ? 13 : wide > 200 ? 11 : 10), words, corner * unit);
+  labels(context, shown.filter(({ number }) => hot === -1 || number === hot), scale, unit * (wide > 460 ? 13 : wide > 200 ? 11 : 10), words, corner * unit);
 }
 
 /** Names at the hearts of regions, the largest first; one that finds no free place is left out. */

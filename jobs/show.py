@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -22,6 +22,7 @@ def show(
     each: bool = False,
     limit: int | None = None,
     shards_at: list[str] | None = None,
+    truth_ids: Literal["vocabulary", "coco-stuff"] = "vocabulary",
     keep: Annotated[SegmentFilter, Parameter(name="*")] = _EVERYTHING,
 ) -> int:
     """Draw samples: image, masks with names and scores, and beside them the ground truth where the shard has one.
@@ -38,6 +39,7 @@ def show(
         each: One picture a sample, named after its key.
         limit: Most samples. Default: 6 where no keys are given.
         shards_at: OLD=NEW: shards that were labeled below OLD, a folder or URL, lie below NEW now.
+        truth_ids: What the numbers in seg.png are: ids of the run's vocabulary, or COCO-Stuff's own, as released.
         keep: Which segments are drawn; without bounds all are.
 
     Returns:
@@ -60,8 +62,10 @@ def show(
     if shard is not None and moved.moves:
         shard = moved.recorded(canonical(shard))
     chosen, bound = places(run, keys, keep, limit=limit, sample_index=sample_index, shard=shard)
-    shown = (show_each if each else show_all)(run, chosen, output, bound, moved)
-    for one in shown:
+    warnings: tuple[str, ...] = ()
+    draw = show_each if each else show_all
+    for one in draw(run, chosen, output, bound, moved, truth_ids=truth_ids):
+        warnings = one.warnings
         found = one.found
         said = f"failed sample ({found.error})" if found.error is not None else counted(len(found.segments), "segment")
         truth = ", ground truth beside them" if found.truth is not None else ""
@@ -69,6 +73,8 @@ def show(
         print(f"{one.png}: {name}{said}{truth}")
         for note in found.notes:
             print(note)
+    for warning in warnings:
+        print(f"maskmill: {warning}", file=sys.stderr)
     say(LabelTable(run).incomplete)
     return 0
 

@@ -51,8 +51,9 @@ class Page:
         self.requests: list[str] = []
         """URLs that were asked for, without the bytes of data: URLs."""
 
-    def open(self, path: Path, *, size: tuple[int, int] = (1280, 900), dark: bool = False) -> None:
-        """Load a file in a fresh tab and wait until its script has run; what earlier ones said is forgotten."""
+    def open(self, path: Path, *, size: tuple[int, int] = (1280, 900), dark: bool = False, fragment: str = "") -> None:
+        """Load a file, at a place of it where a `fragment` is given, in a fresh tab and wait until its script has
+        run; what earlier ones said is forgotten."""
         self._session = None
         self.errors.clear()
         self.requests.clear()
@@ -66,7 +67,7 @@ class Page:
             "Emulation.setEmulatedMedia", features=[scheme, {"name": "prefers-reduced-motion", "value": "reduce"}]
         )
         self._loaded = False
-        self._call("Page.navigate", url=path.as_uri())
+        self._call("Page.navigate", url=path.as_uri() + fragment)
         while not self._loaded:
             self._heard(self._next())
         self.until("document.documentElement.dataset.ready === 'yes'")
@@ -104,11 +105,25 @@ class Page:
             pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **pressed)
 
+    def hover(self, selector: str, x: float = 0.5, y: float = 0.5) -> None:
+        """The mouse over a place in an element, given as shares of its width and height."""
+        place = self.run(
+            f"(() => {{ const it = document.querySelector({json.dumps(selector)}); "
+            "it.scrollIntoView({block: 'center'}); const box = it.getBoundingClientRect(); "
+            f"return [box.x + box.width * {x}, box.y + box.height * {y}]; }})()"
+        )
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
+
     def press(self, key: str) -> None:
-        """A key, by its name."""
+        """A key, by its name or its letter."""
+        codes = {"Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, "Enter": 13}
+        typed = {"windowsVirtualKeyCode": codes[key]} if key in codes else {"text": key}
         for kind in ("keyDown", "keyUp"):
-            codes = {"Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, "Enter": 13}
-            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key])
+            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, **typed)
+
+    def back(self) -> None:
+        """One step back in the tab's history."""
+        self.run("void history.back()")
 
     def write(self, selector: str, text: str) -> None:
         """Type into a field."""

@@ -167,7 +167,7 @@ def test_the_wheel_holds_one_package_with_its_data_and_types(wheel: Path) -> Non
         "jobs/cli.py",
         "models/san/data/san-tiny.safetensors",
         "models/vocabulary/labelsets/ade-847.txt",
-        "pipeline/report/page.js",
+        "pipeline/report/assets/sheet.js",
     ):
         assert f"maskmill/{file}" in names
     sources = {

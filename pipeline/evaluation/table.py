@@ -1,6 +1,6 @@
 """Evaluates a label table on shards with ground truth: segments are painted into class maps. No model is loaded."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def evaluate_table(
             for pair, row in _joined(opened.pairs, before, table):
                 truth = truth_of(pair, classes, limits)
                 labeled = row["status"] == STATUS_OK
-                found = _painted(row, truth.shape, classes) if labeled else np.full(truth.shape, classes)
+                found = painted(row, truth.shape, classes) if labeled else np.full(truth.shape, classes)
                 counts += count(truth, found, classes)
                 images += 1
                 failed += not labeled
@@ -104,7 +104,17 @@ def paint(
     return found
 
 
-def _painted(row: dict[str, Any], size: tuple[int, ...], classes: int) -> ClassMap:
+def painted(row: Mapping[str, Any], size: tuple[int, ...], classes: int) -> ClassMap:
+    """The segments of a label table's row as one class map, see `paint`.
+
+    Args:
+        row: with mask_height, mask_width, segments and masks.
+        size: (height, width) of the map; masks of another size are stretched to it.
+        classes: the id of pixels in no segment.
+
+    Raises:
+        ValueError: a mask is damaged.
+    """
     mask_size = (row["mask_height"], row["mask_width"])
     segments = row["segments"]
     found = paint(

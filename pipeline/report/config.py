@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from maskmill.models.errors import UsageError
 
@@ -11,6 +12,9 @@ PAGE_BYTES = 10_000_000
 
 MOST_IMAGES = 400
 """More pictures would have to be too small to judge."""
+
+MOST_TITLE = 200
+"""Characters of a title."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +33,12 @@ class ReportConfig:
     shards_at: tuple[str, ...] = ()
     """OLD=NEW: shards that were labeled below OLD, a folder or URL, lie below NEW now."""
 
+    title: str = ""
+    """Heading of the page; without one it is the run's URL."""
+
+    truth_ids: Literal["vocabulary", "coco-stuff"] = "vocabulary"
+    """What the numbers in seg.png are, where shards have it: ids of the run's vocabulary, or COCO-Stuff's own."""
+
     scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     """Local folder for source shards while they are read."""
 
@@ -37,5 +47,7 @@ class ReportConfig:
             raise UsageError(f"--seed {self.seed}: expected 0 or more.")
         if not 0 <= self.images <= MOST_IMAGES:
             raise UsageError(f"--images {self.images}: expected 0 to {MOST_IMAGES}.")
+        if len(self.title) > MOST_TITLE:
+            raise UsageError(f"--title {self.title[:40]!r}...: expected {MOST_TITLE} characters at most.")
         if self.image_shards < 1:
             raise UsageError(f"--image-shards {self.image_shards}: expected 1 or more.")

@@ -1,4 +1,4 @@
-"""What a report says of the whole run: identity and ledger, exact, as page.js reads them."""
+"""What a report says of the whole run: identity and ledger, exact, as the page's scripts read them."""
 
 from itertools import islice
 from typing import Any

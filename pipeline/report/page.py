@@ -11,12 +11,19 @@ import re
 from importlib.resources import files
 from typing import Any
 
+_STYLES = ("page.css", "images.css", "small.css")
+_SCRIPTS = (
+    "words.js", "masks.js", "marks.js", "sheet.js", "route.js", "large.js", "charts.js", "classes.js", "facts.js",
+    "start.js",
+)  # fmt: skip
+"""In the order in which they stand in the page: one style and one script, so that two hashes say what may run."""
+
 _PLACE = re.compile(r"\{\{(policy|style|script|data)\}\}")
 
 
 def page(data: dict[str, Any]) -> bytes:
-    """The page that shows these data; page.js says what it expects of them."""
-    style, script = _asset("page.css"), _asset("page.js")
+    """The page that shows these data; the scripts in assets/ say what they expect of them."""
+    style, script = ("\n".join(map(_asset, names)) for names in (_STYLES, _SCRIPTS))
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -44,7 +51,7 @@ def short(text: str, most: int) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("maskmill.pipeline.report").joinpath(name).read_text("utf-8")
+    return files("maskmill.pipeline.report").joinpath("assets", name).read_text("utf-8")
 
 
 def _digest(text: str) -> str:

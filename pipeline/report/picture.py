@@ -1,7 +1,6 @@
 """Makes the pictures of a report: an image as a small JPEG, its masks at the same size. Which ones is choice.py's."""
 
 import base64
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,9 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import torch
 from PIL import Image
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
@@ -19,13 +16,16 @@ from maskmill.models.masks import rle
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.pipeline.reading.errors import ShardError
 from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.report import regions
 from maskmill.pipeline.report.choice import Choice
 from maskmill.pipeline.report.page import embedded, short
+from maskmill.pipeline.report.regions import SEGMENTS, rounded
 from maskmill.pipeline.report.sample import Span
+from maskmill.pipeline.report.truth import compare
 from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import describe
 from maskmill.pipeline.showing.palette import colours
-from maskmill.pipeline.showing.source import Original, originals
+from maskmill.pipeline.showing.source import Original, TruthFormat, originals
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.filters import BoundFilter
 from maskmill.pipeline.table.footer import FooterError
@@ -34,11 +34,8 @@ from maskmill.pipeline.table.label_table import LabelTable, ShardRows
 SIDES = (640, 512, 384, 256, 160)
 """Long sides of a picture in pixels; the first at which it keeps to its bytes is taken."""
 
-SEGMENTS = 60
-"""Segments of a picture, the largest ones."""
-
-CAPTION, KEY, NAME = 400, 160, 100
-"""Characters of a caption, a key and a class name that a page shows."""
+CAPTION, KEY = 400, 255
+"""Characters of a caption and a key that a page shows."""
 
 _QUALITY = 82
 _SHARDS_AT_ONCE = 2  # each may hold a decoded image of hundreds of megabytes
@@ -56,7 +53,7 @@ class Pictures:
     """The pictures of a report."""
 
     pictures: tuple[dict[str, Any], ...]
-    """As page.js reads them, in the order of the choices."""
+    """As the page's scripts read them, in the order of the choices."""
 
     gone: Mapping[str, str]
     """Shard -> why its images can't be read: its samples are shown as masks alone, or not at all."""
@@ -77,6 +74,9 @@ class Drawer:
 
     limits: ReadLimits
     """What the run was labeled with."""
+
+    truth: TruthFormat
+    """How the ground truth of samples is read."""
 
     scratch: Path
     """An existing local folder, for shards that have to be fetched."""
@@ -112,7 +112,7 @@ class Drawer:
                 return
             try:
                 for original in originals(
-                    describe(self.moved.source(url)), self.scratch, self.limits, rows, truth=False
+                    describe(self.moved.source(url)), self.scratch, self.limits, rows, truth=self.truth
                 ):
                     index = original.sample_index
                     made[wanted[index].place] = self.picture(rows[index], original, wanted[index])
@@ -133,12 +133,22 @@ class Drawer:
         places = [place for place, segment in enumerate(row["segments"]) if self.keep.keeps(segment)]
         places.sort(key=lambda place: -row["segments"][place]["area"])
         notes = [] if original is None else [short(note, 300) for note in original.notes]
+        truth = None if image is None or original is None else original.truth
+        compared = None
         try:
             masks = {place: rle.decode(row["masks"][place], _mask_size(row)) for place in places[:SEGMENTS]}
+            if truth is not None:
+                compared = compare(row, places, truth, len(self.vocabulary))
         except (ValueError, IndexError, TypeError):
-            masks, places = {}, []
+            masks, places, truth = {}, [], None
             notes.append("Its masks are damaged; `maskmill verify --deep` says more.")
         shown = places[:SEGMENTS]
+        true_ids = [] if truth is None else regions.classes_of(truth)
+        drawn = regions.Regions(
+            vocabulary=self.vocabulary,
+            palette=colours([*(row["segments"][place]["vocab_id"] for place in shown), *true_ids]),
+            iou={} if compared is None else compared.by_class,
+        )
         sizes = dict.fromkeys(_fitting(row["width"], row["height"], side) for side in SIDES)
         for size in sizes:
             made = {
@@ -154,19 +164,28 @@ class Drawer:
                 "confidence": choice.confidence,
                 "jpeg": None if image is None else _jpeg(image, size),
                 "notes": notes,
-                "segments": _segments(row, shown, masks, size, self.vocabulary),
+                "segments": drawn.labels(row, shown, masks, size),
                 "left": len(places) - len(shown),
                 "dropped": len(row["segments"]) - len(places),
+                "truth": None
+                if truth is None or compared is None
+                else {
+                    "iou": rounded(compared.iou),
+                    "accuracy": rounded(compared.accuracy),
+                    "segments": drawn.truth(truth, true_ids, size),
+                },
             }
             if len(embedded(made)) <= self.most_bytes:
                 return made
         # At the smallest size: masks of a thousand islands are larger than the image.
+        if made["truth"] is not None:
+            made["truth"]["segments"] = []
         while len(embedded(made)) > self.most_bytes and made["segments"]:
             made["segments"] = made["segments"][: len(made["segments"]) // 2]
             made["left"] = len(places) - len(made["segments"])
         if len(embedded(made)) > self.most_bytes:
             # Only where a page has hundreds of pictures of noise with captions in far scripts.
-            made |= {"jpeg": None, "caption": None, "notes": ["Left out: there was no room for it."]}
+            made |= {"jpeg": None, "caption": None, "truth": None, "notes": ["Left out: there was no room for it."]}
         return made
 
 
@@ -203,40 +222,6 @@ def _sound(row: Row, limits: ReadLimits) -> bool:
     )
 
 
-def _segments(
-    row: Row, shown: Sequence[int], masks: Mapping[int, Any], size: tuple[int, int], vocabulary: Vocabulary
-) -> list[dict[str, Any]]:
-    if not shown:
-        return []
-    pixels = row["mask_width"] * row["mask_height"]
-    scaled = np.stack(
-        [np.asarray(Image.fromarray(masks[place]).resize(size, Image.Resampling.NEAREST)) for place in shown]
-    )
-    palette = colours(row["segments"][place]["vocab_id"] for place in shown)
-    return [
-        {
-            "id": segment["vocab_id"],
-            "name": _name(vocabulary, segment["vocab_id"]),
-            "score": _rounded(segment["score"]),
-            "margin": _rounded(segment["margin"]),
-            "stability": _rounded(segment["stability"]),
-            "kept": _rounded(segment["kept"]),
-            "agreement": _rounded(segment["agreement"]),
-            "share": round(segment["area"] / pixels, 5),
-            "colour": "#{:02x}{:02x}{:02x}".format(*palette[segment["vocab_id"]]),
-            "rle": run_lengths.decode("ascii"),
-        }
-        for segment, run_lengths in zip(
-            (row["segments"][place] for place in shown), rle.encode(torch.from_numpy(scaled)), strict=True
-        )
-    ]
-
-
-def _name(vocabulary: Vocabulary, vocab_id: int) -> str:
-    known = 0 <= vocab_id < len(vocabulary)
-    return short(vocabulary[vocab_id].name, NAME) if known else f"id {vocab_id}"
-
-
 def _jpeg(image: Image.Image, size: tuple[int, int]) -> str:
     data = BytesIO()
     image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0).save(data, "JPEG", quality=_QUALITY, optimize=True)
@@ -250,7 +235,3 @@ def _fitting(width: int, height: int, side: int) -> tuple[int, int]:
 
 def _mask_size(row: Row) -> tuple[int, int]:
     return row["mask_height"], row["mask_width"]
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 4)

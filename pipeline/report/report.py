@@ -22,6 +22,7 @@ from maskmill.pipeline.report.page import embedded, page, short
 from maskmill.pipeline.report.picture import Drawer
 from maskmill.pipeline.report.sample import Sampled
 from maskmill.pipeline.shards.moved import ShardsAt
+from maskmill.pipeline.showing.source import TruthFormat
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.table.label_table import LabelTable
@@ -97,6 +98,7 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
         sampled, config.images, random, shards=config.image_shards, everything=keep == SegmentFilter()
     )
     data: dict[str, Any] = {
+        "title": config.title,
         "run": run_facts(recorded, output),
         "ledger": ledger_facts(ledger.status),
         "incomplete": ledger.status.incomplete(output),
@@ -110,6 +112,8 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
             "segments": len(sampled.image),
             "found": int(sampled.found.sum()),
             "cut": sampled.cut,
+            # Masks of the form `queries` may overlap.
+            "unlabeled": None if identity.get("inference") == "queries" else _number(sampled.unlabeled),
             "unread": [short(redact(url), 300) for url in sampled.unread],
             "chosenFrom": chosen_from,
             "imageShards": len({choice.span for choice in choices}),
@@ -128,6 +132,7 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
             limits=_limits(recorded),
             scratch=scratch,
             moved=moved,
+            truth=TruthFormat(classes=len(vocabulary), ids=config.truth_ids),
             most_bytes=room // max(1, len(choices)),
         ).draw(sampled.spans, choices)
     data |= {"pictures": drawn.pictures, "gone": list(drawn.gone.items())[:LISTED]}
@@ -195,5 +200,5 @@ def _words(keep: SegmentFilter) -> list[str]:
     return words
 
 
-def _number(value: float) -> float | None:
-    return round(float(value), 5) if np.isfinite(value) else None
+def _number(value: float | None) -> float | None:
+    return round(float(value), 5) if value is not None and np.isfinite(value) else None

@@ -90,6 +90,13 @@ class Sampled:
         return np.bincount(self.image, minlength=len(self.ok))
 
     @property
+    def unlabeled(self) -> float | None:
+        """Share of the labeled samples' pixels in no passing segment, if none overlap; None without samples."""
+        pixels = int(self.pixels[self.ok].sum())
+        covered = int(self.segments["area"].astype(np.int64).sum())
+        return max(0.0, 1 - covered / pixels) if pixels else None
+
+    @property
     def confidence(self) -> NDArray[np.float64]:
         """[I] mean of score x stability over a sample's segments, weighted by area; NaN where it has none.
 

@@ -1,16 +1,14 @@
 """Draws one sample as one picture: image, labels, ground truth. Finding the sample is the part of `lookup`."""
 
-from collections.abc import Sequence
-
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from maskmill.models.vocabulary.scenes import names as scene_names
+from maskmill.pipeline.showing.fonts import Font, Fonts
 from maskmill.pipeline.showing.lookup import Found, FoundSegment
 from maskmill.pipeline.showing.masks import Region, draw
 from maskmill.pipeline.showing.page import TEXT_SIZE, Column, Entry, compose, wrap
 from maskmill.pipeline.showing.palette import colours
-from maskmill.pipeline.showing.source import TRUTH_MEMBER
+from maskmill.pipeline.truth.pairs import TRUTH_MEMBER
 
 SMALLEST, LARGEST = 512, 900
 """Images are enlarged by a whole factor until their short side has about `SMALLEST` pixels, and scaled down where their
@@ -20,27 +18,28 @@ LEGEND_LINES = 30
 """Segments that a legend names; the rest is summed up in one line."""
 
 
-def picture(found: Found, *, smallest: int = SMALLEST, largest: int = LARGEST) -> Image.Image:
+def picture(found: Found, fonts: Fonts, *, smallest: int = SMALLEST, largest: int = LARGEST) -> Image.Image:
     """The picture of a sample: RGB, as large as it takes.
 
     Args:
         found: the sample.
+        fonts: for all text.
         smallest: pixels up to which the short side of its image is enlarged.
         largest: pixels that its long side has at most.
     """
     image = found.image or Image.new("RGB", (256, 256), (225, 225, 225))
     base = _at_drawing_size(image, smallest, largest)
-    truth_ids = [] if found.truth is None else np.unique(found.truth).tolist()
-    chosen = _chosen(found, truth_ids)
+    chosen = _chosen(found)
     columns = [Column(heading=f"image {image.width} x {image.height}" if found.image else "no image", picture=base)]
-    columns.append(_labels(found, base, chosen))
+    columns.append(_labels(found, base, chosen, fonts.at(TEXT_SIZE)))
     if found.truth is not None:
-        columns.append(_truth(found, base, chosen))
+        columns.append(_truth(found, base, chosen, fonts.at(TEXT_SIZE)))
     return compose(
         title=found.caption or "(no caption)",
         subtitle=f"key {found.key}, sample {found.sample_index} of {found.shard}",
         notes=found.notes,
         columns=columns,
+        fonts=fonts,
     )
 
 
@@ -54,26 +53,19 @@ def _at_drawing_size(image: Image.Image, smallest: int, largest: int) -> Image.I
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _chosen(found: Found, truth_ids: Sequence[int]) -> dict[str, tuple[int, int, int]]:
+def _chosen(found: Found) -> dict[str, tuple[int, int, int]]:
     """A colour for each name: a class has the same one among labels and in the ground truth."""
     by_area = sorted(found.segments, key=lambda segment: -int(segment.mask.sum()))
     ids = {segment.name: segment.vocab_id for segment in by_area}
-    for vocab_id in truth_ids:
-        ids.setdefault(_truth_name(vocab_id), vocab_id)
-    # Two vocabularies may give one id to two names; past the run's ids, a name of the truth gets an id of its own.
-    used: dict[int, str] = {}
-    for name, vocab_id in ids.items():
-        free = vocab_id
-        while used.setdefault(free, name) != name:
-            free += 1000
-        ids[name] = free
+    for vocab_id, name in found.truth_names.items():
+        ids.setdefault(name, vocab_id)
     palette = colours(ids.values())
     return {name: palette[vocab_id] for name, vocab_id in ids.items()}
 
 
-def _labels(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, int]]) -> Column:
+def _labels(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, int]], font: Font) -> Column:
     if found.error is not None:
-        return Column(heading="failed sample", picture=_error(base, found.error))
+        return Column(heading="failed sample", picture=_error(base, found.error, font))
     segments = sorted(found.segments, key=lambda segment: -int(segment.mask.sum()))
     regions = [
         Region(
@@ -104,21 +96,21 @@ def _labels(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, i
         legend.append(Entry(colour=None, name=f"{found.left_out} left out by the filter"))
     return Column(
         heading=f"labels: {len(segments)} segment{'' if len(segments) == 1 else 's'}",
-        picture=draw(base, regions, TEXT_SIZE),
+        picture=draw(base, regions, font),
         heads=("score", *(["agreement"] if agreed else []), "area") if segments else (),
         legend=tuple(legend) or (Entry(colour=None, name="nothing was found"),),
     )
 
 
-def _truth(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, int]]) -> Column:
+def _truth(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, int]], font: Font) -> Column:
     assert found.truth is not None
-    ids, pixels = np.unique(found.truth, return_counts=True)
+    ids, pixels = np.unique(found.truth[found.truth >= 0], return_counts=True)
     order = np.argsort(-pixels, kind="stable")
     regions = [
         Region(
             mask=found.truth == vocab_id,
-            colour=chosen[_truth_name(vocab_id)],
-            tag=_truth_name(vocab_id),
+            colour=chosen[found.truth_names[vocab_id]],
+            tag=found.truth_names[vocab_id],
             short_tag="",
         )
         for vocab_id in ids[order][:LEGEND_LINES].tolist()
@@ -126,13 +118,8 @@ def _truth(found: Found, base: Image.Image, chosen: dict[str, tuple[int, int, in
     legend = [Entry(colour=region.colour, name=region.tag, values=(_percent(region.share),)) for region in regions]
     if len(ids) > len(regions):
         legend.append(Entry(colour=None, name=f"{len(ids) - len(regions)} more"))
-    legend.append(Entry(colour=None, name=f"{TRUTH_MEMBER}, ids of the vocabulary `scenes`"))
-    return Column(heading="ground truth", picture=draw(base, regions, TEXT_SIZE), heads=("area",), legend=tuple(legend))
-
-
-def _truth_name(vocab_id: int) -> str:
-    known = scene_names()
-    return known[vocab_id] if 0 <= vocab_id < len(known) else f"id {vocab_id}"
+    legend.append(Entry(colour=None, name=f"{TRUTH_MEMBER}, read as ids of the run's vocabulary"))
+    return Column(heading="ground truth", picture=draw(base, regions, font), heads=("area",), legend=tuple(legend))
 
 
 def _agreement(segment: FoundSegment) -> str:
@@ -143,13 +130,12 @@ def _percent(share: float) -> str:
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
-def _error(base: Image.Image, error: str) -> Image.Image:
+def _error(base: Image.Image, error: str, font: Font) -> Image.Image:
     """What stands in the place of labels: the image, faint, with the error over it."""
     drawn = Image.blend(base, Image.new("RGB", base.size, (240, 240, 240)), 0.8)
-    font = ImageFont.load_default(size=TEXT_SIZE)
     lines = wrap(error, font, base.width - 40, 12)
     canvas = ImageDraw.Draw(drawn)
     for number, line in enumerate(lines):
         y = base.height / 2 + (number - (len(lines) - 1) / 2) * (TEXT_SIZE + 8)
-        canvas.text((base.width / 2, y), line, fill=(176, 20, 20), font=font, anchor="mm")
+        font.draw(canvas, (base.width / 2, y), line, fill=(176, 20, 20), anchor="mm")
     return drawn

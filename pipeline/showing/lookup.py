@@ -1,7 +1,7 @@
 """Finds samples' rows in a label table, and what their shards hold of them. It draws nothing."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from typing import Any
@@ -22,12 +22,13 @@ from maskmill.pipeline.reading.errors import ShardError
 from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import describe
-from maskmill.pipeline.showing.source import Original, originals
+from maskmill.pipeline.showing.source import Original, TruthFormat, originals
 from maskmill.pipeline.stores.publish import read_bytes
 from maskmill.pipeline.stores.urls import canonical, filesystem, redact
 from maskmill.pipeline.table.filters import BoundFilter
 from maskmill.pipeline.table.label_table import LabelTable
 from maskmill.pipeline.table.schema import LABELS, STATUS_OK
+from maskmill.pipeline.truth.class_map import TruthIds
 
 CHOICES = 5
 """Samples or keys that an error names at most."""
@@ -104,8 +105,11 @@ class Found:
     image: Image.Image | None
     """Upright RGB; None where the bytes cannot be decoded."""
 
-    truth: NDArray[np.integer[Any]] | None
-    """[height, width] class ids of the shard's ground truth; None where it has none that can be read."""
+    truth: NDArray[np.int32] | None
+    """[height, width] vocabulary ids of the shard's ground truth, negative where it has none; None without one."""
+
+    truth_names: Mapping[int, str]
+    """Name of each id in `truth`."""
 
     notes: tuple[str, ...]
     """What somebody looking at the picture has to know."""
@@ -138,7 +142,12 @@ def locate(output: Output, key: str, *, sample_index: int | None = None, shard: 
 
 
 def read(
-    output: Output, places: Iterable[Place], keep: BoundFilter | None = None, moved: ShardsAt = UNMOVED
+    output: Output,
+    places: Iterable[Place],
+    keep: BoundFilter | None = None,
+    moved: ShardsAt = UNMOVED,
+    *,
+    truth_ids: TruthIds = "vocabulary",
 ) -> Iterator[Found]:
     """Samples of a run; shards in the order in which they are first named, each opened once, samples in its order.
 
@@ -147,12 +156,13 @@ def read(
         places: of the samples.
         keep: which of their segments count; None: all.
         moved: where shards lie now.
+        truth_ids: what the numbers of their ground truth are.
 
     Raises:
         UsageError: a shard cannot be read any more.
     """
     names = _vocabulary(output)
-    limits = _limits(output)
+    limits, truth = _limits(output), TruthFormat(classes=len(names), ids=truth_ids)
     by_shard: dict[str, list[Place]] = {}
     for place in places:
         by_shard.setdefault(place.shard, []).append(place)
@@ -160,7 +170,8 @@ def read(
         rows = {place.sample_index: _row(output, place) for place in mine}
         try:
             with scratch_folder() as scratch:
-                for original in originals(describe(moved.source(mine[0].source)), scratch, limits, rows, truth=True):
+                source = describe(moved.source(mine[0].source))
+                for original in originals(source, scratch, limits, rows, truth=truth):
                     yield _found(rows[original.sample_index], original, names, keep)
         except ShardError as error:
             raise UsageError(
@@ -182,6 +193,9 @@ def _found(row: dict[str, Any], original: Original, names: dict[int, str], keep:
         left_out=len(segments) - len(kept),
         image=original.image,
         truth=original.truth,
+        truth_names={}
+        if original.truth is None
+        else {i: names[i] for i in np.unique(original.truth).tolist() if i >= 0},
         notes=original.notes,
     )
 

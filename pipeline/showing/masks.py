@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from maskmill.pipeline.showing.fonts import Font
 from maskmill.pipeline.showing.palette import Colour
 
 TINT = 0.6
@@ -40,13 +41,13 @@ class Region:
         return float(self.mask.mean())
 
 
-def draw(picture: Image.Image, regions: Sequence[Region], font_size: int) -> Image.Image:
+def draw(picture: Image.Image, regions: Sequence[Region], font: Font) -> Image.Image:
     """The picture with all regions over it.
 
     Args:
         picture: RGB at the size to draw at; left as it is.
         regions: drawn from the largest to the smallest, so that none hides another.
-        font_size: of the tags, in pixels.
+        font: of the tags.
     """
     pixels = np.asarray(picture).astype(np.float32)
     ordered = sorted(regions, key=lambda region: -region.share)
@@ -61,7 +62,7 @@ def draw(picture: Image.Image, regions: Sequence[Region], font_size: int) -> Ima
         pixels[mask & ~inner] = region.colour
         pixels[inner & ~_eroded(inner, 1)] = 255
     drawn = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
-    _tags(drawn, ordered, stretched, font_size)
+    _tags(drawn, ordered, stretched, font)
     return drawn
 
 
@@ -93,17 +94,17 @@ def _heart(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
     return (float(xs[nearest]) + 0.5) / small.shape[1], (float(ys[nearest]) + 0.5) / small.shape[0]
 
 
-def _tags(picture: Image.Image, regions: Sequence[Region], masks: Sequence[NDArray[np.bool_]], font_size: int) -> None:
+def _tags(picture: Image.Image, regions: Sequence[Region], masks: Sequence[NDArray[np.bool_]], font: Font) -> None:
     """Writes each region's tag at its heart, the shorter one where the longer would cover another, else none."""
-    canvas, font = ImageDraw.Draw(picture), ImageFont.load_default(size=font_size)
+    canvas = ImageDraw.Draw(picture)
     taken: list[_Box] = []
     for place, (region, mask) in enumerate(zip(regions, masks, strict=True)):
         heart = _heart(mask)
         if heart is None:
             continue
         for text in (region.tag, region.short_tag) if place < LONG_TAGS else (region.short_tag,):
-            left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
-            needed = (right - left + 10, bottom - top + 8)
+            width, height = font.box(text)
+            needed = (width + 10, height + 8)
             # A tag would hide a mask of its own size: it then stands above or below.
             offsets = (0.0, -1.2, 1.2) if mask.sum() > 2 * needed[0] * needed[1] else (-1.2, 1.2)
             box = _free_box(needed, heart, offsets, picture.size, taken) if text else None
@@ -135,10 +136,10 @@ def _free_box(
 def _tag(
     canvas: ImageDraw.ImageDraw,
     text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: Font,
     box: _Box,
     colour: Colour,
 ) -> None:
     canvas.rounded_rectangle(box, radius=4, fill=(255, 255, 255), outline=colour, width=2)
     middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-    canvas.text(middle, text, fill=(20, 20, 20), font=font, anchor="mm")
+    font.draw(canvas, middle, text, fill=(20, 20, 20), anchor="mm")

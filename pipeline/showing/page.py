@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from maskmill.pipeline.showing.fonts import Font, Fonts, printable
 from maskmill.pipeline.showing.palette import Colour
 
 TEXT_SIZE = 20
@@ -14,8 +15,6 @@ _TITLE_SIZE, _HEAD_SIZE = 28, 22
 _MARGIN, _GAP, _LINE, _SWATCH = 24, 28, 30, 18
 _GROUND, _INK, _FAINT, _ALARM = (252, 252, 250), (24, 24, 28), (105, 105, 112), (176, 20, 20)
 _TITLE_LINES = 4
-
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +48,7 @@ class Column:
     """From top to bottom."""
 
 
-def compose(*, title: str, subtitle: str, notes: Sequence[str], columns: Sequence[Column]) -> Image.Image:
+def compose(*, title: str, subtitle: str, notes: Sequence[str], columns: Sequence[Column], fonts: Fonts) -> Image.Image:
     """The page: title, subtitle, notes in red, then the columns.
 
     Args:
@@ -57,17 +56,18 @@ def compose(*, title: str, subtitle: str, notes: Sequence[str], columns: Sequenc
         subtitle: small print, wrapped.
         notes: what must not be overlooked, each wrapped.
         columns: one at least.
+        fonts: for all text.
 
     Returns:
         RGB, as large as it takes.
     """
     width = 2 * _MARGIN + sum(column.picture.width for column in columns) + _GAP * (len(columns) - 1)
     inner = width - 2 * _MARGIN
-    fonts = {size: ImageFont.load_default(size=size) for size in (_TITLE_SIZE, _HEAD_SIZE, TEXT_SIZE)}
+    of_size = {size: fonts.at(size) for size in (_TITLE_SIZE, _HEAD_SIZE, TEXT_SIZE)}
     written: list[tuple[str, int, Colour]] = [
-        *((line, _TITLE_SIZE, _INK) for line in wrap(title, fonts[_TITLE_SIZE], inner, _TITLE_LINES)),
-        *((line, TEXT_SIZE, _FAINT) for line in wrap(subtitle, fonts[TEXT_SIZE], inner, _TITLE_LINES)),
-        *((line, TEXT_SIZE, _ALARM) for note in notes for line in wrap(note, fonts[TEXT_SIZE], inner, _TITLE_LINES)),
+        *((line, _TITLE_SIZE, _INK) for line in wrap(title, of_size[_TITLE_SIZE], inner, _TITLE_LINES)),
+        *((line, TEXT_SIZE, _FAINT) for line in wrap(subtitle, of_size[TEXT_SIZE], inner, _TITLE_LINES)),
+        *((line, TEXT_SIZE, _ALARM) for note in notes for line in wrap(note, of_size[TEXT_SIZE], inner, _TITLE_LINES)),
     ]
     top = _MARGIN + sum(size + 10 for _, size, _ in written) + 14
     tallest = max(_HEAD_SIZE + 12 + column.picture.height + 14 + _LINE * _legend_lines(column) for column in columns)
@@ -75,33 +75,32 @@ def compose(*, title: str, subtitle: str, notes: Sequence[str], columns: Sequenc
     canvas = ImageDraw.Draw(page)
     y = _MARGIN
     for line, size, colour in written:
-        canvas.text((_MARGIN, y), line, fill=colour, font=fonts[size])
+        of_size[size].draw(canvas, (_MARGIN, y), line, fill=colour)
         y += size + 10
     x = _MARGIN
     for column in columns:
-        _column(page, canvas, column, (x, top), fonts)
+        _column(page, canvas, column, (x, top), of_size)
         x += column.picture.width + _GAP
     return page
 
 
-def wrap(text: str, font: _Font, width: float, most: int) -> list[str]:
+def wrap(text: str, font: Font, width: float, most: int) -> list[str]:
     """The text in lines of at most `width` pixels; the last of `most` ends in an ellipsis where more would follow.
 
     Whatever cannot be printed becomes a space; a word longer than a line is broken.
     """
-    clean = "".join(character if character.isprintable() else " " for character in text[:5000])
     lines: list[str] = []
     line = ""
-    for word in clean.split():
+    for word in printable(text[:5000]).split():
         candidate = f"{line} {word}" if line else word
-        if font.getlength(candidate) <= width:
+        if font.length(candidate) <= width:
             line = candidate
             continue
         if line:
             lines.append(line)
         line = word
-        while font.getlength(line) > width and len(lines) <= most:
-            fits = next(end for end in range(len(line) - 1, 0, -1) if end == 1 or font.getlength(line[:end]) <= width)
+        while font.length(line) > width and len(lines) <= most:
+            fits = max(1, font.fitting(line, width))
             lines.append(line[:fits])
             line = line[fits:]
         if len(lines) > most:
@@ -112,14 +111,12 @@ def wrap(text: str, font: _Font, width: float, most: int) -> list[str]:
     return lines
 
 
-def cut(text: str, font: _Font, width: float, *, always: bool = False) -> str:
+def cut(text: str, font: Font, width: float, *, always: bool = False) -> str:
     """The text, ending in an ellipsis where it would be wider than `width` pixels (or `always` had one)."""
-    if font.getlength(text) <= width:
+    if font.length(text) <= width:
         return text
     text = text.rstrip("…") if always else text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+    return text[: font.fitting(text, width - font.length("…"))] + "…"
 
 
 def _legend_lines(column: Column) -> int:
@@ -127,11 +124,11 @@ def _legend_lines(column: Column) -> int:
 
 
 def _column(
-    page: Image.Image, canvas: ImageDraw.ImageDraw, column: Column, at: tuple[int, int], fonts: dict[int, _Font]
+    page: Image.Image, canvas: ImageDraw.ImageDraw, column: Column, at: tuple[int, int], fonts: dict[int, Font]
 ) -> None:
     x, y = at
     width, font = column.picture.width, fonts[TEXT_SIZE]
-    canvas.text((x, y), cut(column.heading, fonts[_HEAD_SIZE], width), fill=_INK, font=fonts[_HEAD_SIZE])
+    fonts[_HEAD_SIZE].draw(canvas, (x, y), cut(column.heading, fonts[_HEAD_SIZE], width), fill=_INK)
     y += _HEAD_SIZE + 12
     page.paste(column.picture, (x, y))
     canvas.rectangle((x - 1, y - 1, x + width, y + column.picture.height), outline=(200, 200, 200))
@@ -140,11 +137,11 @@ def _column(
     # Each value column is as wide as its widest text, from the right edge inwards.
     count = max((len(entry.values) for entry in column.legend), default=0)
     rows = [column.heads, *(entry.values for entry in column.legend)]
-    widths = [max(font.getlength(row[i]) for row in rows if i < len(row)) + 22 for i in range(count)]
+    widths = [max(font.length(row[i]) for row in rows if i < len(row)) + 22 for i in range(count)]
     ends = [x + width - sum(widths[i + 1 :]) for i in range(count)]
     if column.heads:
         for end, head in zip(ends, column.heads, strict=True):
-            canvas.text((end, y), head, fill=_FAINT, font=font, anchor="ra")
+            font.draw(canvas, (end, y), head, fill=_FAINT, anchor="ra")
         y += _LINE
     for entry in column.legend:
         start = x
@@ -153,7 +150,7 @@ def _column(
             start = x + _SWATCH + 10
         room = x + width - start - sum(widths[:count] if entry.values else [])
         ink = _INK if entry.colour is not None else _FAINT
-        canvas.text((start, y), cut(entry.name, font, room), fill=ink, font=font)
+        font.draw(canvas, (start, y), cut(entry.name, font, room), fill=ink)
         for end, value in zip(ends, entry.values, strict=False):
-            canvas.text((end, y), value, fill=ink, font=font, anchor="ra")
+            font.draw(canvas, (end, y), value, fill=ink, anchor="ra")
         y += _LINE

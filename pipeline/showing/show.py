@@ -14,12 +14,14 @@ from maskmill.pipeline import run
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.showing.drawing import picture
+from maskmill.pipeline.showing.fonts import Fonts
 from maskmill.pipeline.showing.lookup import Found, Place, locate, read
 from maskmill.pipeline.showing.search import search
 from maskmill.pipeline.showing.write import write
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.filters import BoundFilter, SegmentFilter
 from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.pipeline.truth.class_map import TruthIds
 
 LIMIT = 6
 """Samples that a filter shows unless told otherwise."""
@@ -42,6 +44,9 @@ class Shown:
 
     png: Path
     """Where it is."""
+
+    warnings: tuple[str, ...] = ()
+    """What is wrong with the pictures drawn so far: letters that no font has."""
 
 
 def show(url: str, key: str, png: Path, *, sample_index: int | None = None, shard: str | None = None) -> Found:
@@ -109,9 +114,17 @@ def places(
 
 
 def show_all(
-    output: Output, chosen: Sequence[Place], png: Path, keep: BoundFilter | None = None, moved: ShardsAt = UNMOVED
+    output: Output,
+    chosen: Sequence[Place],
+    png: Path,
+    keep: BoundFilter | None = None,
+    moved: ShardsAt = UNMOVED,
+    *,
+    truth_ids: TruthIds = "vocabulary",
 ) -> list[Shown]:
     """Draw samples into one file; several are drawn smaller, side by side, in the order of the places.
+
+    `keep`, `moved` and `truth_ids` are those of `lookup.read`.
 
     Raises:
         UsageError: too many for one picture, a shard cannot be read any more, or the picture cannot be written.
@@ -121,32 +134,42 @@ def show_all(
             f"{len(chosen)} samples on one sheet: expected {MOST_ON_A_SHEET} at most. Give each its own file: --each."
         )
     drawn: dict[tuple[str, int], tuple[Found, Image.Image]] = {}
-    for found in read(output, chosen, keep, moved):
-        made = picture(found) if len(chosen) == 1 else picture(found, smallest=_SMALL[0], largest=_SMALL[1])
-        drawn[found.shard, found.sample_index] = (found, made)
+    fonts = Fonts()
+    sides = {} if len(chosen) == 1 else {"smallest": _SMALL[0], "largest": _SMALL[1]}
+    for found in read(output, chosen, keep, moved, truth_ids=truth_ids):
+        drawn[found.shard, found.sample_index] = (found, picture(found, fonts, **sides))
     ordered = [drawn[place.shard, place.sample_index] for place in chosen]
     write(png, _png(ordered[0][1] if len(ordered) == 1 else _sheet([made for _, made in ordered])))
-    return [Shown(found=found, png=png) for found, _ in ordered]
+    return [Shown(found=found, png=png, warnings=tuple(fonts.warnings)) for found, _ in ordered]
 
 
 def show_each(
-    output: Output, chosen: Sequence[Place], folder: Path, keep: BoundFilter | None = None, moved: ShardsAt = UNMOVED
+    output: Output,
+    chosen: Sequence[Place],
+    folder: Path,
+    keep: BoundFilter | None = None,
+    moved: ShardsAt = UNMOVED,
+    *,
+    truth_ids: TruthIds = "vocabulary",
 ) -> Iterator[Shown]:
     """Draw samples into one file each, in a folder, named after their keys; one sample in memory at a time.
+
+    `keep`, `moved` and `truth_ids` are those of `lookup.read`.
 
     Raises:
         UsageError: a shard cannot be read any more, or a picture cannot be written.
     """
     taken: set[str] = set()
-    for found in read(output, chosen, keep, moved):
+    fonts = Fonts()
+    for found in read(output, chosen, keep, moved, truth_ids=truth_ids):
         # Keys come from data: a name never leaves the folder, hides, or runs past what file systems take.
         plain = re.sub(r"[^A-Za-z0-9._-]+", "_", found.key).lstrip(".")[:100] or "sample"
         names = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(chosen) + 1))
         name = next(name for name in names if name.lower() not in taken)
         taken.add(name.lower())
         png = folder / f"{name}.png"
-        write(png, _png(picture(found)))
-        yield Shown(found=found, png=png)
+        write(png, _png(picture(found, fonts)))
+        yield Shown(found=found, png=png, warnings=tuple(fonts.warnings))
 
 
 def _bound(output: Output, keep: SegmentFilter) -> BoundFilter:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,19 @@ from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.reading.open import open_shard
 from maskmill.pipeline.reading.samples import Sample
 from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.truth.class_map import TruthIds, decode_class_map
+from maskmill.pipeline.truth.pairs import TRUTH_MEMBER
 
-TRUTH_MEMBER = "seg.png"
-"""Extension of the member that holds a sample's ground truth: a class id a pixel."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TruthFormat:
+    """What the numbers of a ground truth are."""
+
+    classes: int
+    """Size of the vocabulary that they are ids of."""
+
+    ids: TruthIds = "vocabulary"
+    """Whether they are its ids themselves, or COCO-Stuff's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,8 +41,8 @@ class Original:
     image: Image.Image | None
     """Upright RGB; None where the bytes cannot be decoded."""
 
-    truth: NDArray[np.integer[Any]] | None
-    """[height, width] class ids of the ground truth; None where none was asked for or can be read."""
+    truth: NDArray[np.int32] | None
+    """[height, width] class ids of the ground truth, negative where it has none; None without a ground truth."""
 
     same: bool
     """Whether these are the bytes and the key that were labeled."""
@@ -43,7 +52,7 @@ class Original:
 
 
 def originals(
-    shard: Shard, scratch: Path, limits: ReadLimits, rows: Mapping[int, Mapping[str, Any]], *, truth: bool
+    shard: Shard, scratch: Path, limits: ReadLimits, rows: Mapping[int, Mapping[str, Any]], *, truth: TruthFormat
 ) -> Iterator[Original]:
     """Samples of one shard in its order, one pass that ends with the last of them; one image in memory at a time.
 
@@ -52,16 +61,16 @@ def originals(
         scratch: an existing local folder; a shard in a store is fetched into it whole.
         limits: what is refused unread.
         rows: sample_index -> `key` and `sha256` in the label table.
-        truth: whether the ground truth is wanted too.
+        truth: how the ground truth is read, where samples have one.
 
     Raises:
         ShardError: the shard can't be had or read, or has fewer samples.
     """
     left = set(rows)
-    with open_shard(shard, scratch, limits, extra=(TRUTH_MEMBER,) if truth else ()) as opened:
+    with open_shard(shard, scratch, limits, extra=(TRUTH_MEMBER,)) as opened:
         for sample in opened.samples if left else ():
             if sample.index in left:
-                yield _original(sample, limits, rows[sample.index])
+                yield _original(sample, limits, rows[sample.index], truth)
                 left.discard(sample.index)
                 if not left:
                     break
@@ -69,7 +78,7 @@ def originals(
         raise ShardError("changed", f"it has no sample {min(left)}")
 
 
-def _original(sample: Sample, limits: ReadLimits, row: Mapping[str, Any]) -> Original:
+def _original(sample: Sample, limits: ReadLimits, row: Mapping[str, Any], form: TruthFormat) -> Original:
     notes: list[str] = []
     same = is_labeled_image(sample.key, sample.image, row)
     if not same:
@@ -80,19 +89,12 @@ def _original(sample: Sample, limits: ReadLimits, row: Mapping[str, Any]) -> Ori
     except SampleError as error:
         notes.append(f"The image cannot be decoded: {error}")
     if TRUTH_MEMBER in sample.fields:
-        truth = _class_map(sample.fields[TRUTH_MEMBER], limits)
-        if truth is None:
-            notes.append(f"The ground truth ({TRUTH_MEMBER}) is not a PNG of one class id a pixel.")
+        try:
+            truth = decode_class_map(sample.fields[TRUTH_MEMBER], form.classes, limits, form.ids)
+        except SampleError as error:
+            notes.append(f"The ground truth ({TRUTH_MEMBER}) can't be used: {error.detail}.")
+        if truth is not None and image is not None and truth.shape != (image.height, image.width):
+            size = f"{truth.shape[1]} x {truth.shape[0]}"
+            notes.append(f"The ground truth ({TRUTH_MEMBER}) is not of the image's size: it has {size} pixels.")
+            truth = None
     return Original(sample_index=sample.index, image=image, truth=truth, same=same, notes=tuple(notes))
-
-
-def _class_map(data: bytes, limits: ReadLimits) -> NDArray[np.integer[Any]] | None:
-    """Ids of an 8-bit (grey or palette) or 16-bit grey PNG; None for anything else."""
-    try:
-        with Image.open(BytesIO(data), formats=["PNG"]) as image:
-            if image.mode not in ("L", "P", "I;16") or image.width * image.height > limits.max_pixels:
-                return None
-            ids: NDArray[np.integer[Any]] = np.asarray(image)
-            return ids
-    except Exception:  # Pillow raises by the dozen of kinds on hostile data; each means the same here
-        return None

@@ -16,7 +16,8 @@ from maskmill.models.vocabulary import Vocabulary
 from maskmill.models.vocabulary.scenes import names
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.shards.shard import describe
-from maskmill.pipeline.showing.lookup import find
+from maskmill.pipeline.showing.fonts import Fonts
+from maskmill.pipeline.showing.lookup import find, locate, read
 from maskmill.pipeline.showing.masks import Region, draw
 from maskmill.pipeline.showing.page import wrap
 from maskmill.pipeline.showing.palette import PALETTE, colours
@@ -24,6 +25,7 @@ from maskmill.pipeline.synthesis.scene import scene
 from maskmill.pipeline.synthesis.shards import synthesize
 from maskmill.pipeline.table import vocabulary_table
 from maskmill.pipeline.table.rows import LabelRow, to_table
+from tests.plain_run import write_tar
 
 SAMPLES = 3
 
@@ -148,7 +150,7 @@ def test_an_image_that_cannot_be_decoded_is_drawn_without_it(tmp_path, capsys):
     assert show(str(tmp_path / "out"), "a", output=tmp_path / "a.png") == 0
     said = capsys.readouterr().out
     assert "The image cannot be decoded" in said
-    assert "not a PNG of one class id a pixel" in said
+    assert "The ground truth (seg.png) can't be used: the ground truth is not a PNG" in said
 
 
 def test_a_key_that_is_not_there_is_wrong_usage_with_close_ones(out, tmp_path):
@@ -214,6 +216,57 @@ def test_a_missing_shard_or_run_is_wrong_usage(out, shards, tmp_path):
         find(Output.of(str(tmp_path / "nowhere")), "x")
 
 
+def test_a_truth_of_other_ids_or_another_size_is_told_and_left_out(tmp_path, shards):
+    import hashlib
+
+    drawn = scene(5, 0)
+    image, other = io.BytesIO(), [io.BytesIO(), io.BytesIO()]
+    Image.fromarray(np.zeros((128, 128, 3), np.uint8)).save(image, "PNG")
+    Image.fromarray(np.full((128, 128), 200, np.uint8)).save(other[0], "PNG")
+    Image.fromarray(drawn.class_map.astype(np.uint8)[:64]).save(other[1], "PNG")
+    members = {}
+    for number, truth in enumerate(other):
+        members |= {f"{number}.png": image.getvalue(), f"{number}.seg.png": truth.getvalue()}
+    path = write_tar(tmp_path / "odd.tar", members)
+    digest = hashlib.sha256(image.getvalue()).digest()
+    label(path, tmp_path / "out", [LabelRow(key=str(n), sample_index=n, segments=(), sha256=digest) for n in range(2)])
+    for key, note in (("0", "holds class id 200, the vocabulary has 48"), ("1", "it has 128 x 64 pixels")):
+        found = find(Output.of(str(tmp_path / "out")), key)
+        assert found.truth is None
+        assert note in found.notes[0]
+
+
+def test_unlabeled_pixels_are_no_class_of_the_truth(tmp_path):
+    import hashlib
+
+    image, truth = io.BytesIO(), io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(image, "PNG")
+    ids = np.full((8, 8), 255, np.uint8)
+    ids[:4] = 3
+    Image.fromarray(ids).save(truth, "PNG")
+    path = write_tar(tmp_path / "a.tar", {"a.png": image.getvalue(), "a.seg.png": truth.getvalue()})
+    row = LabelRow(key="a", sample_index=0, segments=(), sha256=hashlib.sha256(image.getvalue()).digest())
+    label(path, tmp_path / "out", [row])
+    found = find(Output.of(str(tmp_path / "out")), "a")
+    assert found.truth_names == {3: names()[3]}
+    assert (found.truth == -1).sum() == 32
+
+
+def test_a_truth_in_coco_stuffs_own_numbers_is_read_as_such(tmp_path):
+    import hashlib
+
+    image, truth = io.BytesIO(), io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(image, "PNG")
+    Image.fromarray(np.full((8, 8), 13, np.uint8)).save(truth, "PNG")
+    path = write_tar(tmp_path / "a.tar", {"a.png": image.getvalue(), "a.seg.png": truth.getvalue()})
+    row = LabelRow(key="a", sample_index=0, segments=(), sha256=hashlib.sha256(image.getvalue()).digest())
+    label(path, tmp_path / "out", [row])
+    output = Output.of(str(tmp_path / "out"))
+    (found,) = read(output, [locate(output, "a")], truth_ids="coco-stuff")
+    assert found.truth_names == {12: names()[12]}, "its category 12 is one that nothing belongs to"
+    assert show(str(tmp_path / "out"), "a", output=tmp_path / "a.png", truth_ids="coco-stuff") == 0
+
+
 @pytest.mark.parametrize("size", [(3000, 40), (40, 3000), (1, 1), (2000, 1500)])
 def test_odd_sizes_are_drawn(size):
     from maskmill.pipeline.showing.drawing import picture
@@ -235,9 +288,10 @@ def test_odd_sizes_are_drawn(size):
         left_out=0,
         image=Image.new("RGB", size),
         truth=None,
+        truth_names={},
         notes=("a note",),
     )
-    drawn = picture(found)
+    drawn = picture(found, Fonts([]))
     assert max(drawn.size) < 4000
 
 
@@ -245,7 +299,7 @@ def test_masks_tint_what_they_cover_and_nothing_else():
     mask = np.zeros((32, 32), bool)
     mask[8:24, 8:24] = True
     grey = Image.new("RGB", (64, 64), (100, 100, 100))
-    drawn = np.asarray(draw(grey, [Region(mask=mask, colour=(200, 0, 0), tag="", short_tag="")], 10))
+    drawn = np.asarray(draw(grey, [Region(mask=mask, colour=(200, 0, 0), tag="", short_tag="")], Fonts([]).at(10)))
     outside = np.ones((64, 64), bool)
     outside[16:48, 16:48] = False
     assert (drawn[outside] == 100).all()
@@ -261,12 +315,10 @@ def test_classes_keep_their_colour_and_never_share_one_while_colours_last():
 
 
 def test_text_is_wrapped_within_its_width():
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(size=20)
+    font = Fonts([]).at(20)
     lines = wrap("two\nwords and " + "w" * 200 + " end", font, 300, 4)
     assert len(lines) == 4
     assert lines[-1].endswith("…")
-    assert all(font.getlength(line) <= 300 for line in lines)
+    assert all(font.length(line) <= 300 for line in lines)
     assert wrap("short", font, 300, 4) == ["short"]
     assert wrap("", font, 300, 4) == [""]

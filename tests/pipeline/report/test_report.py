@@ -16,6 +16,8 @@ from maskmill.jobs import cli
 from maskmill.models.errors import UsageError
 from maskmill.models.masks import rle
 from maskmill.pipeline.compaction.compaction import compact
+from maskmill.pipeline.evaluation.confusion import count, iou, mean_iou, pixel_accuracy
+from maskmill.pipeline.evaluation.table import painted
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.report.choice import Choice
@@ -23,12 +25,15 @@ from maskmill.pipeline.report.config import PAGE_BYTES, ReportConfig
 from maskmill.pipeline.report.page import embedded, page
 from maskmill.pipeline.report.picture import Drawer
 from maskmill.pipeline.report.report import report
-from maskmill.pipeline.showing.source import Original
+from maskmill.pipeline.shards.shard import describe
+from maskmill.pipeline.showing.source import Original, TruthFormat
 from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.table.label_table import LabelTable
 from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
+from maskmill.pipeline.truth.class_map import decode_class_map
+from maskmill.pipeline.truth.pairs import open_pairs
 from tests import plain_run
-from tests.pipeline.report.conftest import CLASS, SCRIPT
+from tests.pipeline.report.conftest import CLASS, SCRIPT, label_file
 from tests.s3_server import led_to, moto_server
 
 EVERYTHING = SegmentFilter()
@@ -191,6 +196,7 @@ def test_a_picture_never_outgrows_its_room(strangers, tmp_path, most_bytes):
         keep=EVERYTHING.bound(vocabulary, "general"),
         vocabulary=vocabulary,
         limits=ReadLimits(),
+        truth=TruthFormat(classes=len(vocabulary)),
         scratch=tmp_path,
         most_bytes=most_bytes,
     )
@@ -201,6 +207,49 @@ def test_a_picture_never_outgrows_its_room(strangers, tmp_path, most_bytes):
     )
     assert len(embedded(picture)) <= most_bytes
     assert picture["left"] + len(picture["segments"]) == 100
+
+
+def test_a_title_stands_over_the_page(strangers):
+    assert data_of(made(strangers).html)["title"] == ""
+    assert data_of(made(strangers, title=SCRIPT).html)["title"] == SCRIPT
+    assert made(strangers, title=SCRIPT).html.count(b"<script") == 2
+
+
+def test_images_with_truth_have_the_iou_that_evaluate_gives(strangers, scenes, tmp_path):
+    data = data_of(made(strangers).html)
+    for shard in scenes:
+        pictures = [picture for picture in data["pictures"] if picture["shard"] == str(shard)]
+        with open_pairs(describe(str(shard)), tmp_path, ReadLimits()) as opened:
+            for picture in pictures:
+                (pair,) = (pair for pair in opened.pairs if pair.index == picture["index"])
+                truth = decode_class_map(pair.truth.read(), 48, ReadLimits())
+                row = pq.read_table(label_file(strangers, shard)).slice(pair.index, 1).to_pylist()[0]
+                counts = count(truth, painted(row, truth.shape, 48), 48)
+                assert picture["truth"]["iou"] == pytest.approx(mean_iou(counts), abs=1e-4)
+                assert picture["truth"]["accuracy"] == pytest.approx(pixel_accuracy(counts), abs=1e-4)
+                for one in (*picture["truth"]["segments"], *picture["segments"]):
+                    assert one["iou"] == pytest.approx(iou(counts)[one["id"]], abs=1e-4)
+                assert {one["id"] for one in picture["truth"]["segments"]} == set(np.unique(truth).tolist())
+                for one in picture["truth"]["segments"]:
+                    mask = rle.decode(one["rle"].encode(), truth.shape)
+                    assert np.array_equal(mask, truth == one["id"])
+        assert pictures
+    assert all(picture["truth"] is None for picture in data["pictures"] if "strangers" in picture["shard"])
+
+
+def test_classes_have_one_colour_in_labels_and_truth(strangers):
+    for picture in data_of(made(strangers).html)["pictures"]:
+        if picture["truth"]:
+            colours = {one["id"]: one["colour"] for one in picture["segments"]}
+            assert all(one["colour"] == colours.get(one["id"], one["colour"]) for one in picture["truth"]["segments"])
+
+
+def test_the_share_of_unlabeled_pixels_is_that_of_the_rows(strangers):
+    rows = [row for file in (strangers / "labels").iterdir() for row in pq.read_table(file).to_pylist()]
+    ok = [row for row in rows if row["status"] == "ok"]
+    covered = sum(segment["area"] for row in ok for segment in row["segments"])
+    pixels = sum(row["mask_width"] * row["mask_height"] for row in ok)
+    assert data_of(made(strangers).html)["drawn"]["unlabeled"] == pytest.approx(1 - covered / pixels, abs=1e-4)
 
 
 def test_a_sealed_table_makes_the_same_report(strangers, tmp_path):
@@ -239,6 +288,8 @@ def test_the_command_writes_the_page_and_says_what_it_drew(strangers, tmp_path, 
         (["--images", "401"], "--images 401"),
         (["--images", "-1"], "--images -1"),
         (["--seed", "-1"], "--seed -1"),
+        (["--title", "t" * 201], "200 characters"),
+        (["--truth-ids", "voc"], "truth-ids"),
         (["--image-shards", "0"], "--image-shards 0"),
         (["--classes", "zebar"], "--classes 'zebar'"),
     ],

@@ -55,7 +55,7 @@ def app(config: config_file.ConfigFile | None = None) -> cyclopts.App:
         config=config,
     )
     for name, summary in _COMMANDS.items():
-        made.command(f"jobs.{name}:{name}", name=name, help=summary)
+        made.command(f"maskmill.jobs.{name}:{name}", name=name, help=summary)
     return made
 
 

@@ -67,8 +67,8 @@ class Identity:
     resize: "ResizeRule"
     """How images become the model's input."""
 
-    limits: dict[str, int | bool]
-    """What of a shard is refused unread."""
+    limits: dict[str, int | bool | str | None]
+    """What of a shard is refused unread, and which members are a sample's image and caption where these are named."""
 
     decoder: str
     """What decodes images, and how it scales them."""
@@ -152,7 +152,7 @@ _FIRST_LIMITS = frozenset({"max_member_bytes", "max_members", "max_pixels", "max
 """Limits that every run names."""
 
 
-def _limits(limits: ReadLimits) -> dict[str, int | bool]:
+def _limits(limits: ReadLimits) -> dict[str, int | bool | str | None]:
     """What of the limits is part of the identity.
 
     A limit that `ReadLimits` gains later is named only where it differs from its default, which must do what was done

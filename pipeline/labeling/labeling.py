@@ -25,12 +25,14 @@ from maskmill.pipeline.labeling.model_thread import DeviceLostError, Labeled, Mo
 from maskmill.pipeline.labeling.preparing import prepare
 from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.ledger.counts import Counts, Tally
+from maskmill.pipeline.ledger.failed_sample import FAILED_SAMPLES, FailedSample
 from maskmill.pipeline.ledger.failure import failure, recorded
 from maskmill.pipeline.ledger.ledger import PHASES, LedgerRow
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.reading.errors import SampleError, ShardError
 from maskmill.pipeline.reading.open import OpenShard, open_shard
 from maskmill.pipeline.reading.samples import Sample
+from maskmill.pipeline.reading.spool import nothing
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.errors import OutputError, store_errors
 from maskmill.pipeline.stores.publish import publish
@@ -41,10 +43,6 @@ from maskmill.pipeline.table.writer import LabelWriter
 from maskmill.pipeline.versions import versions
 
 _log = logging.getLogger(__name__)
-
-
-def _nobody() -> None:
-    """Nobody watches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +70,7 @@ class Labeler:
     fingerprint: str
     """The run's fingerprint, for footers."""
 
-    alive: Callable[[], None] = _nobody
+    alive: Callable[[], None] = nothing
     """Called whenever a shard gets on: bytes arrive, a sample is decoded, a batch labeled, a row group written."""
 
     @property
@@ -153,12 +151,13 @@ def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) 
     """The row of the shard once its label file is published, or the failed row if too many samples failed."""
     with shard_folder(labeler.config.replica.scratch) as folder:
         local = folder / "labels.parquet"
-        counts = _write_labels(shard, labeler, local, seconds)
+        counts, failed_samples = _write_labels(shard, labeler, local, seconds)
         row = replace(row, counts=counts)
         if (failed := counts.read - counts.labeled) > labeler.config.job.max_failed_samples * counts.read:
             reasons = ", ".join(f"{reason} {n}" for reason, n in counts.failed.items())
-            error = ShardError("too_many_failed", f"{failed} of {counts.read} samples ({reasons})")
-            return replace(row, error=str(error))
+            detail = f"{failed} of {counts.read} samples ({reasons}), as {failed_samples[0].stated}"
+            error = ShardError("too_many_failed", detail)
+            return replace(row, error=str(error), failed_samples=failed_samples)
         with seconds.of("publish"):
             check_file(local)
             labeler.alive()
@@ -184,26 +183,31 @@ def _published_before(shard: Shard, labeler: Labeler, row: LedgerRow) -> LedgerR
     return replace(there, replica=row.replica, attempts=row.attempts, started=row.started, seconds=row.seconds)
 
 
-def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds) -> Counts:
-    """Label a shard into a local file; what it held is in the file's footer and comes back."""
+def _write_labels(
+    shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds
+) -> tuple[Counts, tuple[FailedSample, ...]]:
+    """Label a shard into a local file; what it held, as the file's footer has it, and its first failed samples."""
     with ExitStack() as opened:
         with seconds.of("download"):
             source = opened.enter_context(open_shard(shard, local.parent, labeler.config.limits, alive=labeler.alive))
         writer = opened.enter_context(LabelWriter(local, shard.url))
         tally = Tally()
-        _label_samples(source, writer, labeler, tally, seconds)
-        counts = tally.counts(unkeyed=source.report.unkeyed, truncated=source.report.truncated)
+        report, failed = source.report, _label_samples(source, writer, labeler, tally, seconds)
+        counts = tally.counts(unkeyed=report.unkeyed, truncated=report.truncated, directories=report.directories)
         with seconds.of("encode"):
             writer.finish(_footer(shard, labeler, counts))
-    return counts
+    return counts, failed
 
 
-def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tally: Tally, seconds: _Seconds) -> None:
-    """Decode, batch, label and write all samples of an open shard."""
+def _label_samples(
+    opened: OpenShard, writer: LabelWriter, labeler: Labeler, tally: Tally, seconds: _Seconds
+) -> tuple[FailedSample, ...]:
+    """Decode, batch, label and write all samples of an open shard; the first that failed."""
     rule = labeler.model.segmenter.rule
     window = SOFT_WINDOW_SAMPLES if labeler.config.inference.soft_masks else WINDOW_SAMPLES
     batcher = Batcher(rule, labeler.batch_size, window=window)
     waiting: dict[int, LabelRow] = {}
+    failed: list[FailedSample] = []
     in_flight: deque[tuple[list[Prepared], Future[Labeled]]] = deque()
 
     def finish(images: list[Prepared], future: "Future[Labeled]") -> None:
@@ -215,8 +219,11 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
                 write(waiting.pop(image.sample_index), outcome)
 
     def write(row: LabelRow, outcome: tuple[Segment, ...] | SampleError) -> None:
+        tally.warned(row.warnings)
         if isinstance(outcome, SampleError):
             tally.failed(outcome.reason)
+            if len(failed) < FAILED_SAMPLES:
+                failed.append(FailedSample.of(row.key, row.sample_index, row.members, str(outcome)))
             writer.add(replace(row, error=f"{outcome.reason}: {outcome.detail}"))
         else:
             tally.labeled(outcome)
@@ -241,6 +248,7 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
     while in_flight:
         finish(*in_flight.popleft())
     _log.info("batches", extra={"fields": batcher.counts.told()})
+    return tuple(failed)
 
 
 _Decoded = tuple[LabelRow, Prepared | SampleError, float]
@@ -261,7 +269,13 @@ def _decoded(samples: Iterable[Sample], labeler: Labeler, rule: ResizeRule) -> I
 def _decode(sample: Sample, rule: ResizeRule, labeler: Labeler) -> _Decoded:
     """One sample's row so far, its image ready for the model or why not, and the seconds it took."""
     started = time.perf_counter()
-    row = LabelRow(key=sample.key, sample_index=sample.index, caption=sample.caption, warnings=sample.warnings)
+    row = LabelRow(
+        key=sample.key,
+        sample_index=sample.index,
+        caption=sample.caption,
+        warnings=sample.warnings,
+        members=sample.extensions,
+    )
     outcome: Prepared | SampleError
     try:
         if sample.image is not None:

@@ -1,7 +1,7 @@
 """The ledger: one row a shard, as Arrow rows and as Parquet parts. Who is missing is status.py's question."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from maskmill.pipeline import parquet
 from maskmill.pipeline.ledger.counts import ClassCount, Counts
+from maskmill.pipeline.ledger.failed_sample import FailedSample
 from maskmill.pipeline.table.footer import Footer
 
 State = Literal["done", "failed", "missing"]
@@ -42,9 +43,14 @@ SCHEMA = pa.schema(
         pa.field("ended", pa.timestamp("us", tz="UTC")),
         pa.field("label_file", pa.string()),
         pa.field("first_row", pa.int64(), nullable=False),
+        pa.field("directories", pa.int64()),
+        pa.field("warned", pa.list_(pa.struct([("warning", pa.string()), ("samples", pa.int64())]))),
     ]
 )
 """Columns of ledger.parquet."""
+
+LATER = ("directories", "warned")
+"""Columns that came after the first version: null in what it wrote. Others may only follow them."""
 
 BRIEF = pa.schema([column for column in SCHEMA if column.name != "class_counts"])
 """The columns that a status needs: class counts are most of a ledger's bytes, and are left on disk."""
@@ -100,6 +106,9 @@ class LedgerRow:
     first_row: int = 0
     """The shard's first row in its label file; 0 unless the table is sealed."""
 
+    failed_samples: tuple[FailedSample, ...] = ()
+    """The first samples of a shard of which too many failed. They stand in failed/ alone: no column."""
+
     @property
     def reason(self) -> str | None:
         """The fixed word at the front of `error`."""
@@ -131,6 +140,8 @@ class LedgerRow:
             "ended": self.ended,
             "label_file": self.label_file,
             "first_row": self.first_row,
+            "directories": self.counts.directories,
+            "warned": [{"warning": word, "samples": n} for word, n in self.counts.warned.items()],
         }
 
     @classmethod
@@ -144,6 +155,8 @@ class LedgerRow:
             classes=tuple(ClassCount(**entry) for entry in record.get("class_counts") or ()),
             unkeyed=record["unkeyed"],
             truncated=record["truncated"],
+            directories=record.get("directories"),
+            warned={entry["warning"]: entry["samples"] for entry in record.get("warned") or ()},
         )
         same = ("url", "size", "etag", "state", "error", "bytes", "seconds", "replica", "attempts", "started")
         return cls(
@@ -155,7 +168,8 @@ class LedgerRow:
     def to_json(self) -> dict[str, Any]:
         """The row as JSON values: what stands in failed/."""
         record = self.to_record()
-        return record | {name: moment.isoformat() for name in _MOMENTS if (moment := record[name]) is not None}
+        record |= {name: moment.isoformat() for name in _MOMENTS if (moment := record[name]) is not None}
+        return record | {"failed_samples": [asdict(sample) for sample in self.failed_samples]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "LedgerRow":
@@ -165,7 +179,8 @@ class LedgerRow:
             KeyError, TypeError, ValueError, AssertionError: it is none.
         """
         moments = {name: datetime.fromisoformat(text) for name in _MOMENTS if (text := value.get(name)) is not None}
-        return cls.from_record(value | moments)
+        samples = (FailedSample(**{**one, "members": tuple(one["members"])}) for one in value.get("failed_samples", ()))
+        return replace(cls.from_record(value | moments), failed_samples=tuple(samples))
 
     @classmethod
     def from_footer(cls, footer: Footer, size: int, label_file: str) -> "LedgerRow":
@@ -209,7 +224,7 @@ def read(url: str) -> list[LedgerRow]:
     Raises:
         UsageError: the file is damaged.
     """
-    table = parquet.read(url, SCHEMA, fix=FIX)
+    table = parquet.read(url, SCHEMA, later=LATER, fix=FIX)
     return [] if table is None else from_table(table)
 
 

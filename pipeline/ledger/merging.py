@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline import parquet, run
 from maskmill.pipeline.ledger import ledger
-from maskmill.pipeline.ledger.ledger import BRIEF, FIX, SCHEMA, LedgerRow
+from maskmill.pipeline.ledger.ledger import BRIEF, FIX, LATER, SCHEMA, LedgerRow
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.shards import manifest
 from maskmill.pipeline.stores.ranged import open_ranged
@@ -99,7 +99,7 @@ def merged(output: Output) -> Iterator[Merged]:
 
 
 def _sealed(output: Output) -> Merged:
-    brief = parquet.read_columns(output.ledger, SCHEMA, BRIEF.names, fix="Make the sealed table again.")
+    brief = parquet.read_columns(output.ledger, SCHEMA, BRIEF.names, later=LATER, fix="Make the sealed table again.")
     if brief is None:
         raise UsageError(f"{redact(output.ledger)}: a sealed table without its ledger. Make the sealed table again.")
     return Merged(
@@ -160,7 +160,7 @@ def _known(output: Output) -> tuple[list[str], pa.Table, NDArray[np.int64], NDAr
     parts = output.ledger_parts()
 
     def brief(url: str) -> pa.Table:
-        table = parquet.read_columns(url, SCHEMA, BRIEF.names, fix=FIX)
+        table = parquet.read_columns(url, SCHEMA, BRIEF.names, later=LATER, fix=FIX)
         return BRIEF.empty_table() if table is None else table
 
     with ThreadPoolExecutor(READERS) as threads:
@@ -222,7 +222,7 @@ def _from_failure(output: Output, label_name: str) -> LedgerRow | None:
 
 def _rows_of(url: str, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table | None:
     """Some rows of a ledger file, in their order; only their row groups are read."""
-    with parquet.opened(url, SCHEMA, fix=FIX) as file:
+    with parquet.opened(url, SCHEMA, later=LATER, fix=FIX) as file:
         if file is None:
             return None
         ends = np.cumsum([file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)])

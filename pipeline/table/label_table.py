@@ -142,7 +142,7 @@ class LabelTable:
         """Done shards of a sealed table and where they are, in the order of the manifest."""
         fix = "Restore it from a copy."
         url = self.output.ledger
-        table = parquet.read_columns(url, ledger.SCHEMA, _PLACES, fix=fix)
+        table = parquet.read_columns(url, ledger.SCHEMA, _PLACES, later=ledger.LATER, fix=fix)
         if table is None:
             raise UsageError(f"{redact(url)}: a sealed table without its ledger. {fix}")
         places = table.filter(pc.field("state") == "done")

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskmill.models.errors import UsageError
-from maskmill.pipeline.reading.archive import Member, check_archive
+from maskmill.pipeline.reading.archive import check_archive
 from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.grouping import group
 from maskmill.pipeline.reading.limits import ReadLimits
-from maskmill.pipeline.reading.samples import IMAGE_EXTENSIONS, group
+from maskmill.pipeline.reading.members import Member
+from maskmill.pipeline.reading.samples import IMAGE_EXTENSIONS, image_of
 from maskmill.pipeline.reading.spool import spooled
 from maskmill.pipeline.shards.planning import shards_of
 from maskmill.pipeline.shards.shard import Shard
@@ -144,15 +146,12 @@ def open_pairs(source: Source, scratch: Path, limits: ReadLimits, *, ids: TruthI
 
 
 def _of_shard(shard: Shard, path: Path, limits: ReadLimits, ids: TruthIds) -> Pairs:
-    report = check_archive(path, limits)
-    groups = group(report.entries)
-    if report.partial:
-        del groups[-1:]
+    groups = group(check_archive(path, limits))
     found = []
     for index, sample in enumerate(groups):
-        image = next((sample.members[name] for name in IMAGE_EXTENSIONS if name in sample.members), None)
+        image = image_of(sample.members, limits)
         truth = sample.members.get(TRUTH_MEMBER)
-        if image is not None and truth is not None:
+        if image is not None and truth is not None and image.fault is None and truth.fault is None:
             spans = _span(path, image), _span(path, truth)
             found.append(Pair(source=shard.url, index=index, key=sample.key, image=spans[0], truth=spans[1], ids=ids))
     return Pairs(source=shard.url, pairs=tuple(found), bare=len(groups) - len(found))

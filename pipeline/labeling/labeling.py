@@ -44,6 +44,8 @@ from maskmill.pipeline.versions import versions
 
 _log = logging.getLogger(__name__)
 
+_Examples = tuple[FailedSample, ...]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labeler:
@@ -151,13 +153,12 @@ def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) 
     """The row of the shard once its label file is published, or the failed row if too many samples failed."""
     with shard_folder(labeler.config.replica.scratch) as folder:
         local = folder / "labels.parquet"
-        counts, failed_samples = _write_labels(shard, labeler, local, seconds)
+        counts, examples = _write_labels(shard, labeler, local, seconds)
         row = replace(row, counts=counts)
         if (failed := counts.read - counts.labeled) > labeler.config.job.max_failed_samples * counts.read:
             reasons = ", ".join(f"{reason} {n}" for reason, n in counts.failed.items())
-            detail = f"{failed} of {counts.read} samples ({reasons}), as {failed_samples[0].stated}"
-            error = ShardError("too_many_failed", detail)
-            return replace(row, error=str(error), failed_samples=failed_samples)
+            detail = f"{failed} of {counts.read} samples ({reasons}), as {examples[0].stated}"
+            return replace(row, error=str(ShardError("too_many_failed", detail)), failed_samples=examples)
         with seconds.of("publish"):
             check_file(local)
             labeler.alive()
@@ -183,9 +184,7 @@ def _published_before(shard: Shard, labeler: Labeler, row: LedgerRow) -> LedgerR
     return replace(there, replica=row.replica, attempts=row.attempts, started=row.started, seconds=row.seconds)
 
 
-def _write_labels(
-    shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds
-) -> tuple[Counts, tuple[FailedSample, ...]]:
+def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds) -> tuple[Counts, _Examples]:
     """Label a shard into a local file; what it held, as the file's footer has it, and its first failed samples."""
     with ExitStack() as opened:
         with seconds.of("download"):
@@ -201,7 +200,7 @@ def _write_labels(
 
 def _label_samples(
     opened: OpenShard, writer: LabelWriter, labeler: Labeler, tally: Tally, seconds: _Seconds
-) -> tuple[FailedSample, ...]:
+) -> _Examples:
     """Decode, batch, label and write all samples of an open shard; the first that failed."""
     rule = labeler.model.segmenter.rule
     window = SOFT_WINDOW_SAMPLES if labeler.config.inference.soft_masks else WINDOW_SAMPLES
@@ -275,11 +274,10 @@ def _decode(sample: Sample, rule: ResizeRule, labeler: Labeler) -> _Decoded:
         caption=sample.caption,
         warnings=sample.warnings,
         members=sample.extensions,
+        sha256=None if sample.image is None else hashlib.sha256(sample.image).digest(),
     )
     outcome: Prepared | SampleError
     try:
-        if sample.image is not None:
-            row = replace(row, sha256=hashlib.sha256(sample.image).digest())
         size, pixels = prepare(sample, rule, labeler.config, labeler.model.segmenter.device)
         masks = mask_size(size, labeler.config.inference.mask_side)
         row = replace(row, size=size, mask_size=masks)

@@ -55,11 +55,13 @@ def evaluate(
     from maskmill.models.vocabulary.scenes import NOVEL
     from maskmill.models.vocabulary.templates import load_templates
     from maskmill.models.zoo import MODELS, load
+    from maskmill.pipeline import run
     from maskmill.pipeline.evaluation import scores
     from maskmill.pipeline.evaluation.groups import groups_of
     from maskmill.pipeline.evaluation.model import evaluate_model
     from maskmill.pipeline.evaluation.table import evaluate_table
     from maskmill.pipeline.output import Output
+    from maskmill.pipeline.reading.limits import ReadLimits
     from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
     from maskmill.pipeline.truth.pairs import sources_of
 
@@ -85,6 +87,8 @@ def evaluate(
     groups = groups_of(known, left_out)
     sources = sources_of(shards)
     folder = scratch or Path(tempfile.gettempdir())
+    # Held against a table, a shard has the samples that were labeled.
+    limits = ReadLimits() if output is None else run.limits(run.require(output))
     found = []
     if model is not None:
         prompts = load_templates(templates or MODELS[model].config.templates)
@@ -97,10 +101,11 @@ def evaluate(
             dense_clip=dense_clip,
             truth_ids=truth_ids,
             batch_size=batch_size,
+            limits=limits,
             scratch=folder,
         )
     if output is not None:
-        found.append(evaluate_table(sources, output, len(known), truth_ids=truth_ids, scratch=folder))
+        found.append(evaluate_table(sources, output, len(known), truth_ids=truth_ids, limits=limits, scratch=folder))
     if json:
         print(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
     else:

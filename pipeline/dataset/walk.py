@@ -67,9 +67,10 @@ class Walk:
         Raises:
             UsageError: no run there, or a filter that doesn't fit it.
         """
-        identity = run.require(output)["identity"]
+        recorded = run.require(output)
+        identity = recorded["identity"]
         return cls(
-            limits=ReadLimits(**identity["limits"]),
+            limits=run.limits(recorded),
             keep=keep.bound(vocabulary_of_run(output), identity["inference"], agreement=run.has_agreement(identity)),
             scratch=scratch,
         )
@@ -91,7 +92,7 @@ class Walk:
         with (
             told(shard),
             shard_folder(self.scratch) as folder,
-            open_shard(shard, folder, self.limits) as opened,
+            open_shard(shard, folder, self.limits, first_version=of_first_version(table, shard)) as opened,
         ):
             samples = ((sample.index, sample.key, sample) for sample in opened.samples)
             for sample, row in in_step(samples, rows_of(table, shard, columns)):
@@ -119,12 +120,28 @@ def rows_of(table: LabelTable, shard: Shard, columns: Sequence[str]) -> Iterator
     Raises:
         UsageError: there are none, or its label file is damaged.
     """
-    try:
+    with _readable(shard):
         rows = table.rows_of(shard.url)
         if rows is None:
             raise FooterError("its label file is gone")
         for batch in table.batches(rows, list(columns), ROWS):
             yield from batch.to_pylist()
+
+
+def of_first_version(table: LabelTable, shard: Shard) -> bool:
+    """Whether the shard's rows are those of the first version (see `LabelTable.of_first_version`).
+
+    Raises:
+        UsageError: its label file is damaged.
+    """
+    with _readable(shard):
+        return table.of_first_version(shard.url)
+
+
+@contextmanager
+def _readable(shard: Shard) -> Iterator[None]:
+    try:
+        yield
     except (FooterError, FileNotFoundError, ValueError) as error:
         raise UsageError(f"{shard.url}: its labels can't be read: {error}. `maskmill verify OUT` says more.") from error
 

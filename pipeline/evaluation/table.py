@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def evaluate_table(
         output: the label table's run.
         classes: size of its vocabulary, whose ids the ground truth uses.
         truth_ids: what the numbers of the ground truth are.
-        limits: what is refused unread.
+        limits: those that the run was labeled with, so that samples are the same.
         scratch: an existing local folder, for shards that have to be downloaded.
 
     Returns:
@@ -60,7 +61,8 @@ def evaluate_table(
     for source in sources:
         if isinstance(source, Path):
             raise UsageError(f"{source}: a folder has no labels. With --labels, name the shards that were labeled.")
-        with open_pairs(source, scratch, limits, ids=truth_ids) as opened:
+        first = _of_first_version(source, table)
+        with open_pairs(source, scratch, limits, ids=truth_ids, first_version=first) as opened:
             for pair, row in _joined(opened.pairs, source, table):
                 truth = truth_of(pair, classes, limits)
                 labeled = row["status"] == STATUS_OK
@@ -119,9 +121,20 @@ def _rows(shard: Shard, table: LabelTable) -> Iterator[dict[str, Any]]:
         raise UsageError(
             f"{shard.url}: no labels of it in {redact(output.url)}. Label it there first, or leave it out."
         )
-    try:
+    with _readable(place.url, table):
         for batch in table.batches(place, _COLUMNS, _ROWS_AT_ONCE):
             yield from batch.to_pylist()
+
+
+def _of_first_version(shard: Shard, table: LabelTable) -> bool:
+    with _readable(shard.url, table):
+        return table.of_first_version(shard.url)
+
+
+@contextmanager
+def _readable(url: str, table: LabelTable) -> Iterator[None]:
+    try:
+        yield
     except (FooterError, OSError, ValueError) as error:
         fix = "Make the sealed table again." if table.sealed else "Label the shard again."
-        raise UsageError(f"{redact(place.url)}: damaged: {' '.join(str(error).split())[:200]}. {fix}") from error
+        raise UsageError(f"{redact(url)}: damaged: {' '.join(str(error).split())[:200]}. {fix}") from error

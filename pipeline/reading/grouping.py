@@ -25,7 +25,7 @@ class Group:
     """What is odd about them."""
 
 
-def group(report: ArchiveReport) -> list[Group]:
+def group(report: ArchiveReport, *, first_version: bool = False) -> list[Group]:
     """The samples of an archive, in the order of their first members.
 
     Members that are adjacent are grouped by webdataset. A plain `tar cf` of a folder packs them apart: where a key
@@ -34,7 +34,16 @@ def group(report: ArchiveReport) -> list[Group]:
     that, of which `ReadLimits.max_members` bounds the number.
 
     Of a truncated archive the sample with the last member is left out where it may lack some.
+
+    Args:
+        report: the archive.
+        first_version: group as the first version of maskmill did, whose label tables have its rows: links are passed
+            over, files of an operating system are samples, and what isn't adjacent is never put together.
     """
+    if first_version:
+        plain = (entry for entry in report.entries if not entry.link and entry.fault is None)
+        found = _adjacent(plain, first_version=True)
+        return found[:-1] if report.partial else found
     groups = _adjacent(report.entries)
     if report.partial and groups:
         last = groups.pop()
@@ -44,7 +53,7 @@ def group(report: ArchiveReport) -> list[Group]:
     return _completed(groups)
 
 
-def _adjacent(entries: Iterable[Member]) -> list[Group]:
+def _adjacent(entries: Iterable[Member], *, first_version: bool = False) -> list[Group]:
     """Members by sample, grouped by webdataset.
 
     Headers travel through webdataset's grouping in the place of bodies: a shard's bodies are never all in memory.
@@ -57,7 +66,7 @@ def _adjacent(entries: Iterable[Member]) -> list[Group]:
 
     def files() -> Iterator[dict[str, Any]]:
         for entry in entries:
-            key, extension = split_name(entry.name)
+            key, extension = split_name(entry.name, first_version=first_version)
             if key is not None and extension is not None:
                 current[:] = [(key, extension)]
                 yield {"fname": entry.name, "data": entry, "__url__": ""}

@@ -40,6 +40,9 @@ class Member:
     fault: Fault | None = None
     """Why there is no such body; None where there is one."""
 
+    link: bool = False
+    """Whether it is a link."""
+
 
 class Names:
     """The members of an archive so far by their names, by which its links are resolved.
@@ -76,9 +79,9 @@ class Names:
         path = normpath(join(dirname(link.name), target) if symbolic else target)
         found = None if symbolic and isabs(target) else self._known.get(path)
         if found is not None:
-            return Member(link.name, found.offset, found.size, link.plain, found.fault)
+            return Member(link.name, found.offset, found.size, link.plain, found.fault, link=True)
         kind = "symbolic link" if symbolic else "hard link"
         fault = Fault(
             "link", f"{link.name[:_SHOWN]!r} is a {kind} to {target[:_SHOWN]!r}, no earlier file of the archive"
         )
-        return Member(link.name, link.offset, 0, link.plain, fault)
+        return Member(link.name, link.offset, 0, link.plain, fault, link=True)

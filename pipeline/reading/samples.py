@@ -54,7 +54,12 @@ class Sample:
 
 
 def read_samples(
-    path: Path, report: ArchiveReport, limits: ReadLimits, *, extra: Collection[str] = ()
+    path: Path,
+    report: ArchiveReport,
+    limits: ReadLimits,
+    *,
+    extra: Collection[str] = (),
+    first_version: bool = False,
 ) -> Iterator[Sample]:
     """Samples of a checked archive, one at a time in memory.
 
@@ -65,12 +70,13 @@ def read_samples(
         report: what `check_archive` said of it.
         limits: `max_caption_bytes`, `image_member`, `caption_member` apply.
         extra: extensions, in lower case, of members to read beyond image and caption, such as `seg.png`.
+        first_version: as for `grouping.group`.
 
     Raises:
         ShardError: changed, if the file is shorter than when it was checked; read, if the disk fails.
     """
     with path.open("rb", buffering=0) as file:
-        for index, found in enumerate(group(report)):
+        for index, found in enumerate(group(report, first_version=first_version)):
             yield _read(file.fileno(), found, index, limits, extra)
 
 

@@ -103,11 +103,13 @@ class Drawer:
             wanted = by_shard[url]
             try:
                 rows = {row["sample_index"]: row for row in _rows(self.table, url, sorted(wanted), self.limits)}
+                first = self.table.of_first_version(url)
             except (FooterError, FileNotFoundError, ValueError, pa.ArrowException):
                 gone[redact(url)] = "its label file is damaged; `maskmill verify` says more"
                 return
             try:
-                for original in originals(describe(url), self.scratch, self.limits, rows, truth=False):
+                shard = describe(url)
+                for original in originals(shard, self.scratch, self.limits, rows, truth=False, first_version=first):
                     index = original.sample_index
                     made[wanted[index].place] = self.picture(rows[index], original, wanted[index])
             except (ShardError, UsageError, EnvironmentFailure) as error:

@@ -3,7 +3,7 @@
 import difflib
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from maskmill.pipeline.showing.source import Original, originals
 from maskmill.pipeline.stores.publish import read_bytes
 from maskmill.pipeline.stores.urls import canonical, filesystem, redact
 from maskmill.pipeline.table.filters import BoundFilter
+from maskmill.pipeline.table.footer import FooterError
 from maskmill.pipeline.table.label_table import LabelTable
 from maskmill.pipeline.table.schema import LABELS, STATUS_OK
 
@@ -149,16 +150,22 @@ def read(output: Output, places: Iterable[Place], keep: BoundFilter | None = Non
         UsageError: a shard cannot be read any more.
     """
     names = _vocabulary(output)
-    limits = _limits(output)
+    limits, table = _limits(output), LabelTable(output)
     by_shard: dict[str, list[Place]] = {}
     for place in places:
         by_shard.setdefault(place.shard, []).append(place)
     for shard, mine in by_shard.items():
         rows = {place.sample_index: _row(output, place) for place in mine}
         try:
+            first = table.of_first_version(shard)
+            source = describe(mine[0].source)
             with tempfile.TemporaryDirectory(prefix="maskmill-") as scratch:
-                for original in originals(describe(mine[0].source), Path(scratch), limits, rows, truth=True):
+                for original in originals(source, Path(scratch), limits, rows, truth=True, first_version=first):
                     yield _found(rows[original.sample_index], original, names, keep)
+        except FooterError as error:
+            raise UsageError(
+                f"{redact(shard)}: its labels can't be read: {error}. `maskmill verify` says more."
+            ) from error
         except ShardError as error:
             raise UsageError(
                 f"{redact(shard)}: the image cannot be read from its shard any more ({error}). Put the shard back."
@@ -194,10 +201,7 @@ def _vocabulary(output: Output) -> dict[int, str]:
 
 def _limits(output: Output) -> ReadLimits:
     """The limits that the run read with, so that what it labeled can be shown."""
-    recorded = (run.read(output) or {}).get("identity", {}).get("limits", {})
-    known = {field.name for field in fields(ReadLimits)}
-    kept = {name: value for name, value in recorded.items() if name in known}
-    return replace(ReadLimits(**kept), keep_truncated=True)
+    return replace(run.limits(run.read(output) or {}), keep_truncated=True)
 
 
 def _place(output: Output, key: str, sample_index: int | None, shard: str | None) -> Place:

@@ -43,7 +43,13 @@ class Original:
 
 
 def originals(
-    shard: Shard, scratch: Path, limits: ReadLimits, rows: Mapping[int, Mapping[str, Any]], *, truth: bool
+    shard: Shard,
+    scratch: Path,
+    limits: ReadLimits,
+    rows: Mapping[int, Mapping[str, Any]],
+    *,
+    truth: bool,
+    first_version: bool = False,
 ) -> Iterator[Original]:
     """Samples of one shard in its order, one pass that ends with the last of them; one image in memory at a time.
 
@@ -53,12 +59,14 @@ def originals(
         limits: what is refused unread.
         rows: sample_index -> `key` and `sha256` in the label table.
         truth: whether the ground truth is wanted too.
+        first_version: whether the rows are the first version's (`LabelTable.of_first_version`).
 
     Raises:
         ShardError: the shard can't be had or read, or has fewer samples.
     """
     left = set(rows)
-    with open_shard(shard, scratch, limits, extra=(TRUTH_MEMBER,) if truth else ()) as opened:
+    extra = (TRUTH_MEMBER,) if truth else ()
+    with open_shard(shard, scratch, limits, extra=extra, first_version=first_version) as opened:
         for sample in opened.samples if left else ():
             if sample.index in left:
                 yield _original(sample, limits, rows[sample.index])

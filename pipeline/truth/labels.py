@@ -16,7 +16,7 @@ from PIL import Image
 from maskmill.models.errors import UsageError
 from maskmill.models.masks import rle
 from maskmill.models.training.augmentation import UNKNOWN, UNLABELED
-from maskmill.pipeline.dataset.walk import in_step, rows_of, told
+from maskmill.pipeline.dataset.walk import in_step, of_first_version, rows_of, told
 from maskmill.pipeline.reading.archive import check_archive
 from maskmill.pipeline.reading.grouping import group
 from maskmill.pipeline.reading.limits import ReadLimits
@@ -131,7 +131,7 @@ def open_labels(
         EnvironmentFailure: it can't be fetched.
     """
     with told(shard), spooled(shard, scratch) as path:
-        groups = group(check_archive(path, limits))
+        groups = group(check_archive(path, limits), first_version=of_first_version(table, shard))
         samples = ((index, one.key, one.members) for index, one in enumerate(groups))
         found = []
         for members, row in in_step(samples, rows_of(table, shard, COLUMNS)):

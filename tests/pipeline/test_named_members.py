@@ -1,4 +1,4 @@
-"""Shards whose images are named otherwise: what a run says of them, and the option by which all that reads takes them."""
+"""Shards whose images are named otherwise: what a run says of them, and the option that all readers then follow."""
 
 import io
 import tarfile

@@ -21,6 +21,7 @@ _COMMANDS = {
     "status": "Where a run stands: shards done, failed, missing; samples by reason.",
     "verify": "Check a label table: files, footers and counts against the ledger; masks with --deep.",
     "retry": "Label failed shards again, and done ones with failed samples or a changed source.",
+    "forget": "Take shards out of a run that were mistyped or are no longer wanted.",
     "compact": "Write a label table anew, sealed: the same rows in few files of a stated size.",
     "query": "Ask the label table in SQL: views samples, segments, classes, failures; reads only.",
     "stats": "What a label table holds: counts, failures, classes, scores, bytes; reads no mask.",

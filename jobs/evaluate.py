@@ -4,10 +4,14 @@ import sys
 import tempfile
 from json import dumps
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, Dtype
+
+if TYPE_CHECKING:
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.reading.limits import ReadLimits
 
 
 def evaluate(
@@ -15,6 +19,7 @@ def evaluate(
     model: str | None = None,
     weights: str | None = None,
     labels: str | None = None,
+    shards_at: list[str] | None = None,
     vocab: str | None = None,
     truth_ids: Literal["vocabulary", "coco-stuff"] = "vocabulary",
     templates: str | None = None,
@@ -38,6 +43,7 @@ def evaluate(
         model: the segmenter to score: san-tiny, san-vit-b16, san-vit-l14, or with --weights a denseclip.
         weights: its checkpoint (.pth, .safetensors); the released one by default.
         labels: the --output of a `maskmill label` of these shards, to score its label table.
+        shards_at: OLD=NEW, with --labels: shards that were labeled below OLD, a folder or URL, lie below NEW now.
         vocab: label set that the ground truth's ids belong to. Default: the label table's, else the model's.
         truth_ids: what the ground truth's numbers are: ids of the vocabulary, or COCO-Stuff's own, as released.
         templates: prompt template set by name, or a text file with one template a line. Default: the model's.
@@ -51,17 +57,18 @@ def evaluate(
         scratch: local folder for shards that have to be downloaded. Default: the system's.
         json: print JSON, with the IoU of every class.
     """
+    from maskmill.jobs.incomplete import say
     from maskmill.models.vocabulary import Vocabulary
     from maskmill.models.vocabulary.scenes import NOVEL
     from maskmill.models.vocabulary.templates import load_templates
     from maskmill.models.zoo import MODELS, load
-    from maskmill.pipeline import run
     from maskmill.pipeline.evaluation import scores
     from maskmill.pipeline.evaluation.groups import groups_of
     from maskmill.pipeline.evaluation.model import evaluate_model
     from maskmill.pipeline.evaluation.table import evaluate_table
     from maskmill.pipeline.output import Output
-    from maskmill.pipeline.reading.limits import ReadLimits
+    from maskmill.pipeline.shards.moved import ShardsAt
+    from maskmill.pipeline.table.label_table import LabelTable
     from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
     from maskmill.pipeline.truth.pairs import sources_of
 
@@ -75,6 +82,9 @@ def evaluate(
         raise UsageError(f"--windows {windows:g}: expected a --model, and no --dense-clip. Leave one of them out.")
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected 1 or more.")
+    moved = ShardsAt.parse(shards_at or ())
+    if moved.moves and labels is None:
+        raise UsageError("--shards-at: expected with --labels, whose shards were moved. Leave it out.")
     output = None if labels is None else Output.of(labels)
     known = None if output is None else vocabulary_of_run(output)
     if vocab is not None or known is None:
@@ -87,8 +97,7 @@ def evaluate(
     groups = groups_of(known, left_out)
     sources = sources_of(shards)
     folder = scratch or Path(tempfile.gettempdir())
-    # Held against a table, a shard has the samples that were labeled.
-    limits = ReadLimits() if output is None else run.limits(run.require(output))
+    limits = _limits(output)
     found = []
     if model is not None:
         prompts = load_templates(templates or MODELS[model].config.templates)
@@ -105,12 +114,23 @@ def evaluate(
             scratch=folder,
         )
     if output is not None:
-        found.append(evaluate_table(sources, output, len(known), truth_ids=truth_ids, limits=limits, scratch=folder))
+        say(LabelTable(output).incomplete)
+        found.append(
+            evaluate_table(sources, output, len(known), truth_ids=truth_ids, limits=limits, scratch=folder, moved=moved)
+        )
     if json:
         print(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
     else:
         print("\n".join(scores.lines(found, groups)))
     return 0
+
+
+def _limits(labels: "Output | None") -> "ReadLimits":
+    """How shards are read: beside a label table as its run read them, so that samples are the same."""
+    from maskmill.pipeline import run
+    from maskmill.pipeline.reading.limits import ReadLimits
+
+    return ReadLimits() if labels is None else run.limits(run.require(labels))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ def export(
     keep: Annotated[SegmentFilter, Parameter(name="*")] = SegmentFilter(),
     images: bool = False,
     skip_empty: bool = False,
+    shard_base: str | None = None,
+    shards_at: list[str] | None = None,
     workers: int | None = None,
     scratch: Path | None = None,
 ) -> int:
@@ -37,6 +39,8 @@ def export(
         output: DEST, an empty place outside OUT: a folder or any fsspec URL.
         keep: which segments.
         images: the images too, read once from their shards: in images/, or in the rows of hf.
+        shard_base: cut this folder or URL off the front of shards' names, so that no local path travels.
+        shards_at: OLD=NEW: shards that were labeled below OLD, a folder or URL, lie below NEW now. With --images.
         skip_empty: leave out images that no segment is left of.
         workers: processes. Default: one a CPU, fewer for small tables.
         scratch: local folder for what is under way. Default: the system's.
@@ -50,10 +54,13 @@ def export(
     from maskmill.pipeline.export.export import Export
     from maskmill.pipeline.export.export import export as write
     from maskmill.pipeline.output import Output
-    from maskmill.pipeline.stores.urls import redact
+    from maskmill.pipeline.shards.moved import ShardsAt
+    from maskmill.pipeline.stores.urls import canonical, check, redact
 
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: expected 1 or more.")
+    if shard_base is not None:
+        check(shard_base)
     folder = scratch or Path(tempfile.gettempdir())
     if not folder.is_dir():
         raise UsageError(f"--scratch {folder}: no such folder. Make it, or name another.")
@@ -64,6 +71,8 @@ def export(
         keep=keep,
         images=images,
         skip_empty=skip_empty,
+        shard_base=None if shard_base is None else canonical(shard_base).rstrip("/") + "/",
+        moved=ShardsAt.parse(shards_at or ()),
     )
     found = write(asked, scratch=folder, workers=workers, told=lambda line: print(line, file=sys.stderr, flush=True))
     left_out = {

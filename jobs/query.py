@@ -46,12 +46,14 @@ def query(
     Returns:
         Exit code 0.
     """
+    from maskmill.jobs.incomplete import say
     from maskmill.pipeline.query import ask
 
     how = _format(format, output, json=json)
     if output is not None:
         _refuse_inside(output, out)
     with ask(out, sql, keep) as answer:
+        say(answer.incomplete)
         if output is None:
             for line in _lines(answer, how):
                 print(line)

@@ -39,11 +39,13 @@ def report(
     Returns:
         Exit code 0.
     """
+    from maskmill.jobs.incomplete import say
     from maskmill.pipeline.report.report import report as make
     from maskmill.pipeline.showing.write import write
 
     made = make(out, keep, config)
     write(output, made.html)
+    say(made.incomplete)
     print(f"{output}: {len(made.html) / 1e6:,.1f} MB, nothing of it from the network")
     print(f"charts    {made.drawn:,} of {made.samples:,} samples, from {made.shards:,} shards, seed {config.seed}")
     print(f"images    {made.shown:,}, chosen from {made.chosen_from:,}")

@@ -17,6 +17,7 @@ def retry(
     *,
     failed_samples: float | None = None,
     stale: bool = False,
+    shards_at: list[str] | None = None,
     weights: str | None = None,
     vocab: str | None = None,
     templates: str | None = None,
@@ -32,7 +33,9 @@ def retry(
     Args:
         out: the --output of a `maskmill label`.
         failed_samples: also take done shards with more than this share of failed samples; 0 takes all that have any.
-        stale: also take done shards whose source has changed since they were labeled.
+        stale: also take done shards whose source has changed since they were labeled. Of those of the same size and
+            another etag or time some images are compared, for which shards in a store are fetched.
+        shards_at: OLD=NEW: shards that the run names below OLD, a folder or URL, lie below NEW now.
         weights: the run's checkpoint, where run.json doesn't tell (credentials, a path that moved).
         vocab: the run's vocabulary, likewise.
         templates: the run's templates, likewise.
@@ -44,7 +47,10 @@ def retry(
     from maskmill.pipeline.ledger import summary
     from maskmill.pipeline.ledger.status import status
     from maskmill.pipeline.output import Output
-    from maskmill.pipeline.retry import Given, choose, configuration, kept, lines
+    from maskmill.pipeline.retry import Given, configuration, kept
+    from maskmill.pipeline.retry_choice import choose, lines
+    from maskmill.pipeline.shards import manifest
+    from maskmill.pipeline.shards.moved import ShardsAt
     from maskmill.pipeline.shards.planning import dry_run, price_lines, refuse_another_run
 
     target = Output.of(out)
@@ -53,12 +59,20 @@ def retry(
     if config.model.model not in MODELS:
         raise UsageError(f"{target.run}: no such model as {config.model.model!r}; models are {', '.join(MODELS)}.")
     refuse_another_run(config, target)
-    chosen = choose(target, failed_samples=failed_samples, stale=stale)
+    chosen = choose(
+        target,
+        failed_samples=failed_samples,
+        stale=stale,
+        moved=ShardsAt.parse(shards_at or ()),
+        scratch=replica.scratch if replica.scratch.is_dir() else None,
+        told=lambda line: print(line, file=sys.stderr, flush=True),
+    )
     asked = list(chosen.shards[: job.limit])
     print("\n".join(lines(chosen, target)), flush=True)
     if job.dry_run:
         print("\n".join(dry_run(asked, config, target)))
         return 0
+    manifest.accept(target, chosen.same, chosen.same_as)
     if not asked:
         print("\n".join(summary.lines(status(target))))
         return 0

@@ -20,6 +20,7 @@ def show(
     shard: str | None = None,
     each: bool = False,
     limit: int | None = None,
+    shards_at: list[str] | None = None,
     keep: Annotated[SegmentFilter, Parameter(name="*")] = _EVERYTHING,
 ) -> int:
     """Draw samples: image, masks with names and scores, and beside them the ground truth where the shard has one.
@@ -35,18 +36,26 @@ def show(
         shard: URL of the shard, where several shards have the key.
         each: One picture a sample, named after its key.
         limit: Most samples. Default: 6 where no keys are given.
+        shards_at: OLD=NEW: shards that were labeled below OLD, a folder or URL, lie below NEW now.
         keep: Which segments are drawn; without bounds all are.
 
     Returns:
         Exit code 0.
     """
+    from maskmill.jobs.incomplete import say
     from maskmill.pipeline.ledger.summary import counted
     from maskmill.pipeline.output import Output
+    from maskmill.pipeline.shards.moved import ShardsAt
     from maskmill.pipeline.showing.show import places, show_all, show_each
+    from maskmill.pipeline.stores.urls import canonical
+    from maskmill.pipeline.table.label_table import LabelTable
 
     run = Output.of(out)
+    moved = ShardsAt.parse(shards_at or ())
+    if shard is not None and moved.moves:
+        shard = moved.recorded(canonical(shard))
     chosen, bound = places(run, keys, keep, limit=limit, sample_index=sample_index, shard=shard)
-    shown = show_each(run, chosen, output, bound) if each else show_all(run, chosen, output, bound)
+    shown = (show_each if each else show_all)(run, chosen, output, bound, moved)
     for one in shown:
         found = one.found
         said = f"failed sample ({found.error})" if found.error is not None else counted(len(found.segments), "segment")
@@ -55,6 +64,7 @@ def show(
         print(f"{one.png}: {name}{said}{truth}")
         for note in found.notes:
             print(note)
+    say(LabelTable(run).incomplete)
     return 0
 
 

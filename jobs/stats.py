@@ -12,11 +12,14 @@ def stats(out: str, /, *, json: bool = False) -> int:
     """
     from json import dumps
 
+    from maskmill.jobs.incomplete import say
     from maskmill.pipeline.output import Output
     from maskmill.pipeline.stats import lines, to_json
     from maskmill.pipeline.stats import stats as add_up
 
-    found = add_up(Output.of(out))
+    output = Output.of(out)
+    found = add_up(output)
+    say(found.status.incomplete(output))
     if json:
         print(dumps(to_json(found), indent=2, ensure_ascii=False))
     else:

@@ -18,6 +18,7 @@ def train(
     *shards: str,
     output: Annotated[str, Parameter(name=["--output", "-o"])],
     labels: str | None = None,
+    shards_at: list[str] | None = None,
     more_shards: Annotated[list[str] | None, Parameter(name="--shards", consume_multiple=True)] = None,
     validation: list[str] | None = None,
     start: Annotated[StartConfig, _Flat] = StartConfig(),
@@ -40,6 +41,7 @@ def train(
         output: folder of the training; all workers must see it.
         labels: learn from the labels of this run, --output of a `label`, instead of from ground truth. Segments that
             the filter drops (--min-score and its like) teach nothing: no loss looks at their pixels.
+        shards_at: OLD=NEW, with --labels: shards that were labeled below OLD, a folder or URL, lie below NEW now.
         more_shards: the same as SHARDS.
         validation: images with ground truth that are scored while it trains: shards or folders, once each.
         start: the model and its start.
@@ -58,9 +60,12 @@ def train(
     shards = (*shards, *(more_shards or ()))
     if not shards and labels is None:
         raise UsageError("SHARDS: none given. Expected tar files, globs, or a folder with images/ and annotations/.")
+    if shards_at and labels is None:
+        raise UsageError("--shards-at: expected with --labels, whose shards were moved. Leave it out.")
     config = TrainConfig(
         shards=shards,
         labels=labels,
+        shards_at=tuple(shards_at or ()),
         keep=keep,
         validation=tuple(validation or ()),
         start=start,

@@ -23,12 +23,19 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
     if json:
         found = [{"file": problem.file, "text": problem.text} for problem in result.problems]
         checked = {"files": result.files, "rows": result.rows, "masks": result.masks}
-        whole = {"checked": checked, "problems": iter(found), "status": summary.to_json(result.status)}
+        whole = {
+            "checked": checked,
+            "problems": iter(found),
+            "strays": iter(result.strays),
+            "status": summary.to_json(result.status),
+        }
         sys.stdout.writelines(chunks(whole))
         print()
     else:
         for problem in result.problems:
             print(f"problem   {problem.file}: {problem.text}")
+        for stray in result.strays:
+            print(f"note      {stray}: not a file of this run; nothing reads it")
         decoded = f", {result.masks:,} masks decoded" if deep else ""
         files, problems = counted(result.files, "label file"), counted(len(result.problems), "problem")
         print(f"checked   {files}, {counted(result.rows, 'row')}{decoded}: {problems}")

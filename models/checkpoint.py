@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maskmill.models import remote
 from maskmill.models.errors import EnvironmentFailure, UsageError
-from maskmill.models.vocabulary.source import without_secrets
+from maskmill.models.redaction import redact
 
 MAX_BYTES = 16 * 2**30
 """Largest checkpoint that is read, also after unzipping."""
@@ -35,7 +35,7 @@ def load(location: str) -> dict[str, Tensor]:
         UsageError: no such file, or it holds anything but tensors.
         EnvironmentFailure: the store or the hub doesn't answer.
     """
-    shown = without_secrets(location)
+    shown = redact(location)
     suffix = Path(shown).suffix.lower()
     if suffix not in (".safetensors", ".pth", ".pt", ".bin"):
         raise UsageError(f"--weights {shown!r}: expected a .safetensors, .pth or .pt file. Name one.")
@@ -107,7 +107,7 @@ def fitted(
     ]
     if said:
         raise UsageError(
-            f"--weights {without_secrets(source)!r}: does not fit the model: {'; '.join(said)}. Name their --model."
+            f"--weights {redact(source)!r}: does not fit the model: {'; '.join(said)}. Name their --model."
         )
     return {name: state[name] for name in shapes}
 

@@ -16,8 +16,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from maskmill.models.redaction import redact
 from maskmill.pipeline.ledger.ledger import LedgerRow
-from maskmill.pipeline.stores.redaction import redact
 
 OURS = ("maskmill",)
 """Loggers of which all from INFO on is kept; of libraries it is from WARNING on."""

@@ -2,15 +2,23 @@
 
 import json
 import posixpath
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.stores.publish import is_local, listing, names, publish_bytes, read_bytes
-from maskmill.pipeline.stores.urls import canonical, redact
+from maskmill.pipeline.stores.urls import canonical, check, redact
 
 LABEL_SUFFIX = ".parquet"
 FAILED_SUFFIX = ".json"
+
+_PART = re.compile(r"\d{8}T\d{12}Z[A-Za-z0-9-]*\.parquet")
+"""Names that parts of the manifest and of the ledger have; whatever else lies beside them is not read."""
+
+_LABEL = re.compile(r"(.+-[0-9a-f]{16}|part-\d{6})\.parquet")
+_FAILED = re.compile(r".+-[0-9a-f]{16}\.json")
+_TEXT = re.compile(r"[0-9a-f]{64}\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +30,14 @@ class Output:
 
     @classmethod
     def of(cls, url: str) -> "Output":
-        """OUT as a user names it."""
+        """OUT as a user names it.
+
+        Raises:
+            UsageError: an empty name, or one of a place where no files can stand (see `stores.urls.check`).
+        """
+        if not url.strip():
+            raise UsageError(f"output {url!r}: expected a folder or a URL. Name one, such as ./labels.")
+        check(url)
         return cls(canonical(url) if is_local(url) else url.rstrip("/"))
 
     @property
@@ -76,7 +91,10 @@ class Output:
         return {path.removesuffix(LABEL_SUFFIX) for path in names(self.labels) if path.endswith(LABEL_SUFFIX)}
 
     def label_files(self) -> dict[str, int | None]:
-        """Names of all label files below labels/, by one listing, with their sizes where it tells."""
+        """Names of all `*.parquet` below labels/, by one listing, with their sizes where it tells.
+
+        Which of them are the run's, its manifest says: `manifest.label_files`.
+        """
         return {name: size for name, size in listing(self.labels) if name.endswith(LABEL_SUFFIX)}
 
     def failures(self) -> set[str]:
@@ -87,11 +105,25 @@ class Output:
 
     def ledger_parts(self) -> list[str]:
         """URLs of the ledger's parts, oldest first."""
-        return [self._join("ledger-parts", name) for name in sorted(names(self._join("ledger-parts")))]
+        return self._parts("ledger-parts")
 
     def manifest_parts(self) -> list[str]:
         """URLs of the manifest's parts, oldest first."""
-        return [self._join("manifest", name) for name in sorted(names(self._join("manifest")))]
+        return self._parts("manifest")
+
+    def strays(self) -> list[str]:
+        """Files in OUT's folders that have none of the names a run gives: `FOLDER/NAME` of each. Nothing reads them.
+
+        Desktops and browsers leave such: Thumbs.db, .DS_Store, `x (1).parquet`.
+        """
+        ours = {"manifest": _PART, "ledger-parts": _PART, "labels": _LABEL, "failed": _FAILED, "text": _TEXT}
+        return [
+            f"{folder}/{name}"
+            for folder, pattern in ours.items()
+            for name in sorted(names(self._join(folder), hidden=True))
+            # A copy on its way to its place is hidden too, and is none.
+            if not pattern.fullmatch(name) and not (name.startswith(".") and name.endswith(".tmp"))
+        ]
 
     def read_json(self, url: str) -> dict[str, Any] | None:
         """A JSON object below OUT; None if it isn't there.
@@ -114,6 +146,10 @@ class Output:
     def write_json(self, url: str, value: dict[str, Any]) -> None:
         """Put a JSON object below OUT, all at once."""
         publish_bytes(json.dumps(value, indent=2, sort_keys=True).encode() + b"\n", url)
+
+    def _parts(self, folder: str) -> list[str]:
+        found = sorted(name for name in names(self._join(folder)) if _PART.fullmatch(name))
+        return [self._join(folder, name) for name in found]
 
     def _join(self, *parts: str) -> str:
         return posixpath.join(self.url, *parts)

@@ -24,13 +24,12 @@ def write(table: pa.Table, url: str) -> None:
     publish_bytes(file.getvalue(), url)
 
 
-def read(url: str, schema: pa.Schema, *, later: Sequence[str] = (), fix: str) -> pa.Table | None:
+def read(url: str, schema: pa.Schema, *, fix: str) -> pa.Table | None:
     """A published table; None where there is no file.
 
     Args:
         url: its place.
         schema: the columns it must have.
-        later: the last of these, which a file of an earlier version may lack, all or the last of them; they are null.
         fix: what to do with a damaged one, a sentence for the error.
 
     Raises:
@@ -42,25 +41,23 @@ def read(url: str, schema: pa.Schema, *, later: Sequence[str] = (), fix: str) ->
         return None
     with _damage(url, fix):
         table = pq.ParquetFile(BytesIO(data), page_checksum_verification=True).read()
-    _check(table.schema, schema, later, url, fix)
-    return _filled(table, schema, schema.names)
+    _check(table.schema, schema, url, fix)
+    return _filled(table, schema)
 
 
-def read_columns(
-    url: str, schema: pa.Schema, columns: Sequence[str], *, later: Sequence[str] = (), fix: str
-) -> pa.Table | None:
+def read_columns(url: str, schema: pa.Schema, columns: Sequence[str], *, fix: str) -> pa.Table | None:
     """Some columns of a published table, and of the file no more bytes than they take (see `read`)."""
-    with opened(url, schema, later=later, fix=fix) as file:
+    with opened(url, schema, fix=fix) as file:
         if file is None:
             return None
         with _damage(url, fix):
-            there = set(file.schema_arrow.names)
-            return _filled(file.read(columns=[name for name in columns if name in there]), schema, columns)
+            table = file.read(columns=[name for name in columns if name in file.schema_arrow.names])
+        return _filled(table, pa.schema([schema.field(name) for name in columns]))
 
 
 @contextmanager
-def opened(url: str, schema: pa.Schema, *, later: Sequence[str] = (), fix: str) -> Iterator[pq.ParquetFile | None]:
-    """A published table, read in ranges while the `with` lasts (see `read`); columns that it lacks are not there."""
+def opened(url: str, schema: pa.Schema, *, fix: str) -> Iterator[pq.ParquetFile | None]:
+    """A published table, read in ranges while the `with` lasts (see `read`); it may lack the last columns."""
     try:
         source = open_ranged(url)
     except FileNotFoundError:
@@ -70,24 +67,23 @@ def opened(url: str, schema: pa.Schema, *, later: Sequence[str] = (), fix: str) 
         with _damage(url, fix):
             # Buffered by column chunk, so that a request asks for many pages.
             file = pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True)
-        _check(file.schema_arrow, schema, later, url, fix)
+        _check(file.schema_arrow, schema, url, fix)
         yield file
 
 
-def _check(found: pa.Schema, schema: pa.Schema, later: Sequence[str], url: str, fix: str) -> None:
-    assert tuple(schema.names[len(schema) - len(later) :]) == tuple(later), "later columns are the last ones"
-    least = len(schema) - len(later)
-    if len(found) < least or not found.equals(pa.schema(list(schema)[: len(found)])):
+def _check(found: pa.Schema, schema: pa.Schema, url: str, fix: str) -> None:
+    """Columns that may be null and stand at the end came later; an older file lacks them."""
+    known, later = list(schema)[: len(found)], list(schema)[len(found) :]
+    if not found.equals(pa.schema(known)) or not all(field.nullable for field in later):
         raise UsageError(f"{redact(url)}: its columns aren't those that this maskmill writes. {fix}")
 
 
-def _filled(table: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """These columns of a table, null where it has none."""
-    there = set(table.schema.names)
-    return pa.table(
-        {name: table[name] if name in there else pa.nulls(table.num_rows, schema.field(name).type) for name in columns},
-        schema=pa.schema([schema.field(name) for name in columns]),
-    )
+def _filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with all columns of the schema, in its order: null where the file has none."""
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(schema.names)
 
 
 @contextmanager

@@ -1,18 +1,17 @@
-"""Which shards of a run to label again, and with what: run.json's own configuration. The labeling is `label`'s."""
+"""With what a run's shards are labeled again: run.json's own configuration. Which they are is retry_choice.py's."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.errors import UsageError
 from maskmill.pipeline import parquet, run
 from maskmill.pipeline.config import (
     Device,
@@ -24,12 +23,11 @@ from maskmill.pipeline.config import (
     VocabularyConfig,
 )
 from maskmill.pipeline.ledger import ledger
-from maskmill.pipeline.ledger.status import Status, settle, status
-from maskmill.pipeline.ledger.summary import counted
+from maskmill.pipeline.ledger.status import Status, settle
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.decoding import DecodingConfig
 from maskmill.pipeline.reading.limits import ReadLimits
-from maskmill.pipeline.shards.shard import Shard, describe_many
+from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.publish import publish
 from maskmill.pipeline.stores.urls import redact
 
@@ -51,29 +49,6 @@ class Given:
 
     device: Device | None = None
     """Where replicas compute; None for what is on record."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Chosen:
-    """Shards to label again, each counted once."""
-
-    shards: tuple[Shard, ...]
-    """In the order of the manifest; `replace` is set where a label file stands, and stays until it is replaced."""
-
-    failed: int
-    """Failed shards among them."""
-
-    missing: int
-    """Missing shards among them."""
-
-    failed_samples: int
-    """Done shards among them with too many failed samples."""
-
-    stale: int
-    """Done shards among them whose source has changed since, and that aren't counted for their samples."""
-
-    gone: int
-    """Done shards that would be among them, but their source is no longer there; their labels are kept."""
 
 
 def configuration(output: Output, *, given: Given, replica: ReplicaConfig, job: JobConfig) -> LabelConfig:
@@ -117,67 +92,6 @@ def configuration(output: Output, *, given: Given, replica: ReplicaConfig, job: 
     )
 
 
-def choose(output: Output, *, failed_samples: float | None = None, stale: bool = False) -> Chosen:
-    """The failed and missing shards of a run, as their stores have them now, and done ones where asked for.
-
-    Args:
-        output: a run.
-        failed_samples: also done shards with more than this share of failed samples.
-        stale: also done shards whose source has another etag, or another size, than the one that was labeled.
-
-    Raises:
-        UsageError: a file of the run is damaged, or a share that is none.
-        EnvironmentFailure: a store doesn't answer.
-    """
-    if failed_samples is not None and not 0.0 <= failed_samples <= 1.0:
-        raise UsageError(f"--failed-samples {failed_samples}: expected a share between 0 and 1, such as 0.1.")
-    table = status(output).table
-    done = pc.equal(table["state"], "done").to_numpy()
-    many = np.zeros(len(table), bool)
-    if failed_samples is not None:
-        many = done & (table["failed"].to_numpy() > failed_samples * table["read"].to_numpy())
-    wanted = np.flatnonzero(~done | many | (done & stale))
-    rows = table.take(pa.array(wanted))
-    standing = output.done()
-    shards: list[Shard] = []
-    counts = {"failed": 0, "missing": 0, "failed_samples": 0, "stale": 0, "gone": 0}
-    columns = [rows[name].to_pylist() for name in ("state", "size", "etag")]
-    for now, has_many, state, size, etag in zip(_described(rows["url"]), many[wanted], *columns, strict=True):
-        if state != "done":
-            kind = state
-        elif has_many:
-            kind = "failed_samples"
-        elif now.missing or _differs(now.etag, etag) or _differs(now.size, size):
-            kind = "stale"
-        else:
-            continue
-        if state == "done" and now.missing:
-            counts["gone"] += 1
-            continue
-        counts[kind] += 1
-        # A damaged label file stands where its shard counts as missing.
-        shards.append(replace(now, replace=now.label_name in standing))
-    return Chosen(shards=tuple(shards), **counts)
-
-
-def lines(chosen: Chosen, output: Output) -> list[str]:
-    """What was chosen, for people."""
-    reasons = {
-        "failed": chosen.failed,
-        "missing": chosen.missing,
-        "done with failed samples": chosen.failed_samples,
-        "stale": chosen.stale,
-    }
-    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
-    what = (
-        f"{counted(len(chosen.shards), 'shard')} of {redact(output.url)}: {told}" if told else "nothing to label again"
-    )
-    found = [f"retry     {what}"]
-    if chosen.gone:
-        found.append(f"kept      {chosen.gone:,} done shards whose source is no longer there")
-    return found
-
-
 def forget(output: Output, urls: Sequence[str]) -> None:
     """Take shards out of the ledger before their label files are replaced.
 
@@ -196,20 +110,6 @@ def forget(output: Output, urls: Sequence[str]) -> None:
                 rows = file.read_row_group(number)
                 writer.write_table(rows.filter(pc.invert(pc.is_in(rows["url"], value_set=gone))))
         publish(local, output.ledger)
-
-
-def _described(urls: Iterable[Any]) -> list[Shard]:
-    """Canonical URLs as their stores have them; they are names, never patterns."""
-    try:
-        return describe_many([url.as_py() for url in urls])
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"the shards can't be looked up: {redact(str(error))}. Check the credentials."
-        ) from error
-
-
-def _differs(now: object, before: object) -> bool:
-    return now is not None and before is not None and now != before
 
 
 def _with_recorded_share(job: JobConfig, recorded: object) -> JobConfig:

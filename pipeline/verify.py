@@ -63,6 +63,9 @@ class Verification:
     problems: tuple[Problem, ...]
     """All that isn't right; failed and missing shards are states, not problems."""
 
+    strays: tuple[str, ...] = ()
+    """Files that lie among the run's and have none of its names: `FOLDER/NAME`. Nothing reads them; no problem."""
+
 
 def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = lambda line: None) -> Verification:
     """Check every label file of a run or of a sealed table: that the manifest asks for it, its columns, footer and
@@ -109,8 +112,11 @@ def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = 
                 told(f"checked {files:,} label files, {rows:,} rows; {len(standing):,} to go")
         now = Status(table=found.table)
     unknown = "no shard in the ledger has this label file" if sealed else "no shard in the manifest has this label file"
-    problems += [Problem(file=f"labels/{name}", text=unknown) for name in sorted(standing)]
-    return Verification(status=now, files=files, rows=rows, masks=masks, problems=tuple(problems))
+    strays = tuple(output.strays())
+    problems += [
+        Problem(file=f"labels/{name}", text=unknown) for name in sorted(standing) if f"labels/{name}" not in strays
+    ]
+    return Verification(status=now, files=files, rows=rows, masks=masks, problems=tuple(problems), strays=strays)
 
 
 def _shards_by_file(found: Merged, *, sealed: bool) -> Iterator[tuple[str, tuple[LedgerRow, ...]]]:

@@ -155,11 +155,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the arrays go, .npz (with --train .json)")
     parser.add_argument("--float64", action="store_true", help="double precision, with the stored text weights")
     parser.add_argument("--train", action="store_true", help="losses and gradients of SET_train.json")
-    parser.add_argument(
-        "--own-windows",
-        action="store_true",
-        help="DenseCLIP's sliding cases with each window's own logits, not as they were recorded: see golden_denseclip",
-    )
     chosen = parser.parse_args(arguments)
     if "which" in json.loads(chosen.set.read_text()):
         from tests import golden_denseclip
@@ -168,8 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             numbers = golden_denseclip.run_train(chosen.set, float64=chosen.float64)
             chosen.out.write_text(json.dumps(numbers, indent=1) + "\n")
         else:
-            arrays = golden_denseclip.run(chosen.set, float64=chosen.float64, own_windows=chosen.own_windows)
-            np.savez(chosen.out, **arrays)
+            np.savez(chosen.out, **golden_denseclip.run(chosen.set, float64=chosen.float64))
     elif chosen.train:
         from tests.golden_train import run as run_train
 

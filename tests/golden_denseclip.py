@@ -1,8 +1,6 @@
 """Runs DenseCLIP's golden sets through our DenseCLIP; `python -m tests.golden` calls it."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +83,12 @@ def segmenter_of(golden: dict[str, Any], *, float64: bool = False) -> DenseClipS
     return zoo.build(config, tensors, name=golden["which"], dtype="float64" if float64 else "float32")
 
 
-def run(path: Path, *, float64: bool = False, own_windows: bool = False) -> Arrays:
-    """All arrays of a set, as the set was recorded.
-
-    The sliding cases (modes `slide` and `aug`) of the sets that we know were recorded with the first window's logits in
-    the place of every other window's: to the last digit of float64 they are that, and nothing of the image beyond the
-    first window is in them. So they show where windows lie, how they are averaged and how they are enlarged.
-    What the model gives for the windows themselves has tests of its own.
+def run(path: Path, *, float64: bool = False) -> Arrays:
+    """All arrays of a set.
 
     Args:
         path: SET.json.
         float64: double precision.
-        own_windows: every window gets its own logits, as it does wherever images are labeled.
     """
     golden = json.loads(path.read_text())
     segmenter = segmenter_of(golden, float64=float64)
@@ -109,30 +101,12 @@ def run(path: Path, *, float64: bool = False, own_windows: bool = False) -> Arra
             windows = segmenter.model.config.windows
             if case["mode"] == "whole":
                 found = _boxes(segmenter, inputs, texts) | _pixels(segmenter, inputs, texts, out, None, "seg")
+            elif case["mode"] == "slide":
+                found = _pixels(segmenter, inputs, texts, out, windows, "slide")
             else:
-                with nullcontext() if own_windows else _first_output(segmenter.model):
-                    if case["mode"] == "slide":
-                        found = _pixels(segmenter, inputs, texts, out, windows, "slide")
-                    else:
-                        found = _flipped(segmenter, inputs, texts, out, windows)
+                found = _flipped(segmenter, inputs, texts, out, windows)
             arrays |= {f"{name}/{key}": value.numpy() for key, value in found.items()}
     return arrays
-
-
-@contextmanager
-def _first_output(model: nn.Module) -> Iterator[None]:
-    """Every call of the model gives what the first one gave."""
-    seen: list[Any] = []
-
-    def repeat(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        seen.append(output)
-        return seen[0]
-
-    hook = model.register_forward_hook(repeat)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def model_input(segmenter: DenseClipSegmenter, images: list[dict[str, int]], period: float) -> Tensor:

@@ -28,7 +28,7 @@ def maskmill(*words: str, folder: Path) -> str:
     started = time.monotonic()
     environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "RAY_TMPDIR": str(folder / "r")}
     done = subprocess.run(
-        [sys.executable, "-m", f"jobs.{words[0]}", *words[1:]],
+        [sys.executable, "-m", f"maskmill.jobs.{words[0]}", *words[1:]],
         cwd=WEIGHTS.parents[3],
         env=environment,
         check=True,

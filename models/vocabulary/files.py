@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from maskmill.models.errors import UsageError
+from maskmill.models.redaction import redact
 from maskmill.models.vocabulary.checks import Draft, checked
-from maskmill.models.vocabulary.source import read_text, without_secrets
+from maskmill.models.vocabulary.source import read_text
 from maskmill.models.vocabulary.vocabulary import Vocabulary
 
 SUFFIXES = (".txt", ".tsv", ".yaml", ".yml", ".json")
@@ -41,9 +42,9 @@ def load(url: str) -> Vocabulary:
 
     sets = f"label sets are {', '.join(LABEL_SETS)}"
     missing = f"no such label set or file; {sets}. A file is one name a line."
-    shown = f"--vocab {without_secrets(url)!r}"
+    shown = f"--vocab {redact(url)!r}"
     # A URL may carry a query, or be a chain such as simplecache::s3://...: neither is part of the file's name.
-    links = without_secrets(url).split("::")
+    links = redact(url).split("::")
     path = PurePosixPath(next((link for link in links if "://" in link), links[0]))
     suffix = path.suffix.lower()
     text = read_text(url, option="--vocab", missing=missing)

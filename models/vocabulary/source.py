@@ -1,9 +1,8 @@
 """Small text files from anywhere fsspec reaches, bounded and decoded. What the text means is the caller's business."""
 
-import re
-
 from maskmill.models import remote
 from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.redaction import redact, userinfo
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """Larger vocabulary and template files are refused unread; ADE's 847 names are 12 kB."""
@@ -21,7 +20,7 @@ def read_text(url: str, *, option: str, missing: str) -> str:
         UsageError: no such file, not a file, too large, not UTF-8, an unknown protocol.
         EnvironmentFailure: the file may be there but can't be read (permission, network).
     """
-    shown = f"{option} {without_secrets(url)!r}"
+    shown = f"{option} {redact(url)!r}"
     try:
         fs, path = remote.filesystem(url)
         with fs.open(path, "rb") as file:
@@ -50,18 +49,9 @@ def read_text(url: str, *, option: str, missing: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def without_secrets(text: str) -> str:
-    """The text with user information and queries of URLs taken out: what a message or a stored column may hold."""
-    return re.sub(r"(://[^\s?#'\"]*)\?[^\s'\"]*", r"\1", _USER.sub("", text))
-
-
-# A password may hold a slash, so it ends at the last @ (a port is no password); a user alone ends before a slash.
-_USER = re.compile(r"(?<=://)(?:[^\s/@:]*:(?!\d{1,5}(?:/|$))[^\s'\"]*@|[^\s/@:'\"]*@)")
-
-
 def _line(error: BaseException, url: str) -> str:
     text = " ".join(str(error).split())
     # Some stores repeat a part of the URL without its scheme.
-    for user in _USER.findall(url):
+    if user := userinfo(url):
         text = text.replace(user, "")
-    return without_secrets(text)[:200].rstrip(".")
+    return redact(text)[:200].rstrip(".")

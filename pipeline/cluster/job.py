@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maskmill.models.errors import EnvironmentFailure
 from maskmill.models.vocabulary.templates import load_templates
@@ -22,6 +22,7 @@ from maskmill.pipeline.shards import manifest
 from maskmill.pipeline.shards.planning import refuse_another_run, vocabulary_of
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores import stores
+from maskmill.pipeline.stores.names import local_name
 from maskmill.pipeline.table.vocabulary_table import to_table
 
 
@@ -69,7 +70,8 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
         opened.enter_context(session.session())
         placement = place(session.nodes(), config.replica, device=config.model.device, may_grow=session.joins())
         config.decoding.refuse_without_gpu(placement.device)
-        text = prepare(config, placement, output, vocabulary, templates)
+        here = _absolute(config)
+        text = prepare(here, placement, output, vocabulary, templates)
         identity = run.identity(
             config,
             rule=MODELS[config.model.model].rule_with(config.inference.windows),
@@ -85,7 +87,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
         todo = [shard for shard in shards if shard.replace or shard.label_name not in done]
         forget(output, [shard.url for shard in todo if shard.replace])
         spec = ReplicaSpec(
-            config=config,
+            config=here,
             placement=placement,
             output=output,
             vocabulary=vocabulary,
@@ -103,8 +105,19 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
             seconds = rows.seconds
             now = settle(output)
             with suppress(Exception):  # whatever Ray says by now, the run is settled
-                clean_nodes(config.replica.scratch)
+                clean_nodes(here.replica.scratch)
     return JobResult(status=now, images=rows.images, seconds=seconds, stopped=stopped)
+
+
+def _absolute(config: LabelConfig) -> LabelConfig:
+    """The same job, its local files named so that a replica finds them: it has a working directory of its own."""
+    weights = config.model.weights
+    if weights is not None:
+        weights = local_name(weights) or weights
+    scratch = config.replica.scratch.absolute()
+    return replace(
+        config, model=replace(config.model, weights=weights), replica=replace(config.replica, scratch=scratch)
+    )
 
 
 def _run(todo: Sequence[Shard], spec: ReplicaSpec, rows: LedgerParts, *, already_done: int) -> None:

@@ -3,8 +3,9 @@
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 
 import ray
@@ -14,6 +15,7 @@ from maskmill.models.errors import EnvironmentFailure
 from maskmill.pipeline.cluster import head
 from maskmill.pipeline.config import machine_cpus
 from maskmill.pipeline.labeling.placement import Node
+from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.labeling.threads import wait_briefly_awake
 
 
@@ -25,24 +27,38 @@ def session() -> Iterator[None]:
         EnvironmentFailure: the cluster can't be joined or started.
     """
     _quiet()
+    with ExitStack() as opened:
+        # Ray puts the driver's current folder first on its workers' import path, where a user's own timm/ or queue.py
+        # would be imported in place of the library. So it starts in an empty folder, which lives as long as Ray does.
+        empty = opened.enter_context(shard_folder(Path(tempfile.gettempdir())))
+        with chdir(empty), _stderr_closed():
+            _init()
+        opened.callback(ray.shutdown)
+        opened.enter_context(head.watched(ray.get_runtime_context().gcs_address))
+        yield
+
+
+def _init() -> None:
+    """`ray.init` for this job.
+
+    Raises:
+        EnvironmentFailure: the cluster can't be joined or started.
+    """
     try:
         if joins():
-            with _stderr_closed():
-                ray.init(logging_level=logging.ERROR, log_to_driver=False)
-        else:
-            with _stderr_closed():
-                here = local_node()
-                # Replicas inherit it.
-                wait_briefly_awake()
-                ray.init(
-                    "local",
-                    num_cpus=here.cpus,
-                    num_gpus=here.gpus,
-                    include_dashboard=False,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    _node_ip_address="127.0.0.1",
-                )
+            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+            return
+        here = local_node()
+        wait_briefly_awake()  # replicas inherit it
+        ray.init(
+            "local",
+            num_cpus=here.cpus,
+            num_gpus=here.gpus,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
     except Exception as error:  # Ray raises many kinds here, a bare Exception among them where a process starts late
         if "InvalidAuthToken" in str(error.__cause__):
             raise EnvironmentFailure(
@@ -51,11 +67,6 @@ def session() -> Iterator[None]:
             ) from error
         where = "the cluster that RAY_ADDRESS names can't be joined" if joins() else "Ray can't start"
         raise EnvironmentFailure(f"{where}: {' '.join(str(error).split())[:300]}") from error
-    try:
-        with head.watched(ray.get_runtime_context().gcs_address):
-            yield
-    finally:
-        ray.shutdown()
 
 
 def joins() -> bool:

@@ -1,7 +1,7 @@
 """A run's labeled images as a Ray Data set, for training on Ray Train. What a sample is stands in pipeline/dataset."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ from maskmill.pipeline.dataset.reader import done_shards
 from maskmill.pipeline.dataset.sample import LabeledImage
 from maskmill.pipeline.dataset.walk import Walk
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.moved import ShardsAt
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores import stores
 from maskmill.pipeline.stores.stores import Stores
@@ -34,6 +35,7 @@ def labeled_images(
     keep: SegmentFilter = SegmentFilter(),
     shards: Sequence[str] | None = None,
     scratch: Path | None = None,
+    shards_at: Mapping[str, str] | None = None,
 ) -> "ray.data.Dataset":
     """The labeled samples of a run, each once; every shard is a task that reads it beside its label file.
 
@@ -45,6 +47,7 @@ def labeled_images(
         keep: which segments count.
         shards: sources of the shards to read, as `label` takes them; all done ones if None.
         scratch: local folder on every machine for shards that lie in a store; the system's temporary folder if None.
+        shards_at: folders or URLs that shards were labeled in, and where they lie now.
 
     Raises:
         UsageError: no run there, no done shard, a filter that doesn't fit the run; in a task, a shard that isn't the
@@ -52,7 +55,7 @@ def labeled_images(
     """
     there = Output.of(output)
     walk = Walk.of(there, keep, Path(tempfile.gettempdir()) if scratch is None else scratch)
-    found, _ = done_shards(there, shards)
+    found, _ = done_shards(there, shards, ShardsAt.of(shards_at or {}))
     table = pa.Table.from_pylist([{name: getattr(shard, name) for name in _SHARD.names} for shard in found], _SHARD)
     read = partial(_read, output=there, walk=walk, options=stores.used())
     # Blocks are tasks: one row a block is one shard a task.

@@ -19,6 +19,7 @@ from maskmill.pipeline.compaction.sealing import Part
 from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.merging import BLOCK, Merged, merged
+from maskmill.pipeline.ledger.status import Status
 from maskmill.pipeline.ledger.summary import counted
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.stores.publish import is_local, names, publish, publish_bytes, read_bytes
@@ -98,6 +99,8 @@ def compact(
     _refuse_nested(source, target)
     with merged(source) as now, shard_folder(scratch) as folder:
         done, left_out = _done(now.table, source, partial=partial)
+        if (line := Status(table=now.table).incomplete(source)) is not None:
+            told(line)
         parts = [
             Part(shards=now.table.take(pa.array(rows)), fingerprint=recorded["fingerprint"])
             for rows in _plan(now.table, done, file_bytes)
@@ -188,7 +191,7 @@ def _standing(target: Output, files: int) -> set[int]:
         UsageError: it does.
     """
     found = set(names(target.url))
-    labels = [name.removesuffix(LABEL_SUFFIX) for name in names(target.labels)]
+    labels = [name.removesuffix(LABEL_SUFFIX) for name in target.label_files()]
     if found - _UNFINISHED or any(SEALED_FILE.fullmatch(name) is None for name in labels):
         what = "a sealed table already" if "run.json" in found else "not empty"
         raise UsageError(f"DEST {redact(target.url)}: {what}. Name an empty place, or remove it.")
@@ -279,7 +282,7 @@ def _check_published(target: Output, sizes: list[int]) -> None:
     """Every file stands there with the bytes that were checked, and no other one."""
     fs, _ = filesystem(target.url)
     expected = {file_name(number): size for number, size in enumerate(sizes)}
-    wrong = set(names(target.labels)) ^ expected.keys()
+    wrong = target.label_files().keys() ^ expected.keys()
     urls = {name: target.label(name.removesuffix(LABEL_SUFFIX)) for name in expected.keys() - wrong}
     wrong |= {name for name, url in urls.items() if int(fs.size(filesystem(url)[1])) != expected[name]}
     if wrong:

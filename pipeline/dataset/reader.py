@@ -25,6 +25,7 @@ from maskmill.pipeline.dataset.sample import LabeledImage
 from maskmill.pipeline.dataset.walk import Raw, Walk
 from maskmill.pipeline.ledger.status import status
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.planning import shards_of
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores import stores
@@ -58,6 +59,7 @@ class LabeledImages(IterableDataset[LabeledImage]):
         rank: this process among those that train together; torch.distributed's, else RANK's, else 0.
         world: how many train together; torch.distributed's, else WORLD_SIZE's, else 1.
         scratch: local folder for shards that lie in a store; the system's temporary folder if None.
+        shards_at: folders or URLs that shards were labeled in, and where they lie now.
 
     Raises:
         UsageError: no run there, no done shard, a filter that doesn't fit the run.
@@ -75,12 +77,13 @@ class LabeledImages(IterableDataset[LabeledImage]):
         rank: int | None = None,
         world: int | None = None,
         scratch: Path | None = None,
+        shards_at: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self._output = Output.of(output)
         self.vocabulary: Vocabulary = vocabulary_of_run(self._output)
         self._walk = Walk.of(self._output, keep, Path(tempfile.gettempdir()) if scratch is None else scratch)
-        self._shards, self._counts = done_shards(self._output, shards)
+        self._shards, self._counts = done_shards(self._output, shards, ShardsAt.of(shards_at or {}))
         self._shuffle, self._seed, self._steps = shuffle, seed, steps
         self._rank, self._world = _place(rank, world)
         self._epoch = self._taken = self._resumed = 0
@@ -179,10 +182,16 @@ def _left(order: Iterator[int], taken: int, length: int) -> NDArray[np.bool_]:
     return wanted
 
 
-def done_shards(output: Output, named: Sequence[str] | None) -> tuple[list[Shard], list[int]]:
+def done_shards(
+    output: Output, named: Sequence[str] | None, moved: ShardsAt = UNMOVED
+) -> tuple[list[Shard], list[int]]:
     """Done shards as they were when they were labeled, and how many labeled samples each has; others are told of."""
-    sources = None if named is None else {shard.url: shard.source for shard in shards_of(named, limit=None)}
+    sources = None
+    if named is not None:
+        sources = {moved.recorded(shard.url): shard.source for shard in shards_of(named, limit=None)}
     now = status(output)
+    if sources is None:
+        moved.refuse_unused(now.urls("done"))
     found = [row for row in now.rows("done") if sources is None or row.url in sources]
     if not found:
         raise UsageError(f"{redact(output.url)}: none of these shards is labeled there. Label them first.")
@@ -190,7 +199,12 @@ def done_shards(output: Output, named: Sequence[str] | None) -> tuple[list[Shard
         _log.warning("%s: %d of %d shards are not labeled there; they are left out",
                      redact(output.url), asked - len(found), asked)  # fmt: skip
     shards = [
-        Shard(url=row.url, source=row.url if sources is None else sources[row.url], size=row.size, etag=row.etag)
+        Shard(
+            url=row.url,
+            source=moved.source(row.url) if sources is None else sources[row.url],
+            size=row.size,
+            etag=row.etag,
+        )
         for row in found
     ]
     return shards, [row.counts.labeled for row in found]

@@ -9,17 +9,16 @@ from typing import Any, TypeVar
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline import run
+from maskmill.pipeline.content import NOT_HAD, open_labeled, rows_of
 from maskmill.pipeline.dataset.sample import LabeledImage, labeled_image
 from maskmill.pipeline.labeling.scratch import shard_folder
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.errors import SampleError, ShardError
 from maskmill.pipeline.reading.images import decode_sample
 from maskmill.pipeline.reading.limits import ReadLimits
-from maskmill.pipeline.reading.open import open_shard
 from maskmill.pipeline.reading.samples import Sample
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.table.filters import BoundFilter, SegmentFilter
-from maskmill.pipeline.table.footer import FooterError
 from maskmill.pipeline.table.label_table import LabelTable
 from maskmill.pipeline.table.schema import STATUS_OK
 from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
@@ -29,9 +28,6 @@ COLUMNS = [
     "masks", "logit_width", "logit_height", "mask_logits",
 ]  # fmt: skip
 """What of the label table is read."""
-
-ROWS = 64
-"""Rows of a label file in memory at once."""
 
 _Body = TypeVar("_Body")
 
@@ -92,7 +88,7 @@ class Walk:
         with (
             told(shard),
             shard_folder(self.scratch) as folder,
-            open_shard(shard, folder, self.limits, first_version=of_first_version(table, shard)) as opened,
+            open_labeled(shard, table, folder, self.limits) as opened,
         ):
             samples = ((sample.index, sample.key, sample) for sample in opened.samples)
             for sample, row in in_step(samples, rows_of(table, shard, columns)):
@@ -112,38 +108,6 @@ class Walk:
                 f"{raw.row['shard']}: sample {raw.sample.index} was labeled and can't be decoded now: {error}. "
                 "Label the shard again."
             ) from error
-
-
-def rows_of(table: LabelTable, shard: Shard, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """All rows of a shard, in order.
-
-    Raises:
-        UsageError: there are none, or its label file is damaged.
-    """
-    with _readable(shard):
-        rows = table.rows_of(shard.url)
-        if rows is None:
-            raise FooterError("its label file is gone")
-        for batch in table.batches(rows, list(columns), ROWS):
-            yield from batch.to_pylist()
-
-
-def of_first_version(table: LabelTable, shard: Shard) -> bool:
-    """Whether the shard's rows are those of the first version (see `LabelTable.of_first_version`).
-
-    Raises:
-        UsageError: its label file is damaged.
-    """
-    with _readable(shard):
-        return table.of_first_version(shard.url)
-
-
-@contextmanager
-def _readable(shard: Shard) -> Iterator[None]:
-    try:
-        yield
-    except (FooterError, FileNotFoundError, ValueError) as error:
-        raise UsageError(f"{shard.url}: its labels can't be read: {error}. `maskmill verify OUT` says more.") from error
 
 
 def in_step(
@@ -177,10 +141,10 @@ def told(shard: Shard) -> Iterator[None]:
     try:
         yield
     except ShardError as error:
-        kind = EnvironmentFailure if error.reason in ("read", "disk", "checksum") else UsageError
-        raise kind(
-            f"{shard.url}: can't be read beside its labels: {error}. If it has changed since, label it again."
-        ) from error
+        moved = "If the shards were moved, name where to: --shards-at OLD=NEW."
+        fix = moved if error.reason == "missing" else "If it has changed since, label it again."
+        kind = EnvironmentFailure if error.reason in NOT_HAD else UsageError
+        raise kind(f"{shard.url}: can't be read beside its labels: {error}. {fix}") from error
 
 
 def _shown(place: tuple[int, str] | None) -> str:

@@ -1,6 +1,5 @@
 """Evaluates a label table on shards with ground truth: segments are painted into class maps. No model is loaded."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,20 +11,24 @@ from PIL import Image
 
 from maskmill.models.errors import UsageError
 from maskmill.models.masks import rle
+from maskmill.pipeline.content import is_labeled_image, refuse_other_size
+from maskmill.pipeline.dataset.walk import told
 from maskmill.pipeline.evaluation.confusion import count
 from maskmill.pipeline.evaluation.model import ClassMap, truth_of
 from maskmill.pipeline.evaluation.scores import Evaluation
+from maskmill.pipeline.ledger.status import status
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.footer import FooterError
-from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.label_table import LabelTable, ShardRows
 from maskmill.pipeline.table.schema import STATUS_OK
 from maskmill.pipeline.truth.class_map import TruthIds
 from maskmill.pipeline.truth.pairs import Pair, Source, open_pairs
 
-_COLUMNS = ["sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
+_COLUMNS = ["key", "sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
 _ROWS_AT_ONCE = 64
 
 
@@ -37,6 +40,7 @@ def evaluate_table(
     truth_ids: TruthIds = "vocabulary",
     limits: ReadLimits = ReadLimits(),
     scratch: Path,
+    moved: ShardsAt = UNMOVED,
 ) -> Evaluation:
     """Hold a label table against the ground truth of its shards.
 
@@ -47,6 +51,7 @@ def evaluate_table(
         truth_ids: what the numbers of the ground truth are.
         limits: those that the run was labeled with, so that samples are the same.
         scratch: an existing local folder, for shards that have to be downloaded.
+        moved: where shards lie that were labeled elsewhere.
 
     Returns:
         The evaluation; pixels in no segment, and failed samples whole, count as left unlabeled.
@@ -58,12 +63,13 @@ def evaluate_table(
     counts = np.zeros((classes, classes + 1), np.int64)
     images = failed = 0
     table = LabelTable(output)
-    for source in sources:
-        if isinstance(source, Path):
-            raise UsageError(f"{source}: a folder has no labels. With --labels, name the shards that were labeled.")
-        first = _of_first_version(source, table)
+    shards = _labeled(sources, output, moved)
+    for source, recorded in shards:
+        with told(recorded):
+            refuse_other_size(recorded, source)
+        first = _of_first_version(recorded, table)
         with open_pairs(source, scratch, limits, ids=truth_ids, first_version=first) as opened:
-            for pair, row in _joined(opened.pairs, source, table):
+            for pair, row in _joined(opened.pairs, recorded, table):
                 truth = truth_of(pair, classes, limits)
                 labeled = row["status"] == STATUS_OK
                 found = _painted(row, truth.shape, classes) if labeled else np.full(truth.shape, classes)
@@ -73,6 +79,21 @@ def evaluate_table(
     if not images:
         raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members.")
     return Evaluation(name="labels", counts=counts, images=images, failed=failed)
+
+
+def _labeled(sources: Iterable[Source], output: Output, moved: ShardsAt) -> list[tuple[Shard, Shard]]:
+    """Each shard as it is now, and as it was when it was labeled; of one without labels only its name."""
+    shards = []
+    for source in sources:
+        if isinstance(source, Path):
+            raise UsageError(f"{source}: a folder has no labels. With --labels, name the shards that were labeled.")
+        shards.append(source)
+    urls = [moved.recorded(shard.url) for shard in shards]
+    sizes = {row.url: row.size for row in status(output).of(urls).rows("done")}
+    return [
+        (shard, Shard(url=url, source=shard.source, size=sizes.get(url)))
+        for shard, url in zip(shards, urls, strict=True)
+    ]
 
 
 def paint(
@@ -107,27 +128,31 @@ def _joined(pairs: Iterable[Pair], shard: Shard, table: LabelTable) -> Iterator[
     rows = _rows(shard, table)
     for pair in pairs:
         row = next((row for row in rows if row["sample_index"] == pair.index), None)
-        if row is None or row["sha256"] != hashlib.sha256(pair.image.read()).digest():
+        if row is None or not is_labeled_image(pair.key, pair.image.read(), row):
             raise UsageError(
                 f"{shard.url}: {pair.key!r}: not the image that was labeled; the shard has changed. Label it again."
             )
         yield pair, row
 
 
-def _rows(shard: Shard, table: LabelTable) -> Iterator[dict[str, Any]]:
-    output = table.output
+def _place(shard: Shard, table: LabelTable) -> ShardRows:
     place = table.rows_of(shard.url)
     if place is None:
         raise UsageError(
-            f"{shard.url}: no labels of it in {redact(output.url)}. Label it there first, or leave it out."
+            f"{shard.url}: no labels of it in {redact(table.output.url)}. Label it there first, or leave it out."
         )
+    return place
+
+
+def _rows(shard: Shard, table: LabelTable) -> Iterator[dict[str, Any]]:
+    place = _place(shard, table)
     with _readable(place.url, table):
         for batch in table.batches(place, _COLUMNS, _ROWS_AT_ONCE):
             yield from batch.to_pylist()
 
 
 def _of_first_version(shard: Shard, table: LabelTable) -> bool:
-    with _readable(shard.url, table):
+    with _readable(_place(shard, table).url, table):
         return table.of_first_version(shard.url)
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline import run
 from maskmill.pipeline.dataset.walk import Walk
@@ -19,11 +21,12 @@ from maskmill.pipeline.export.instances import Instances
 from maskmill.pipeline.export.panoptic import Panoptic
 from maskmill.pipeline.export.plan import ShardPlan, done, plans
 from maskmill.pipeline.export.pool import in_order
-from maskmill.pipeline.export.source import Source
+from maskmill.pipeline.export.source import Source, shown_name
 from maskmill.pipeline.export.tally import Tally
 from maskmill.pipeline.labeling.scratch import shard_folder
-from maskmill.pipeline.ledger.status import status
+from maskmill.pipeline.ledger.status import Status, status
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.stores import stores
 from maskmill.pipeline.stores.stores import Stores
 from maskmill.pipeline.stores.urls import redact
@@ -59,6 +62,12 @@ class Export:
 
     skip_empty: bool
     """Whether samples are left out that no segment is left of."""
+
+    shard_base: str | None = None
+    """What is cut off the front of shards' names, a canonical URL with a slash at its end; None: nothing."""
+
+    moved: ShardsAt = UNMOVED
+    """Where the shards lie now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +109,11 @@ def export(
     shards = done(now)
     if not len(shards):
         raise UsageError(f"{redact(asked.output.url)}: no shard is done. Label some first.")
-    context = Context(vocabulary=vocabulary, info=_info(asked, identity), shards=len(shards))
+    asked.moved.refuse_unused(shards["url"].to_pylist())
+    _check_base(asked.shard_base, shards)
+    if (line := now.incomplete(asked.output)) is not None:
+        told(line)
+    context = Context(vocabulary=vocabulary, info=_info(asked, identity, now), shards=len(shards))
     form = _format(asked, context)
     processes = min(workers or _processes(now.labeled), len(shards))
     total = Tally()
@@ -108,7 +121,7 @@ def export(
         setup = _Setup(export=asked, context=context, folder=folder, stores=stores.used())
         last = time.monotonic()
         # Closed before the folder goes, so that no process is left that writes into it.
-        with closing(in_order(_writer, setup, plans(shards), processes)) as written:
+        with closing(in_order(_writer, setup, plans(shards, asked.moved), processes)) as written:
             for plan, tally in written:
                 form.take(plan, folder)
                 total.add(tally)
@@ -132,6 +145,7 @@ def _writer(setup: _Setup) -> Callable[[ShardPlan], Tally]:
         classes=len(setup.context.vocabulary),
         images=asked.images,
         skip_empty=asked.skip_empty,
+        shard_base=asked.shard_base,
     )
 
     def write(plan: ShardPlan) -> Tally:
@@ -172,7 +186,19 @@ def _format(asked: Export, context: Context) -> Format:
             return HuggingFace(context=context, images=asked.images)
 
 
-def _info(asked: Export, recorded: dict[str, Any]) -> dict[str, Any]:
+def _check_base(base: str | None, shards: pa.Table) -> None:
+    """Refuse a base that a shard doesn't lie below: its whole name would travel."""
+    if base is None:
+        return
+    other = next((url for url in shards["url"].to_pylist() if shown_name(url, base) == url), None)
+    if other is not None:
+        raise UsageError(
+            f"--shard-base {redact(base)}: {other} doesn't lie below it. Name a folder that holds all shards, or leave "
+            "it out."
+        )
+
+
+def _info(asked: Export, recorded: dict[str, Any], now: Status) -> dict[str, Any]:
     """What an export says of itself; no time, so that a repeat is the same to the byte."""
     from importlib.metadata import version
 
@@ -185,6 +211,7 @@ def _info(asked: Export, recorded: dict[str, Any]) -> dict[str, Any]:
         "model": recorded["identity"]["model"],
         "inference": recorded["identity"]["inference"],
         "filter": {name: value for name, value in asdict(asked.keep).items() if value != default[name]},
+        "shards": {"asked": len(now), "labeled": now.shards("done")},
         "images": asked.images,
         "skip_empty": asked.skip_empty,
     }

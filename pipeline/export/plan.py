@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from maskmill.pipeline.ledger.status import Status
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import Shard
 
 _COLUMNS = ["url", "size", "etag", "read", "segments"]
@@ -41,14 +42,14 @@ def done(status: Status) -> pa.Table:
     return status.table.filter(pc.equal(status.table["state"], "done")).select(_COLUMNS).sort_by("url")
 
 
-def plans(shards: pa.Table) -> Iterator[ShardPlan]:
-    """Plans of the shards that `done` gives, one after the other."""
+def plans(shards: pa.Table, moved: ShardsAt = UNMOVED) -> Iterator[ShardPlan]:
+    """Plans of the shards that `done` gives, one after the other; `moved` says where their sources lie."""
     number, image, segment = 0, 1, 1
     for batch in shards.to_batches(max_chunksize=_ROWS_AT_ONCE):
         for row in batch.to_pylist():
             yield ShardPlan(
                 number=number,
-                shard=Shard(url=row["url"], source=row["url"], size=row["size"], etag=row["etag"]),
+                shard=Shard(url=row["url"], source=moved.source(row["url"]), size=row["size"], etag=row["etag"]),
                 read=row["read"],
                 segments=row["segments"],
                 first_image=image,

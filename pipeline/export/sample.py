@@ -72,7 +72,7 @@ class ExportedSample:
     """webdataset's `__key__`, as it stands in the shard."""
 
     shard: str
-    """Canonical URL."""
+    """Canonical URL, without the base where one is cut off."""
 
     sample_index: int
     """Position in the shard."""

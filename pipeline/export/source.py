@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskmill.models.errors import UsageError
-from maskmill.pipeline.dataset.walk import ROWS, Walk
+from maskmill.pipeline.content import ROWS, is_labeled_image
+from maskmill.pipeline.dataset.walk import Walk
 from maskmill.pipeline.export.plan import ShardPlan
 from maskmill.pipeline.export.sample import ExportedSample, ExportedSegment, ImageFile, image_file, sample_name
 from maskmill.pipeline.export.tally import Tally
@@ -39,6 +40,9 @@ class Source:
 
     skip_empty: bool
     """Whether samples are left out that no segment is left of."""
+
+    shard_base: str | None = None
+    """See `Export.shard_base`."""
 
     def samples(self, plan: ShardPlan, tally: Tally) -> Iterator[ExportedSample]:
         """The labeled samples of a shard in order.
@@ -82,11 +86,9 @@ class Source:
             raise _wrong(plan, " ".join(str(error).split())[:200]) from error
 
     def _with_images(self, plan: ShardPlan) -> Generator[tuple[Mapping[str, Any], ImageFile], None, None]:
-        import hashlib
-
         for raw in self.walk.samples(self.table, plan.shard, columns=_COLUMNS):
             data = raw.sample.image
-            if data is None or hashlib.sha256(data).digest() != raw.row["sha256"]:
+            if data is None or not is_labeled_image(raw.sample.key, data, raw.row):
                 raise UsageError(
                     f"{plan.shard.url}: sample {raw.sample.index} isn't the image that was labeled; the shard has "
                     "changed. Label it again, or export without --images."
@@ -103,7 +105,7 @@ class Source:
             image_id=plan.first_image + row["sample_index"],
             name=sample_name(plan.shard.label_name, row["sample_index"], row["key"]),
             key=row["key"],
-            shard=row["shard"],
+            shard=shown_name(row["shard"], self.shard_base),
             sample_index=row["sample_index"],
             sha256=row["sha256"].hex(),
             caption=row["caption"],
@@ -120,6 +122,11 @@ class Source:
             ),
             image=image,
         )
+
+
+def shown_name(url: str, base: str | None) -> str:
+    """A shard's canonical URL without the folder that it lies below, if one is given and it does."""
+    return url if base is None else url.removeprefix(base)
 
 
 def _wrong(plan: ShardPlan, what: str) -> UsageError:

@@ -47,10 +47,7 @@ SCHEMA = pa.schema(
         pa.field("warned", pa.list_(pa.struct([("warning", pa.string()), ("samples", pa.int64())]))),
     ]
 )
-"""Columns of ledger.parquet."""
-
-LATER = ("directories", "warned")
-"""Columns that came after the first version: null in what it wrote. Others may only follow them."""
+"""Columns of ledger.parquet. Those from `directories` on came after the first version, in whose files they are null."""
 
 BRIEF = pa.schema([column for column in SCHEMA if column.name != "class_counts"])
 """The columns that a status needs: class counts are most of a ledger's bytes, and are left on disk."""
@@ -224,7 +221,7 @@ def read(url: str) -> list[LedgerRow]:
     Raises:
         UsageError: the file is damaged.
     """
-    table = parquet.read(url, SCHEMA, later=LATER, fix=FIX)
+    table = parquet.read(url, SCHEMA, fix=FIX)
     return [] if table is None else from_table(table)
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline import parquet, run
 from maskmill.pipeline.ledger import ledger
-from maskmill.pipeline.ledger.ledger import BRIEF, FIX, LATER, SCHEMA, LedgerRow
+from maskmill.pipeline.ledger.ledger import BRIEF, FIX, SCHEMA, LedgerRow
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.shards import manifest
 from maskmill.pipeline.stores.ranged import open_ranged
@@ -99,7 +99,7 @@ def merged(output: Output) -> Iterator[Merged]:
 
 
 def _sealed(output: Output) -> Merged:
-    brief = parquet.read_columns(output.ledger, SCHEMA, BRIEF.names, later=LATER, fix="Make the sealed table again.")
+    brief = parquet.read_columns(output.ledger, SCHEMA, BRIEF.names, fix="Make the sealed table again.")
     if brief is None:
         raise UsageError(f"{redact(output.ledger)}: a sealed table without its ledger. Make the sealed table again.")
     return Merged(
@@ -146,7 +146,7 @@ def _merged(output: Output, scratch: Path) -> Merged:
     pool = pa.concat_tables([known, fresh, _missing(asked.take(pa.array(missing)))])
     table = _named(pool.take(pa.array(source)), labels)
     return Merged(
-        table=_with_stale(table, _moved(table, asked["etag"])),
+        table=_with_stale(table, _moved(table, asked)),
         parts=tuple(files[1:]),
         _files=(*files, str(scratch / "told.parquet")),
         _file=np.concatenate([file, np.full(len(told), len(files)), np.full(len(missing), _NOWHERE)])[source],
@@ -160,7 +160,7 @@ def _known(output: Output) -> tuple[list[str], pa.Table, NDArray[np.int64], NDAr
     parts = output.ledger_parts()
 
     def brief(url: str) -> pa.Table:
-        table = parquet.read_columns(url, SCHEMA, BRIEF.names, later=LATER, fix=FIX)
+        table = parquet.read_columns(url, SCHEMA, BRIEF.names, fix=FIX)
         return BRIEF.empty_table() if table is None else table
 
     with ThreadPoolExecutor(READERS) as threads:
@@ -222,7 +222,7 @@ def _from_failure(output: Output, label_name: str) -> LedgerRow | None:
 
 def _rows_of(url: str, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table | None:
     """Some rows of a ledger file, in their order; only their row groups are read."""
-    with parquet.opened(url, SCHEMA, later=LATER, fix=FIX) as file:
+    with parquet.opened(url, SCHEMA, fix=FIX) as file:
         if file is None:
             return None
         ends = np.cumsum([file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)])
@@ -258,9 +258,11 @@ def _named(table: pa.Table, label_files: pa.ChunkedArray) -> pa.Table:
     return table.set_column(BRIEF.get_field_index("label_file"), BRIEF.field("label_file"), names)
 
 
-def _moved(table: pa.Table, etags: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Which done shards have another etag than they were labeled with; one without an etag never moves."""
-    return pc.and_(pc.equal(table["state"], "done"), pc.fill_null(pc.not_equal(table["etag"], etags), False))
+def _moved(table: pa.Table, asked: pa.Table) -> pa.ChunkedArray:
+    """Which done shards have another etag than they were labeled with, and not the same bytes; none without an etag."""
+    moved = pc.fill_null(pc.not_equal(table["etag"], asked["etag"]), False)
+    same = pc.fill_null(pc.equal(table["etag"], asked["same_as"]), False)
+    return pc.and_(pc.equal(table["state"], "done"), pc.and_not(moved, same))
 
 
 def _with_stale(table: pa.Table, stale: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -13,6 +13,7 @@ from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.ledger import BRIEF, SCHEMA, LedgerRow
 from maskmill.pipeline.ledger.merging import BLOCK, MERGED, Merged, merged
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards import manifest
 from maskmill.pipeline.stores.publish import publish, remove_all, remove_folder, remove_leftovers
 
 LISTED = 100
@@ -62,6 +63,10 @@ class Status:
         """Whether no shard is failed or missing."""
         return self.shards("done") == len(self)
 
+    def incomplete(self, output: Output) -> str | None:
+        """A line that says how many of the run's shards have no labels; None if all have."""
+        return manifest.incomplete_line(output, labeled=self.shards("done"), asked=len(self))
+
     @property
     def read(self) -> int:
         """Samples in done shards."""
@@ -101,6 +106,11 @@ class Status:
     def stale(self) -> tuple[str, ...]:
         """Canonical URLs of the first `LISTED` done shards whose etag has moved since they were labeled."""
         return tuple(Status(table=self.table.filter(self._in("stale")).slice(0, LISTED)).urls("stale"))
+
+    @property
+    def absent(self) -> int:
+        """Failed shards whose store has no such object."""
+        return int(pc.sum(pc.starts_with(self.table.filter(self._in("failed"))["error"], "missing:")).as_py() or 0)
 
     @property
     def unkeyed(self) -> int:

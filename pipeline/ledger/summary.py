@@ -43,9 +43,13 @@ def lines(now: Status) -> list[str]:
         text.append(f"cut       {now.truncated:,} done shards were cut; their whole samples were taken")
     failed_shards = (f"{row.url}  {row.error}  (attempts: {row.attempts})" for row in now.rows("failed"))
     text += _listed("failed", failed, failed_shards)
+    if now.absent:
+        text.append("          `maskmill forget OUT SHARDS` takes names out of the run that were mistyped")
     text += _listed("missing", missing, now.urls("missing"))
-    stale = (f"{url}  changed in the store since it was labeled" for url in now.urls("stale"))
+    stale = (f"{url}  has another etag or time than when it was labeled" for url in now.urls("stale"))
     text += _listed("stale", now.shards("stale"), stale)
+    if now.shards("stale"):
+        text.append("          `maskmill retry OUT --stale` compares them, and labels again those that differ")
     return text
 
 

@@ -45,6 +45,9 @@ class Answer:
     batches: pa.RecordBatchReader | None = None
     """The same as Arrow has it, where it came so; one of both is taken."""
 
+    incomplete: str | None = None
+    """A line that says how many of the run's shards have no labels; None if all have."""
+
     @classmethod
     def of(cls, batches: pa.RecordBatchReader) -> "Answer":
         """An answer that comes as Arrow batches."""

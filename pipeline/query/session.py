@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def ask(url: str, sql: str, keep: SegmentFilter = SegmentFilter()) -> Iterator[A
             session.open_views(connection, plan_of(sql))
             relation = connection.sql(sql)
             assert relation is not None, "a SELECT has a result"
-            yield Answer.of(relation.to_arrow_reader(1024))
+            yield replace(Answer.of(relation.to_arrow_reader(1024)), incomplete=session.table.incomplete)
         finally:
             connection.close()
 

@@ -25,6 +25,12 @@ class OpenShard:
     bytes: int
     """Size of the archive."""
 
+    path: Path
+    """Where it lies on local disk."""
+
+    first_version: bool
+    """Whether its members are grouped as the first version did."""
+
 
 @contextmanager
 def open_shard(
@@ -52,4 +58,4 @@ def open_shard(
     with spooled(shard, scratch, alive=alive) as path:
         report = check_archive(path, limits)
         samples = read_samples(path, report, limits, extra=extra, first_version=first_version)
-        yield OpenShard(report=report, samples=samples, bytes=report.bytes)
+        yield OpenShard(report=report, samples=samples, bytes=report.bytes, path=path, first_version=first_version)

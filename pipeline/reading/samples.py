@@ -59,6 +59,7 @@ def read_samples(
     limits: ReadLimits,
     *,
     extra: Collection[str] = (),
+    only: Collection[int] | None = None,
     first_version: bool = False,
 ) -> Iterator[Sample]:
     """Samples of a checked archive, one at a time in memory.
@@ -70,6 +71,7 @@ def read_samples(
         report: what `check_archive` said of it.
         limits: `max_caption_bytes`, `image_member`, `caption_member` apply.
         extra: extensions, in lower case, of members to read beyond image and caption, such as `seg.png`.
+        only: positions of the samples to read; the others are passed over. None: all.
         first_version: as for `grouping.group`.
 
     Raises:
@@ -77,7 +79,8 @@ def read_samples(
     """
     with path.open("rb", buffering=0) as file:
         for index, found in enumerate(group(report, first_version=first_version)):
-            yield _read(file.fileno(), found, index, limits, extra)
+            if only is None or index in only:
+                yield _read(file.fileno(), found, index, limits, extra)
 
 
 def image_of(members: Mapping[str, Member], limits: ReadLimits) -> Member | None:

@@ -26,6 +26,9 @@ class ReportConfig:
     image_shards: int = 8
     """Most source shards that these come from; each is fetched whole where it lies in a store."""
 
+    shards_at: tuple[str, ...] = ()
+    """OLD=NEW: shards that were labeled below OLD, a folder or URL, lie below NEW now."""
+
     scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     """Local folder for source shards while they are read."""
 

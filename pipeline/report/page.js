@@ -82,6 +82,7 @@ function top() {
   for (const [name, value, alarm] of entries) {
     at("numbers").append(make("div", {}, make("dt", {}, name), make("dd", { className: alarm ? "alarm" : "" }, value)));
   }
+  if (report.incomplete) at("notices").append(make("p", { className: "notice" }, report.incomplete));
   if (report.gone.length) {
     notice(`The images of ${plural(report.gone.length, "source shard")} can't be read; their samples are shown as masks alone.`, report.gone.map(([shard, why]) => `${shard}: ${why}`));
   }

@@ -22,6 +22,7 @@ from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.report.choice import Choice
 from maskmill.pipeline.report.page import embedded, short
 from maskmill.pipeline.report.sample import Span
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import describe
 from maskmill.pipeline.showing.palette import colours
 from maskmill.pipeline.showing.source import Original, originals
@@ -83,6 +84,9 @@ class Drawer:
     most_bytes: int
     """Of one picture as it stands in the page."""
 
+    moved: ShardsAt = UNMOVED
+    """Where the shards lie now."""
+
     def draw(self, spans: Sequence[Span], choices: Sequence[Choice]) -> Pictures:
         """The pictures of some samples; each source shard is opened once.
 
@@ -108,7 +112,7 @@ class Drawer:
                 gone[redact(url)] = "its label file is damaged; `maskmill verify` says more"
                 return
             try:
-                shard = describe(url)
+                shard = describe(self.moved.source(url))
                 for original in originals(shard, self.scratch, self.limits, rows, truth=False, first_version=first):
                     index = original.sample_index
                     made[wanted[index].place] = self.picture(rows[index], original, wanted[index])

@@ -22,6 +22,7 @@ from maskmill.pipeline.report.facts import LISTED, ledger_facts, run_facts
 from maskmill.pipeline.report.page import embedded, page, short
 from maskmill.pipeline.report.picture import Drawer
 from maskmill.pipeline.report.sample import Sampled
+from maskmill.pipeline.shards.moved import ShardsAt
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.table.label_table import LabelTable
@@ -62,6 +63,9 @@ class Report:
     notes: tuple[str, ...]
     """What the page lacks, and why."""
 
+    incomplete: str | None
+    """A line that says how many of the run's shards have no labels; None if all have."""
+
 
 def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
     """A run on one page that asks for nothing else, below `PAGE_BYTES` however large the run is.
@@ -83,17 +87,20 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
     identity = recorded["identity"]
     bound = keep.bound(vocabulary, identity.get("inference", "general"), agreement=run.has_agreement(identity))
     table = LabelTable(output)
+    moved = ShardsAt.parse(config.shards_at)
     ledger = class_ledger.read(table, len(vocabulary), () if bound.every_class else bound.ids)
     done = _drawn_from(ledger, every_class=bound.every_class)
     random = np.random.default_rng(config.seed)
+    moved.refuse_unused(ledger.status.urls("done"))
     spans = sample.draw(done["url"].to_pylist(), done["read"].to_numpy(), random)
     sampled = sample.read(table, spans, bound)
     choices, chosen_from = choose(
         sampled, config.images, random, shards=config.image_shards, everything=keep == SegmentFilter()
     )
-    data = {
+    data: dict[str, Any] = {
         "run": run_facts(recorded, output),
         "ledger": ledger_facts(ledger.status),
+        "incomplete": ledger.status.incomplete(output),
         "filter": _words(keep),
         "drawn": {
             "seed": config.seed,
@@ -121,6 +128,7 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
             vocabulary=vocabulary,
             limits=_limits(recorded),
             scratch=Path(scratch),
+            moved=moved,
             most_bytes=room // max(1, len(choices)),
         ).draw(sampled.spans, choices)
     data |= {"pictures": drawn.pictures, "gone": list(drawn.gone.items())[:LISTED]}
@@ -128,6 +136,7 @@ def report(url: str, keep: SegmentFilter, config: ReportConfig) -> Report:
     assert len(html) <= PAGE_BYTES, "pictures keep to the room they are given"
     return Report(
         html=html,
+        incomplete=ledger.status.incomplete(output),
         drawn=len(sampled.ok),
         samples=ledger.status.read,
         shards=len(spans),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from maskmill.models.errors import UsageError
-from maskmill.pipeline.stores.redaction import redact
+from maskmill.models.redaction import redact
 
 MAX_NAMES = 10_000_000
 """Most names that one pattern may stand for."""

@@ -1,7 +1,8 @@
 """What a user names becomes a list of shards' URLs: lists, braces, globs, directories. Opens no shard."""
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ _Named = tuple[str, Shard | None]
 MAX_LIST_BYTES = 2**30
 """Most bytes of an `@list.txt`."""
 
-_GLOB = re.compile(r"[*?\[]")
+_log = logging.getLogger(__name__)
+
+GLOB = re.compile(r"[*?\[]")
+"""What makes a name a pattern."""
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
@@ -76,7 +80,7 @@ def _names(arguments: Sequence[str]) -> Iterator[_Named]:
     for argument in arguments:
         if argument.startswith("@"):
             found = False
-            for line in _lines(argument[1:]):
+            for line in list_lines(argument[1:]):
                 found = True
                 yield from _matches(line)
             if not found:
@@ -85,7 +89,13 @@ def _names(arguments: Sequence[str]) -> Iterator[_Named]:
             yield from _matches(argument)
 
 
-def _lines(url: str) -> Iterator[str]:
+def list_lines(url: str) -> Iterator[str]:
+    """The names in a list: its lines, without blank ones and those that start with #.
+
+    Raises:
+        UsageError: no such list, not UTF-8 text, too long, or a list within a list.
+        EnvironmentFailure: it can't be read.
+    """
     fs, path = filesystem(url)
     try:
         with fs.open(path, "rb") as file:
@@ -120,15 +130,18 @@ def _matches(pattern: str) -> Iterator[_Named]:
 
 
 def _local_matches(name: str, path: str) -> Iterator[str]:
-    if _GLOB.search(path) and not Path(path).exists():
+    if GLOB.search(path) and not Path(path).exists():
         import glob
 
-        found = sorted(match for match in glob.iglob(path, recursive=True) if Path(match).is_file())  # noqa: PTH207 (absolute pattern)
-        if not found:
+        # Hidden files are found too, to be counted; hidden folders (.git) aren't searched for the sake of it.
+        found = glob.iglob(path, recursive=True, include_hidden="**" not in path)  # noqa: PTH207 (absolute pattern)
+        files = sorted(match for match in _visible(found, path) if Path(match).is_file())
+        if not files:
             raise UsageError(f"{name!r}: the pattern matches no file. Quote it, and try `ls` with it.")
-        yield from found
+        yield from files
     elif not path.lower().endswith(".tar") and Path(path).is_dir():
-        tars = sorted(str(match) for match in Path(path).glob("*.tar") if match.is_file())
+        inside = _visible((match.name for match in Path(path).glob("*.tar")), "*.tar", folder=path)
+        tars = sorted(tar for match in inside if Path(tar := f"{path.rstrip('/')}/{match}").is_file())
         if not tars:
             raise UsageError(
                 f"{name!r}: the directory holds no *.tar. Name the shards, or a pattern such as '**/*.tar'."
@@ -144,7 +157,7 @@ def _store_matches(name: str) -> Iterator[_Named]:
     bare = without_query(scheme, name)
     if scheme in ("http", "https"):
         yield name, None
-    elif _GLOB.search(bare.split("://", 1)[1]):
+    elif GLOB.search(bare.split("://", 1)[1]):
         yield from _listed(name, bare, "the pattern matches no object. Quote it, and list its parent.")
     elif bare.endswith("/") or "." not in bare.rsplit("/", 1)[-1]:
         # A name without an ending may be a shard or a directory; one listing tells, and gives what is in it.
@@ -171,7 +184,7 @@ def _listed(name: str, pattern: str, otherwise: str, *, may_be_file: bool = Fals
 
     try:
         found = patiently(glob, attempts=LOOKS)
-        files = sorted(match for match, info in found.items() if info.get("type") == "file")
+        files = sorted(_visible((match for match, info in found.items() if info.get("type") == "file"), path))
         plain = not files and may_be_file and not fs.isdir(fs._parent(path))
     except Exception as error:
         raise EnvironmentFailure(f"{redact(name)!r} could not be listed: {_reason(error)}") from error
@@ -186,6 +199,29 @@ def _listed(name: str, pattern: str, otherwise: str, *, may_be_file: bool = Fals
     for match in files:
         source = address + (match if inside else match.split("/", 1)[1])
         yield source, from_info(source, found.pop(match))
+
+
+def _visible(matches: Iterable[str], pattern: str, *, folder: str = "") -> list[str]:
+    """What a pattern matches without hidden files (`._000.tar`) and those below `__MACOSX`, which Macs add to copies.
+
+    Only the part of a path that the pattern left open counts; a pattern that itself has a hidden part means them.
+    Matches are below `folder`, where there is one.
+    """
+    parts = pattern.split("/")
+    fixed = next((place for place, part in enumerate(parts) if GLOB.search(part)), len(parts))
+    found = list(matches)
+    if any(hidden(part) for part in parts[fixed:]):
+        return found
+    kept = [match for match in found if not any(map(hidden, match.split("/")[fixed:]))]
+    if left := len(found) - len(kept):
+        where = redact(folder or pattern)
+        _log.warning("%s: %d hidden files, or files below __MACOSX, are left out", where, left)
+    return kept
+
+
+def hidden(part: str) -> bool:
+    """Whether a part of a path is a hidden file or folder, or what Macs keep their own files below."""
+    return part.startswith(".") or part == "__MACOSX"
 
 
 def _reason(error: Exception) -> str:

@@ -21,6 +21,7 @@ from maskmill.pipeline import run
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.errors import ShardError
 from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import describe
 from maskmill.pipeline.showing.source import Original, originals
 from maskmill.pipeline.stores.publish import read_bytes
@@ -138,13 +139,16 @@ def locate(output: Output, key: str, *, sample_index: int | None = None, shard: 
     return _place(output, key, sample_index, shard)
 
 
-def read(output: Output, places: Iterable[Place], keep: BoundFilter | None = None) -> Iterator[Found]:
+def read(
+    output: Output, places: Iterable[Place], keep: BoundFilter | None = None, moved: ShardsAt = UNMOVED
+) -> Iterator[Found]:
     """Samples of a run; shards in the order in which they are first named, each opened once, samples in its order.
 
     Args:
         output: of the run.
         places: of the samples.
         keep: which of their segments count; None: all.
+        moved: where shards lie now.
 
     Raises:
         UsageError: a shard cannot be read any more.
@@ -158,7 +162,7 @@ def read(output: Output, places: Iterable[Place], keep: BoundFilter | None = Non
         rows = {place.sample_index: _row(output, place) for place in mine}
         try:
             first = table.of_first_version(shard)
-            source = describe(mine[0].source)
+            source = describe(moved.source(mine[0].source))
             with tempfile.TemporaryDirectory(prefix="maskmill-") as scratch:
                 for original in originals(source, Path(scratch), limits, rows, truth=True, first_version=first):
                     yield _found(rows[original.sample_index], original, names, keep)
@@ -168,7 +172,8 @@ def read(output: Output, places: Iterable[Place], keep: BoundFilter | None = Non
             ) from error
         except ShardError as error:
             raise UsageError(
-                f"{redact(shard)}: the image cannot be read from its shard any more ({error}). Put the shard back."
+                f"{redact(shard)}: the image cannot be read from its shard any more ({error}). Put the shard back, "
+                "or name where it is: --shards-at OLD=NEW."
             ) from error
 
 
@@ -258,6 +263,8 @@ def _not_found(output: Output, table: ds.Dataset, key: str, sample_index: int | 
     known = table.head(SEARCHED_KEYS, columns=["key"])["key"].to_pylist()
     close = difflib.get_close_matches(key[:200], [name for name in known if len(name) <= 200], n=CHOICES)
     near = f"close to it: {', '.join(map(repr, close))}. " if close else ""
+    if (incomplete := LabelTable(output).incomplete) is not None:
+        near += f"The run is {incomplete}. "
     return (
         f"key {key[:200]!r}{place}: no such sample in {redact(output.url)}; {near}"
         f"List keys with: maskmill query {redact(output.url)} {_LIST_KEYS}"

@@ -12,6 +12,7 @@ from PIL import Image
 from maskmill.models.errors import UsageError
 from maskmill.pipeline import run
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.showing.drawing import picture
 from maskmill.pipeline.showing.lookup import Found, Place, locate, read
 from maskmill.pipeline.showing.search import search
@@ -107,7 +108,9 @@ def places(
     return found, bound
 
 
-def show_all(output: Output, chosen: Sequence[Place], png: Path, keep: BoundFilter | None = None) -> list[Shown]:
+def show_all(
+    output: Output, chosen: Sequence[Place], png: Path, keep: BoundFilter | None = None, moved: ShardsAt = UNMOVED
+) -> list[Shown]:
     """Draw samples into one file; several are drawn smaller, side by side, in the order of the places.
 
     Raises:
@@ -118,7 +121,7 @@ def show_all(output: Output, chosen: Sequence[Place], png: Path, keep: BoundFilt
             f"{len(chosen)} samples on one sheet: expected {MOST_ON_A_SHEET} at most. Give each its own file: --each."
         )
     drawn: dict[tuple[str, int], tuple[Found, Image.Image]] = {}
-    for found in read(output, chosen, keep):
+    for found in read(output, chosen, keep, moved):
         made = picture(found) if len(chosen) == 1 else picture(found, smallest=_SMALL[0], largest=_SMALL[1])
         drawn[found.shard, found.sample_index] = (found, made)
     ordered = [drawn[place.shard, place.sample_index] for place in chosen]
@@ -127,7 +130,7 @@ def show_all(output: Output, chosen: Sequence[Place], png: Path, keep: BoundFilt
 
 
 def show_each(
-    output: Output, chosen: Sequence[Place], folder: Path, keep: BoundFilter | None = None
+    output: Output, chosen: Sequence[Place], folder: Path, keep: BoundFilter | None = None, moved: ShardsAt = UNMOVED
 ) -> Iterator[Shown]:
     """Draw samples into one file each, in a folder, named after their keys; one sample in memory at a time.
 
@@ -135,7 +138,7 @@ def show_each(
         UsageError: a shard cannot be read any more, or a picture cannot be written.
     """
     taken: set[str] = set()
-    for found in read(output, chosen, keep):
+    for found in read(output, chosen, keep, moved):
         # Keys come from data: a name never leaves the folder, hides, or runs past what file systems take.
         plain = re.sub(r"[^A-Za-z0-9._-]+", "_", found.key).lstrip(".")[:100] or "sample"
         names = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(chosen) + 1))

@@ -1,6 +1,5 @@
 """Reads the images of labeled samples in their source shard again, and says whether they are still those."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskmill.pipeline.content import is_labeled_image
 from maskmill.pipeline.reading.errors import SampleError, ShardError
 from maskmill.pipeline.reading.images import decode_sample
 from maskmill.pipeline.reading.limits import ReadLimits
@@ -79,8 +79,7 @@ def originals(
 
 def _original(sample: Sample, limits: ReadLimits, row: Mapping[str, Any]) -> Original:
     notes: list[str] = []
-    digest = None if sample.image is None else hashlib.sha256(sample.image).digest()
-    same = digest == row["sha256"] and sample.key == row["key"]
+    same = is_labeled_image(sample.key, sample.image, row)
     if not same:
         notes.append("The shard has changed since it was labeled: this is not the image that the masks belong to.")
     image, truth = None, None

@@ -4,16 +4,13 @@ import hashlib
 import re
 from pathlib import Path
 
-from maskmill.pipeline.stores.redaction import PASSWORD, USER
+from maskmill.models.redaction import without_userinfo
 
 MAX_STEM = 80
 """Characters of a shard's name that its label file's name keeps."""
 
 _ALIASES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az", "local": "file"}
 """Schemes that name the same store."""
-
-_AZURE = ("az", "adl")
-"""Here `container@account` is an address, not a user."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -68,10 +65,7 @@ def canonical(url: str) -> str:
         return path
     scheme = scheme_of(url)
     assert scheme is not None
-    bare = PASSWORD.sub("", url)
-    if scheme not in _AZURE:
-        bare = USER.sub("", bare)
-    rest = without_query(scheme, bare.split("://", 1)[1])
+    rest = without_query(scheme, without_userinfo(url).split("://", 1)[1])
     if scheme in ("http", "https"):
         host, slash, path = rest.partition("/")
         rest = host.lower() + slash + path

@@ -100,16 +100,16 @@ def read_bytes(url: str) -> bytes | None:
             return None
 
 
-def names(url: str) -> list[str]:
-    """Names of what stands in a folder, hidden files left out; none if the folder isn't there.
+def names(url: str, *, hidden: bool = False) -> list[str]:
+    """Names of what stands in a folder, hidden files left out unless asked for; none if the folder isn't there.
 
     Raises:
         OutputError: it can't be listed.
     """
-    return [name for name, _ in listing(url)]
+    return [name for name, _ in listing(url, hidden=hidden)]
 
 
-def listing(url: str) -> Iterator[tuple[str, int | None]]:
+def listing(url: str, *, hidden: bool = False) -> Iterator[tuple[str, int | None]]:
     """Names of what stands in a folder (see `names`), each with its size where the listing tells it for nothing."""
     fs, path = filesystem(url)
     with store_errors(url, "listed"):
@@ -126,7 +126,7 @@ def listing(url: str) -> Iterator[tuple[str, int | None]]:
             return
     for entry, size in found:
         name = entry.rstrip("/").rsplit("/", 1)[-1]
-        if name and not name.startswith("."):
+        if name and (hidden or not name.startswith(".")):
             yield name, size
 
 

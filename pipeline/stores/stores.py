@@ -11,8 +11,8 @@ from typing import Any
 
 from maskmill.models import remote
 from maskmill.models.errors import UsageError
+from maskmill.models.redaction import redact
 from maskmill.pipeline.stores.names import canonical, scheme_of
-from maskmill.pipeline.stores.redaction import redact
 
 OPTION = "--store"
 

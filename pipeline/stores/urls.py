@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from maskmill.models.errors import UsageError
+from maskmill.models.redaction import redact, userinfo, without_userinfo
 from maskmill.pipeline.stores import stores
 from maskmill.pipeline.stores.names import canonical, hash16, local_name, scheme_of, stem
-from maskmill.pipeline.stores.redaction import PASSWORD, USER, redact
 
 __all__ = ["canonical", "check", "filesystem", "hash16", "redact", "stem"]
 
@@ -22,6 +22,9 @@ _DRIVERS = {
 
 _SCHEMES = frozenset({*_DRIVERS, "file", "memory", "ftp"})
 """Stores of plain files. Schemes that wrap other files, run programs or hold their data in the name are left out."""
+
+_WITH_USERS = frozenset({"http", "https", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs"})
+"""Stores that take a user, and perhaps a password, from their URLs."""
 
 _COLON = re.compile(r"(pipe|exec|sh|bash|cmd|data|python|javascript|file|local):(?!//)", re.IGNORECASE)
 
@@ -56,9 +59,9 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 def check(name: str) -> None:
     """Refuses what names no file in a store: programs, wrappers, unknown schemes, credentials where none belong."""
-    shown = repr(redact(name[:200]))
+    shown = repr(redact(without_userinfo(name)[:200]))
     if not 0 < len(name) <= MAX_ARGUMENT or "\x00" in name or any("\ud800" <= c <= "\udfff" for c in name):
-        raise UsageError(f"shard name {shown}: expected 1 to {MAX_ARGUMENT} characters of UTF-8, no NUL. Rename it.")
+        raise UsageError(f"name {shown}: expected 1 to {MAX_ARGUMENT} characters of UTF-8, no NUL. Rename it.")
     if "::" in name and "://" in name:
         raise UsageError(f"{shown}: chained URLs are not opened. Name the file itself; it is spooled to --scratch.")
     if _COLON.match(name):
@@ -70,8 +73,18 @@ def check(name: str) -> None:
         return
     if scheme not in _SCHEMES:
         known = ", ".join(sorted(_SCHEMES - {"memory"}))
-        raise UsageError(f"{shown}: unknown scheme {scheme}://; known are {known}. Copy the shards to one of these.")
-    if scheme in ("s3", "gs") and (PASSWORD.search(name) or USER.match(name, name.index("://") + 3)):
+        raise UsageError(f"{shown}: unknown scheme {scheme}://; known are {known}. Use one of these.")
+    user = userinfo(name)
+    if user and scheme not in _WITH_USERS:
         raise UsageError(
             f"{shown}: credentials in a {scheme}:// URL are not used. Set them in the environment and name the bucket."
         )
+    plain = name.replace(user, "", 1)
+    if re.search(r"[\s/?#'\"]", user) or userinfo(plain):
+        raise UsageError(
+            f"{shown}: a ':' and an '@' after it: in a password write / as %2F and other such characters as %XX; in a "
+            "path write @ as %40."
+        )
+    host = plain.split("://", 1)[1].split("/", 1)[0]
+    if re.search(r"[\s'\"<>]", host):
+        raise UsageError(f"{shown}: no host or bucket has such a name. Check the quotes and spaces.")

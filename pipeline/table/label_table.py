@@ -16,6 +16,7 @@ from maskmill.models.errors import UsageError
 from maskmill.pipeline import parquet, run
 from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.shards import manifest
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.ranged import open_ranged
 from maskmill.pipeline.stores.urls import filesystem, redact
@@ -26,6 +27,7 @@ from maskmill.pipeline.table.sealed import check_sealed
 SEALED_FILE = re.compile(r"part-\d{6}")
 """Names of a sealed table's label files, without their ending; no shard's label file has such a name."""
 
+_RESTORE = "Restore it from a copy."
 _PLACES = ["url", "state", "label_file", "first_row", "read", "directories"]
 
 
@@ -57,7 +59,8 @@ class LabelTable:
 
     @cached_property
     def files(self) -> list[str]:
-        """URLs of all label files, sorted; of a sealed table in the order of its rows.
+        """URLs of the run's label files, sorted; of a sealed table in the order of its rows. Other files in labels/ are
+        none.
 
         Raises:
             UsageError: there are none, the ledger of a sealed table is damaged, or `compact` hasn't finished this one.
@@ -65,8 +68,9 @@ class LabelTable:
         if self.sealed:
             found = sorted(set(self._places["label_file"].to_pylist()))
         else:
-            found = sorted(name + LABEL_SUFFIX for name in self.output.done())
-            if any(SEALED_FILE.fullmatch(name.removesuffix(LABEL_SUFFIX)) for name in found):
+            found = list(self._standing.sizes)
+            looked_at = found or self.output.label_files()
+            if any(SEALED_FILE.fullmatch(name.removesuffix(LABEL_SUFFIX)) for name in looked_at):
                 raise UsageError(
                     f"{redact(self.output.url)}: `compact` has not finished it. Run the same `maskmill compact` again, "
                     "or remove it."
@@ -77,6 +81,17 @@ class LabelTable:
                 f"maskmill label SHARDS... --output {redact(self.output.url)}"
             )
         return [self._url(name) for name in found]
+
+    @property
+    def incomplete(self) -> str | None:
+        """A line that says how many of the shards asked for have no labels; None if all have.
+
+        Raises:
+            UsageError: the manifest, or the ledger of a sealed table, is damaged.
+        """
+        if self.sealed:
+            return manifest.incomplete_line(self.output, labeled=len(self._places), asked=len(self._ledger))
+        return manifest.incomplete_line(self.output, labeled=len(self._standing.sizes), asked=self._standing.asked)
 
     def rows_of(self, shard: str) -> ShardRows | None:
         """Where the rows of the shard with this canonical URL lie; None if it isn't done.
@@ -153,17 +168,26 @@ class LabelTable:
             yield source
 
     @cached_property
+    def _standing(self) -> manifest.LabelFiles:
+        """The label files of a table that isn't sealed."""
+        return manifest.label_files(self.output)
+
+    @cached_property
+    def _ledger(self) -> pa.Table:
+        """All shards of a sealed table, those without labels too, in the order of the manifest."""
+        url = self.output.ledger
+        table = parquet.read_columns(url, ledger.SCHEMA, _PLACES, fix=_RESTORE)
+        if table is None:
+            raise UsageError(f"{redact(url)}: a sealed table without its ledger. {_RESTORE}")
+        return table
+
+    @cached_property
     def _places(self) -> pa.Table:
         """Done shards of a sealed table and where they are, in the order of the manifest."""
-        fix = "Restore it from a copy."
-        url = self.output.ledger
-        table = parquet.read_columns(url, ledger.SCHEMA, _PLACES, later=ledger.LATER, fix=fix)
-        if table is None:
-            raise UsageError(f"{redact(url)}: a sealed table without its ledger. {fix}")
-        places = table.filter(pc.field("state") == "done")
+        places = self._ledger.filter(pc.field("state") == "done")
         found = pc.unique(places["label_file"]).to_pylist()
         if any(name is None or not SEALED_FILE.fullmatch(name.removesuffix(LABEL_SUFFIX)) for name in found):
-            raise UsageError(f"{redact(url)}: names files that no sealed table has. {fix}")
+            raise UsageError(f"{redact(self.output.ledger)}: names files that no sealed table has. {_RESTORE}")
         return places
 
     def _url(self, file: str) -> str:

@@ -159,6 +159,9 @@ class TrainConfig:
     labels: str | None = None
     """--output of a `label` to learn from instead of ground truth."""
 
+    shards_at: tuple[str, ...] = ()
+    """OLD=NEW: shards that were labeled below OLD, a folder or URL, lie below NEW now."""
+
     keep: SegmentFilter = field(default_factory=SegmentFilter)
     """Which of its segments count; pixels of the others teach nothing."""
 

@@ -11,6 +11,7 @@ from maskmill.pipeline import run
 from maskmill.pipeline.dataset.reader import done_shards
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.shards.moved import ShardsAt
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.label_table import LabelTable
 from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
@@ -87,7 +88,7 @@ def _of_labels(config: TrainConfig, opened: ExitStack) -> Examples:
     keep = replace(config.keep, leave_out=(*config.keep.leave_out, *config.data.leave_out))
     made = recorded["identity"]
     bound = keep.bound(vocabulary, made["inference"], agreement=run.has_agreement(made))
-    shards, _ = done_shards(output, config.shards or None)
+    shards, _ = done_shards(output, config.shards or None, ShardsAt.parse(config.shards_at))
     table = LabelTable(output)
     found: list[LabeledPair] = []
     for shard in shards:

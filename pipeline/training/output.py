@@ -19,8 +19,9 @@ from torch import nn
 
 from maskmill.models import checkpoint
 from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.output import Output
 from maskmill.pipeline.stores.publish import is_local
-from maskmill.pipeline.stores.urls import canonical
+from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.training.config import Identity
 
 
@@ -38,9 +39,11 @@ class TrainOutput:
         Raises:
             UsageError: a URL, or a place that can't be a folder.
         """
-        if not is_local(url):
-            raise UsageError(f"--output {url!r}: expected a folder on a local or shared file system, not a store.")
-        folder = Path(canonical(url))
+        if url and not is_local(url):
+            raise UsageError(
+                f"--output {redact(url)!r}: expected a folder on a local or shared file system, not a store."
+            )
+        folder = Path(Output.of(url).url)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -16,12 +16,11 @@ from PIL import Image
 from maskmill.models.errors import UsageError
 from maskmill.models.masks import rle
 from maskmill.models.training.augmentation import UNKNOWN, UNLABELED
-from maskmill.pipeline.dataset.walk import in_step, of_first_version, rows_of, told
-from maskmill.pipeline.reading.archive import check_archive
+from maskmill.pipeline.content import open_labeled, rows_of
+from maskmill.pipeline.dataset.walk import in_step, told
 from maskmill.pipeline.reading.grouping import group
 from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.reading.samples import image_of
-from maskmill.pipeline.reading.spool import spooled
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.table.filters import BoundFilter
 from maskmill.pipeline.table.label_table import LabelTable
@@ -130,8 +129,9 @@ def open_labels(
         UsageError: the shard isn't the one that was labeled, or its label file is damaged.
         EnvironmentFailure: it can't be fetched.
     """
-    with told(shard), spooled(shard, scratch) as path:
-        groups = group(check_archive(path, limits), first_version=of_first_version(table, shard))
+    with told(shard), open_labeled(shard, table, scratch, limits) as opened:
+        path = opened.path
+        groups = group(opened.report, first_version=opened.first_version)
         samples = ((index, one.key, one.members) for index, one in enumerate(groups))
         found = []
         for members, row in in_step(samples, rows_of(table, shard, COLUMNS)):

@@ -13,6 +13,7 @@ from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.reading.members import Member
 from maskmill.pipeline.reading.samples import IMAGE_EXTENSIONS, image_of
 from maskmill.pipeline.reading.spool import spooled
+from maskmill.pipeline.shards.listing import hidden
 from maskmill.pipeline.shards.planning import shards_of
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.truth.class_map import TruthIds
@@ -173,7 +174,9 @@ def _of_folder(folder: Path, ids: TruthIds) -> Pairs:
     images = sorted(
         path
         for path in (folder / IMAGES).rglob("*")
-        if path.suffix.lower().removeprefix(".") in IMAGE_EXTENSIONS and path.is_file()
+        if path.suffix.lower().removeprefix(".") in IMAGE_EXTENSIONS
+        and not any(map(hidden, path.relative_to(folder / IMAGES).parts))
+        and path.is_file()
     )
     found = []
     for index, image in enumerate(images):

@@ -16,6 +16,7 @@ COMMANDS = (
     "status",
     "verify",
     "retry",
+    "forget",
     "compact",
     "query",
     "stats",
@@ -46,7 +47,7 @@ LABEL_OPTIONS = {
 """All options of `label`: one more is a decision, and changes this list."""
 
 TRAIN_OPTIONS = {
-    "--output", "-o", "--labels", "--shards", "--validation",
+    "--output", "-o", "--labels", "--shards-at", "--shards", "--validation",
     "--model", "--init", "--device", "--dtype",
     "--vocab", "--truth-ids", "--templates", "--leave-out", "--crop", "--scales", "--keep-colours", "--keep-sides",
     "--student", "--soft-targets", "--weigh-by-score", "--warmup",
@@ -58,21 +59,24 @@ TRAIN_OPTIONS = {
 """All options of `train`."""
 
 EVALUATE_OPTIONS = {
-    "--model", "--weights", "--labels", "--vocab", "--truth-ids", "--templates", "--novel", "--dense-clip",
-    "--windows",
+    "--model", "--weights", "--labels", "--shards-at", "--vocab", "--truth-ids", "--templates", "--novel",
+    "--dense-clip", "--windows",
     "--device", "--dtype", "--batch-size", "--scratch", "--json",
     "--help", "-h",
 }  # fmt: skip
 """All options of `evaluate`."""
 
 RETRY_OPTIONS = {
-    "--failed-samples", "--stale",
+    "--failed-samples", "--stale", "--shards-at",
     "--weights", "--vocab", "--templates", "--device",
     "--replicas", "--cpus-per-replica", "--batch-size", "--compile", "--scratch", "--stall-seconds",
     "--limit", "--dry-run", "--max-failed-samples", "--max-failed-shards",
     "--help", "-h",
 }  # fmt: skip
 """All options of `retry`: what changes labels is the run's own, but for what run.json can't keep."""
+
+FORGET_OPTIONS = {"--labels", "--dry-run", "--help", "-h"}
+"""All options of `forget`."""
 
 FILTER_OPTIONS = {
     "--min-score", "--min-margin", "--min-mask-score", "--min-stability", "--min-kept", "--min-agreement",
@@ -82,12 +86,13 @@ FILTER_OPTIONS = {
 """Options of `pipeline.table.filters`, the same words in every command that has them."""
 
 REPORT_OPTIONS = {
-    "--output", "-o", "--seed", "--images", "--image-shards", "--scratch", *FILTER_OPTIONS, "--help", "-h",
+    "--output", "-o", "--seed", "--images", "--image-shards", "--shards-at", "--scratch", *FILTER_OPTIONS,
+    "--help", "-h",
 }  # fmt: skip
 """All options of `report`."""
 
 SHOW_OPTIONS = {
-    "--output", "-o", "--sample-index", "--shard", "--each", "--limit", *FILTER_OPTIONS, "--help", "-h",
+    "--output", "-o", "--sample-index", "--shard", "--each", "--limit", "--shards-at", *FILTER_OPTIONS, "--help", "-h",
 }  # fmt: skip
 """All options of `show`."""
 
@@ -96,7 +101,7 @@ EXPORT_OPTIONS = {
     "--min-score", "--min-margin", "--min-mask-score", "--min-stability", "--min-kept", "--min-agreement",
     "--min-area",
     "--classes", "--leave-out",
-    "--images", "--skip-empty", "--workers", "--scratch",
+    "--images", "--skip-empty", "--shard-base", "--shards-at", "--workers", "--scratch",
     "--help", "-h",
 }  # fmt: skip
 """All options of `export`."""
@@ -186,6 +191,7 @@ def test_help_names_every_command(maskmill) -> None:
         ("train", TRAIN_OPTIONS | FILTER_OPTIONS),
         ("evaluate", EVALUATE_OPTIONS),
         ("retry", RETRY_OPTIONS),
+        ("forget", FORGET_OPTIONS),
         ("compact", COMPACT_OPTIONS),
         ("report", REPORT_OPTIONS),
         ("show", SHOW_OPTIONS),

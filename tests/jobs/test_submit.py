@@ -149,7 +149,7 @@ def test_a_submitted_job_labels_every_shard(submitting: Submitting, labeled: Pat
 @pytest.mark.usefixtures("labeled")
 def test_the_cluster_needs_only_the_packages(submitting: Submitting) -> None:
     # What labeled, san-tiny's weights among it, came with the job.
-    for module, found in {"ray": True, "torch": True, "jobs": False, "pipeline": False, "models": False}.items():
+    for module, found in {"ray": True, "torch": True, "maskmill": False}.items():
         asked = f"import importlib.util; raise SystemExit(importlib.util.find_spec({module!r}) is None)"
         ended = submitting.run([str(submitting.python), "-P", "-c", asked])
         assert (ended.returncode == 0) == found, module
@@ -162,9 +162,8 @@ def test_what_travels_is_the_program_and_small(submitting: Submitting) -> None:
         path for path in submitting.nodes.nodes[1].folder.glob("**/working_dir_files/_ray_pkg_*") if path.is_dir()
     )
     files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert {path.relative_to(package).parts[0] for path in files} >= {"jobs", "models", "pipeline"}
     folders = {path.relative_to(package).parts[0] for path in files if path.parent != package}
-    assert folders == {"jobs", "models", "pipeline"}
+    assert folders == {"jobs", "maskmill"}
     assert sum(path.stat().st_size for path in files) < 6_000_000
 
 

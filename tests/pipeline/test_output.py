@@ -72,3 +72,11 @@ def test_a_local_output_is_absolute_and_ends_without_a_slash(tmp_path, monkeypat
         assert Output.of(named).url == str(tmp_path / "out")
     assert Output.of("~/out").url == str(tmp_path / "home" / "out")
     assert Output.of("s3://bucket/out/").url == "s3://bucket/out"
+
+
+@pytest.mark.parametrize("url", ["", " ", "pipe:touch canary", "nosuch://b/out", "s3://key:secret@b/out", "a\x00b"])
+def test_what_is_no_place_is_wrong_usage_in_one_line(url):
+    with pytest.raises(UsageError) as raised:
+        Output.of(url)
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)

@@ -27,7 +27,7 @@ def test_damage_is_told_with_its_fix(tmp_path):
     parquet.write(TABLE, str(path))
     sound = path.read_bytes()
     other = io.BytesIO()
-    pq.write_table(TABLE.drop_columns("size"), other)
+    pq.write_table(TABLE.drop_columns("url"), other)
     for damage in (b"", sound[:-1], sound[:20] + sound[21:], other.getvalue(), b"PAR1" + bytes(50) + b"PAR1"):
         path.write_bytes(damage)
         with pytest.raises(UsageError, match=r"t\.parquet: .*Remove it\.") as refused:
@@ -43,13 +43,13 @@ def test_later_columns_may_be_missing_from_the_last_on_and_are_null(tmp_path, th
     full = TABLE.append_column("colour", pa.array(["red", None])).append_column("weight", pa.array([1, 2]))
     written = full.select(full.column_names[: 2 + there]).cast(pa.schema(list(schema)[: 2 + there]))
     parquet.write(written, path)
-    found = parquet.read(path, schema, later=later, fix="Remove it.")
+    found = parquet.read(path, schema, fix="Remove it.")
     assert found.schema == schema
     assert found.select(written.column_names).equals(written)
     assert all(found[name].null_count == 2 for name in later[there:])
-    some = parquet.read_columns(path, schema, ["weight", "url"], later=later, fix="Remove it.")
+    some = parquet.read_columns(path, schema, ["weight", "url"], fix="Remove it.")
     assert some.equals(found.select(["weight", "url"]))
-    with parquet.opened(path, schema, later=later, fix="Remove it.") as file:
+    with parquet.opened(path, schema, fix="Remove it.") as file:
         assert file.schema_arrow.names == written.column_names
 
 
@@ -58,4 +58,4 @@ def test_other_columns_are_told_where_some_may_be_missing(tmp_path):
     path = str(tmp_path / "t.parquet")
     parquet.write(TABLE.append_column("weight", pa.array([1, 2])), path)
     with pytest.raises(UsageError, match="its columns"):
-        parquet.read(path, schema, later=("colour", "weight"), fix="Remove it.")
+        parquet.read(path, schema, fix="Remove it.")

@@ -17,7 +17,8 @@ from maskmill.pipeline.labeling.labeling import label_shard
 from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.status import settle, status
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.retry import Chosen, Given, choose, configuration, forget, kept, lines
+from maskmill.pipeline.retry import Given, configuration, forget, kept
+from maskmill.pipeline.retry_choice import Chosen, choose, lines
 from maskmill.pipeline.run import Identity
 from maskmill.pipeline.verify import verify
 from tests.plain_run import PLAIN, label, labeler, write_tar

@@ -214,7 +214,10 @@ def test_a_ledger_that_says_otherwise_is_found(output):
     from dataclasses import replace
 
     rows = ledger.read(output.ledger)
-    ledger.write([replace(rows[0], counts=replace(rows[0].counts, segments=1), etag="moved")], output.ledger_part("1"))
+    ledger.write(
+        [replace(rows[0], counts=replace(rows[0].counts, segments=1), etag="moved")],
+        output.ledger_part(ledger.part_name()),
+    )
     text = told(output, deep=False)
     assert "aren't the ledger's" in text
     assert "the ledger says" in text

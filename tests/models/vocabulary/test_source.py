@@ -3,7 +3,8 @@
 import pytest
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
-from maskmill.models.vocabulary.source import MAX_FILE_BYTES, read_text, without_secrets
+from maskmill.models.redaction import redact
+from maskmill.models.vocabulary.source import MAX_FILE_BYTES, read_text
 
 
 def refused(url):
@@ -66,4 +67,4 @@ def test_bytes_that_are_not_utf8_are_refused_by_line(tmp_path):
     ],
 )
 def test_no_secret_of_a_url_is_shown(url, shown):
-    assert without_secrets(url) == shown
+    assert redact(url) == shown

@@ -56,7 +56,7 @@ def test_rows_come_back_from_parquet(tmp_path):
 
 def test_a_ledger_that_an_earlier_version_wrote_has_no_later_columns(tmp_path):
     path = tmp_path / "ledger.parquet"
-    earlier = ledger.to_table([FULL, FAILED]).drop_columns(list(ledger.LATER))
+    earlier = ledger.to_table([FULL, FAILED]).drop_columns(["directories", "warned"])
     pq.write_table(earlier, path)
     first = replace(FULL, counts=replace(FULL.counts, directories=None, warned={}))
     assert ledger.read(str(path)) == [first, FAILED]

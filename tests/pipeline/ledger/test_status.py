@@ -67,8 +67,8 @@ def test_a_finished_run_accounts_for_every_shard_and_sample(output):
 def test_settling_merges_the_parts_and_removes_them(output):
     assert output.ledger_parts() == []
     before = ledger.read(output.ledger)
-    ledger.write([replace(before[0], attempts=7)], output.ledger_part("1"))
-    ledger.write([replace(before[0], attempts=8)], output.ledger_part("2"))
+    ledger.write([replace(before[0], attempts=7)], output.ledger_part(ledger.part_name()))
+    ledger.write([replace(before[0], attempts=8)], output.ledger_part(ledger.part_name()))
     now = settle(output)
     assert rows(now)[0].attempts == 8
     assert output.ledger_parts() == []
@@ -109,7 +109,7 @@ def test_a_ledger_that_is_lost_is_rebuilt_from_footers_and_failures(output):
 @pytest.mark.parametrize("damage", [b"", b"PAR1", b"x" * 1000])
 @pytest.mark.parametrize("place", ["ledger", "part"])
 def test_a_damaged_ledger_is_wrong_usage_that_says_what_to_do(output, place, damage):
-    url = output.ledger if place == "ledger" else output.ledger_part("1")
+    url = output.ledger if place == "ledger" else output.ledger_part(ledger.part_name())
     publish_bytes(damage, url)
     with pytest.raises(UsageError, match="Remove it") as refused:
         status(output)
@@ -137,7 +137,10 @@ def test_a_label_file_is_done_whatever_the_ledger_says(output):
     """As after SIGKILL in a second attempt: the ledger still holds the first one's failure."""
     row = ledger.read(output.ledger)[0]
     Path(output.ledger).unlink()
-    ledger.write([replace(row, state="failed", error="read: no network", counts=Counts())], output.ledger_part("1"))
+    ledger.write(
+        [replace(row, state="failed", error="read: no network", counts=Counts())],
+        output.ledger_part(ledger.part_name()),
+    )
     settle(output)
     assert ledger.read(output.ledger)[0].counts == row.counts
     assert states(status(output)) == ["done", "done", "failed", "failed"]
@@ -160,7 +163,7 @@ def test_a_done_shard_is_not_failed_by_what_stands_in_failed(output):
     row = rows(status(output))[0]
     output.write_json(output.failed(label_name(output, 0)), {"url": row.url, "attempts": 1})
     failed = LedgerRow(url=row.url, state="failed", error="read: no network", attempts=1)
-    ledger.write([failed], output.ledger_part("1"))
+    ledger.write([failed], output.ledger_part(ledger.part_name()))
     assert states(settle(output))[0] == "done"
 
 

@@ -42,7 +42,16 @@ def test_everything_that_is_not_right_is_told():
         "cut       1 done shards were cut; their whole samples were taken",
         "failed    s3://b/b.tar  not_tar: no archive  (attempts: 2)",
         "missing   s3://b/c.tar",
-        "stale     s3://b/a.tar  changed in the store since it was labeled",
+        "stale     s3://b/a.tar  has another etag or time than when it was labeled",
+        "          `maskmill retry OUT --stale` compares them, and labels again those that differ",
+    ]
+
+
+def test_a_shard_that_is_not_there_may_be_a_mistyped_name_that_can_be_forgotten():
+    absent = LedgerRow(url="s3://b/typo.tar", state="failed", error="missing: s3://b/typo.tar does not exist")
+    assert summary.lines(Status.from_rows([absent]))[-2:] == [
+        "failed    s3://b/typo.tar  missing: s3://b/typo.tar does not exist  (attempts: 0)",
+        "          `maskmill forget OUT SHARDS` takes names out of the run that were mistyped",
     ]
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
+from maskmill.models.errors import UsageError
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.shards import manifest
 from maskmill.pipeline.shards.shard import Shard, describe_many
@@ -57,6 +59,48 @@ def test_a_part_names_the_label_file_of_each_shard(tmp_path, scenes):
         assert record["label_file"].startswith(f"{path.stem}-")
         assert record["label_file"].endswith(".parquet")
         assert record["size"] == path.stat().st_size
+
+
+def test_a_forgotten_shard_is_gone_until_it_is_asked_for_again(tmp_path):
+    output = Output.of(str(tmp_path))
+    manifest.add(output, [shard("a"), shard("b"), shard("c")])
+    manifest.forget(output, [shard("b"), shard("c")])
+    assert manifest.read(output)["url"].to_pylist() == ["s3://b/a.tar"]
+    assert manifest.label_files(output).asked == 1
+    assert manifest.add(output, [shard("a"), shard("b")]) == 1
+    assert manifest.read(output)["url"].to_pylist() == ["s3://b/a.tar", "s3://b/b.tar"]
+
+
+def test_another_etag_of_the_same_bytes_is_kept_with_the_one_it_was_labeled_with(tmp_path):
+    output = Output.of(str(tmp_path))
+    manifest.add(output, [shard("a", "1")])
+    manifest.accept(output, [shard("a", "2")], ["1"])
+    assert manifest.add(output, [shard("a", "2")]) == 0
+    (row,) = manifest.read(output).to_pylist()
+    assert (row["etag"], row["same_as"]) == ("2", "1")
+    manifest.add(output, [shard("a", "3")])
+    (row,) = manifest.read(output).to_pylist()
+    assert (row["etag"], row["same_as"]) == ("3", None)
+
+
+def test_parts_of_older_versions_are_read_beside_new_ones(tmp_path):
+    output = Output.of(str(tmp_path))
+    manifest.add(output, [shard("a"), shard("b")])
+    (part,) = output.manifest_parts()
+    pq.write_table(pq.read_table(part).select(["url", "size", "etag", "label_file"]), part)
+    assert manifest.read(output).schema.equals(manifest.SCHEMA)
+    assert manifest.add(output, [shard("a"), shard("c")]) == 1
+    manifest.forget(output, [shard("a")])
+    assert manifest.read(output)["url"].to_pylist() == ["s3://b/b.tar", "s3://b/c.tar"]
+
+
+def test_a_part_with_other_columns_is_wrong_usage(tmp_path):
+    output = Output.of(str(tmp_path))
+    manifest.add(output, [shard("a")])
+    (part,) = output.manifest_parts()
+    pq.write_table(pq.read_table(part).select(["url", "size"]), part)
+    with pytest.raises(UsageError, match="its columns aren't those"):
+        manifest.read(output)
 
 
 def test_no_credentials_reach_the_manifest(tmp_path):

@@ -28,7 +28,8 @@ from maskmill.pipeline.query import ask
 from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.report.config import ReportConfig
 from maskmill.pipeline.report.report import report
-from maskmill.pipeline.retry import Given, choose, configuration
+from maskmill.pipeline.retry import Given, configuration
+from maskmill.pipeline.retry_choice import choose
 from maskmill.pipeline.shards.shard import describe, describe_many
 from maskmill.pipeline.showing.show import places, show, show_all
 from maskmill.pipeline.stats import lines, stats, to_json

@@ -38,6 +38,16 @@ def test_a_folders_pairs_are_images_with_an_annotation_of_the_same_name(tmp_path
         assert opened.bare == 1
 
 
+def test_what_a_mac_leaves_in_a_folder_is_no_image(tmp_path):
+    for name in ("images/a.jpg", "images/._a.jpg", "images/__MACOSX/a.jpg", "annotations/a.png", "annotations/._a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (source,) = sources_of([str(tmp_path)])
+    with open_pairs(source, tmp_path, ReadLimits()) as opened:
+        assert [pair.key for pair in opened.pairs] == ["a"]
+        assert opened.bare == 0
+
+
 def test_nothing_given_and_shards_that_are_not_there_are_told(tmp_path):
     with pytest.raises(UsageError, match="none given"):
         sources_of([])

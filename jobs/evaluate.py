@@ -97,7 +97,6 @@ def evaluate(
     groups = groups_of(known, left_out)
     sources = sources_of(shards)
     folder = scratch or Path(tempfile.gettempdir())
-    limits = _limits(output)
     found = []
     if model is not None:
         prompts = load_templates(templates or MODELS[model].config.templates)
@@ -110,13 +109,15 @@ def evaluate(
             dense_clip=dense_clip,
             truth_ids=truth_ids,
             batch_size=batch_size,
-            limits=limits,
+            limits=_limits(output),
             scratch=folder,
         )
     if output is not None:
         say(LabelTable(output).incomplete)
         found.append(
-            evaluate_table(sources, output, len(known), truth_ids=truth_ids, limits=limits, scratch=folder, moved=moved)
+            evaluate_table(
+                sources, output, len(known), truth_ids=truth_ids, limits=_limits(output), scratch=folder, moved=moved
+            )
         )
     if json:
         print(dumps([scores.to_json(one, groups, known) for one in found], indent=2))

@@ -13,11 +13,21 @@ if TYPE_CHECKING:
     from maskmill.models.segmenter import ClassFeatures, Segmenter
     from maskmill.models.vocabulary import Vocabulary
     from maskmill.models.zoo import MODELS, load
-    from maskmill.pipeline.dataset import LabeledImage, LabeledImages, MaskSet, collate, mask_set, semantic_map
+    from maskmill.pipeline.dataset import (
+        Batch,
+        LabeledImage,
+        LabeledImages,
+        MaskSet,
+        collate,
+        mask2former_loss,
+        mask_set,
+        semantic_map,
+    )
     from maskmill.pipeline.table.filters import SegmentFilter
 
 __all__ = [
     "MODELS",
+    "Batch",
     "ClassFeatures",
     "EnvironmentFailure",
     "GeneralInference",
@@ -34,6 +44,7 @@ __all__ = [
     "Vocabulary",
     "collate",
     "load",
+    "mask2former_loss",
     "mask_set",
     "semantic_map",
 ]
@@ -46,10 +57,12 @@ _MODULES = {
     "maskmill.models.vocabulary": ("Vocabulary",),
     "maskmill.models.zoo": ("MODELS", "load"),
     "maskmill.pipeline.dataset": (
+        "Batch",
         "LabeledImage",
         "LabeledImages",
         "MaskSet",
         "collate",
+        "mask2former_loss",
         "mask_set",
         "semantic_map",
     ),

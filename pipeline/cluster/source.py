@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from maskmill.pipeline import run
 from maskmill.pipeline.dataset.reader import done_shards
 from maskmill.pipeline.dataset.sample import LabeledImage
 from maskmill.pipeline.dataset.walk import Walk
@@ -57,26 +58,31 @@ def labeled_images(
     walk = Walk.of(there, keep, Path(tempfile.gettempdir()) if scratch is None else scratch)
     found, _ = done_shards(there, shards, ShardsAt.of(shards_at or {}))
     table = pa.Table.from_pylist([{name: getattr(shard, name) for name in _SHARD.names} for shard in found], _SHARD)
-    read = partial(_read, output=there, walk=walk, options=stores.used())
+    soft = bool(run.require(there)["identity"].get("soft_masks"))
+    read = partial(_read, output=there, walk=walk, soft=soft, options=stores.used())
     # Blocks are tasks: one row a block is one shard a task.
     tasks = ray.data.from_arrow(table).repartition(target_num_rows_per_block=1)
     return tasks.map_batches(read, batch_size=None, batch_format="pyarrow")
 
 
-def _read(tasks: Any, *, output: Output, walk: Walk, options: Stores) -> Iterator[dict[str, Any]]:
+def _read(tasks: Any, *, output: Output, walk: Walk, soft: bool, options: Stores) -> Iterator[dict[str, Any]]:
     stores.use(options)
     table = LabelTable(output)
     for record in tasks.to_pylist():
         with closing(walk.samples(table, Shard(**record))) as samples:
             while some := list(islice(samples, SAMPLES)):
-                yield _columns([walk.decoded(raw) for raw in some])
+                yield _columns([walk.decoded(raw) for raw in some], soft=soft)
 
 
-def _columns(samples: Sequence[LabeledImage]) -> dict[str, Any]:
-    tensors = ["image", "masks", "class_ids", "scores", "ignore"]
-    if all(sample.soft_masks is not None for sample in samples):
-        tensors.append("soft_masks")
+def _columns(samples: Sequence[LabeledImage], *, soft: bool) -> dict[str, Any]:
+    """Samples as columns, the same ones in every block; `soft`: whether the run stored soft masks."""
+    tensors = ("image", "masks", "class_ids", "scores", "ignore")
     columns: dict[str, Any] = {name: _ragged([getattr(sample, name).numpy() for sample in samples]) for name in tensors}
+    if soft:
+        # A sample without segments has none.
+        nothing = np.zeros((0, 1, 1), np.float32)
+        found = [nothing if sample.soft_masks is None else sample.soft_masks.numpy() for sample in samples]
+        columns["soft_masks"] = _ragged(found)
     return columns | {
         name: [getattr(sample, name) for sample in samples] for name in ("key", "shard", "sample_index", "caption")
     }

@@ -7,24 +7,40 @@ consumers read one sample.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Literal
 
 import numpy as np
 
 from maskmill.models.errors import UsageError
+
+Steps = Literal["exact", "pad", "drop"]
+"""How samples that don't divide by the ranks are shared: as they are, some repeated, or some left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consumer:
     """One of those that share an epoch: a worker process of a rank."""
 
-    index: int = 0
-    """Its place, from 0."""
+    rank: int = 0
+    """Which of the processes that train together, from 0."""
 
-    count: int = 1
-    """How many there are."""
+    world: int = 1
+    """How many processes train together."""
+
+    worker: int = 0
+    """Which of the rank's worker processes, from 0."""
+
+    workers: int = 1
+    """How many a rank has."""
 
     def __post_init__(self) -> None:
-        assert 0 <= self.index < self.count, f"consumer {self.index} of {self.count}"
+        assert 0 <= self.rank < self.world, f"rank {self.rank} of {self.world}"
+        assert 0 <= self.worker < self.workers, f"worker {self.worker} of {self.workers}"
+
+    @property
+    def index(self) -> int:
+        """Its place among all consumers, from 0."""
+        return self.rank * self.workers + self.worker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,47 +57,59 @@ class Span:
     """One after the last."""
 
 
-def spans(
-    counts: Sequence[int], consumer: Consumer, *, shuffled: tuple[int, int] | None, length: int | None = None
-) -> list[Span]:
-    """A consumer's part of an epoch: an equal share of the samples, give or take one, of as few shards as possible.
+def rank_share(total: int, rank: int, world: int, steps: Steps) -> range:
+    """A rank's samples of an epoch, as positions: an equal part of them, give or take one.
+
+    Args:
+        total: labeled samples of the epoch.
+        rank: whose part.
+        world: how many ranks there are.
+        steps: exact gives every position to one rank; pad and drop give all ranks equally many, so that less than one a
+            rank is repeated or left out.
+
+    Raises:
+        UsageError: pad or drop, and there are fewer samples than ranks.
+    """
+    first, last = (total * place // world for place in (rank, rank + 1))
+    if steps == "exact":
+        return range(first, last)
+    if total < world:
+        raise UsageError(
+            f"{total} labeled samples for {world} ranks: expected one each at least. Take fewer ranks, or more shards."
+        )
+    length = -(-total // world) if steps == "pad" else total // world
+    first = min(first, total - length)
+    return range(first, first + length)
+
+
+def worker_share(share: range, worker: int, workers: int, batch_size: int) -> range:
+    """A worker's part of its rank's samples: whole batches, but for the last one of the rank.
+
+    A rank then has ceil(samples / batch_size) batches however many workers it has.
+    """
+    batches = -(-len(share) // batch_size)
+    first, last = (batches * place // workers * batch_size for place in (worker, worker + 1))
+    return share[first:last]
+
+
+def spans(counts: Sequence[int], share: range, *, shuffled: tuple[int, int] | None) -> list[Span]:
+    """What positions of an epoch are in terms of shards, of as few of them as possible.
 
     Args:
         counts: labeled samples of each shard.
-        consumer: whose part.
+        share: the positions.
         shuffled: seed and epoch that the order of shards follows from; None keeps the table's.
-        length: samples that every consumer shall have (`equal_share`): one of a neighbour's more, or one less.
     """
     order = list(range(len(counts)))
     if shuffled is not None:
         order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(shuffled))).permutation(len(counts)).tolist()
     ends = [0, *accumulate(counts[shard] for shard in order)]
-    total = ends[-1]
-    first, last = (total * place // consumer.count for place in (consumer.index, consumer.index + 1))
-    if length is not None:
-        first = min(first, total - length)
-        last = first + length
     found = []
     for shard, start, stop in zip(order, ends[:-1], ends[1:], strict=True):
-        low, high = max(first, start), min(last, stop)
+        low, high = max(share.start, start), min(share.stop, stop)
         if low < high:
             found.append(Span(shard=shard, start=low - start, stop=high - start))
     return found
-
-
-def equal_share(counts: Sequence[int], consumers: int, *, pad: bool) -> int:
-    """Samples that every consumer yields where all must yield as many: the most that one has if padded, else the least.
-
-    Raises:
-        UsageError: there are fewer samples than consumers, so that some would have none.
-    """
-    total = sum(counts)
-    if total < consumers:
-        raise UsageError(
-            f"{total} labeled samples for {consumers} readers (ranks x workers): expected one each at least. "
-            "Take fewer workers, or more shards."
-        )
-    return -(-total // consumers) if pad else total // consumers
 
 
 class Shuffle:

@@ -5,23 +5,26 @@ One pass over each tar, no random access. Which samples come when is order.py's;
 
 import hashlib
 import logging
-import os
+import operator
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch.distributed
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary import Vocabulary
-from maskmill.pipeline.dataset.order import Consumer, Shuffle, Span, equal_share, spans
+from maskmill.pipeline.dataset.epoch import Epoch
+from maskmill.pipeline.dataset.order import Consumer, Shuffle, Span, Steps, rank_share, spans, worker_share
+from maskmill.pipeline.dataset.place import Place, distributed, environment
 from maskmill.pipeline.dataset.sample import LabeledImage
+from maskmill.pipeline.dataset.transform import Transform, transformed
 from maskmill.pipeline.dataset.walk import Raw, Walk
 from maskmill.pipeline.ledger.status import status
 from maskmill.pipeline.output import Output
@@ -34,35 +37,48 @@ from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.table.label_table import LabelTable
 from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
-Steps = Literal["exact", "pad", "drop"]
-
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Position:
+    """Where an iteration is."""
+
+    epoch: int
+    taken: int
 
 
 class LabeledImages(IterableDataset[LabeledImage]):
     """The labeled samples of a run, each exactly once an epoch over all ranks and workers.
 
     Failed samples are left out; a sample none of whose segments passes the filter comes with no masks. The ledger's
-    counts say who reads what: every reader gets a run of samples in shard order, of equal length give or take one.
+    counts say who reads what: every rank and worker gets a run of samples in shard order. Rank and world are read when
+    an iteration begins: `rank` and `world`, else torch.distributed's, else RANK and WORLD_SIZE.
 
-    It has `state_dict` and `load_state_dict`, so that torchdata's StatefulDataLoader resumes in the middle of an epoch;
-    plain DataLoader works too. With either, pass `collate_fn=maskmill.collate`, or `batch_size=None`.
+    Call `set_epoch(n)` before each epoch, as with DistributedSampler; otherwise all epochs have the order of epoch 0.
+    `state_dict` and `load_state_dict` let torchdata's StatefulDataLoader resume in the middle of an epoch; plain
+    DataLoader works too. With either, pass `collate_fn=maskmill.collate`, or `batch_size=None`.
 
     Args:
         output: --output of a `label`, open or sealed; a path or any fsspec URL.
         keep: which segments count.
         shards: sources of the shards to read, as `label` takes them; all done ones by their recorded names if None.
         shuffle: samples of a reader's bounded shuffle; 0 keeps the table's order. From 1 on shards are shuffled too.
-        seed: of the order.
-        steps: exact gives each sample once; pad repeats and drop leaves out at most one sample a reader, so that all
-            readers yield as many, as DistributedDataParallel needs. How many is told: a warning in the log.
-        rank: this process among those that train together; torch.distributed's, else RANK's, else 0.
-        world: how many train together; torch.distributed's, else WORLD_SIZE's, else 1.
+        seed: of the order, and of a transform's random numbers.
+        steps: exact gives each sample once; pad repeats and drop leaves out less than one sample a rank, so that all
+            ranks have as many, as DistributedDataParallel needs. A warning in the log says how many.
+        batch_size: the DataLoader's. A rank's workers then share whole batches, so that only its last one may be
+            smaller, and `len(loader)` is right whatever its `num_workers`.
+        transform: `transform(image, target)` on each image and its masks, ignored pixels and soft masks, which a
+            torchvision.transforms.v2 transform is; `target` is a dict of tv_tensors.Mask, and pixels that the transform
+            adds are ignored. Its random torch numbers follow from seed, epoch and sample.
+        rank: this process among those that train together; 0 of 1 for a trainer that divides the data set itself.
+        world: how many train together.
         scratch: local folder for shards that lie in a store; the system's temporary folder if None.
         shards_at: folders or URLs that shards were labeled in, and where they lie now.
 
     Raises:
-        UsageError: no run there, no done shard, a filter that doesn't fit the run.
+        UsageError: no run there, no done shard, a filter that doesn't fit the run, a wrong argument.
     """
 
     def __init__(
@@ -74,90 +90,154 @@ class LabeledImages(IterableDataset[LabeledImage]):
         shuffle: int = 0,
         seed: int = 0,
         steps: Steps = "exact",
+        batch_size: int = 1,
+        transform: Transform | None = None,
         rank: int | None = None,
         world: int | None = None,
         scratch: Path | None = None,
         shards_at: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
+        if type(batch_size) is not int or batch_size < 1:
+            raise UsageError(f"batch_size {batch_size!r}: expected a whole number of samples, 1 or more.")
+        if not (transform is None or callable(transform)):
+            raise UsageError(f"transform {transform!r}: expected a function of an image and a dict of masks.")
+        if rank is not None and world is not None:
+            Place(rank=rank, world=world)
         self._output = Output.of(output)
         self.vocabulary: Vocabulary = vocabulary_of_run(self._output)
         self._walk = Walk.of(self._output, keep, Path(tempfile.gettempdir()) if scratch is None else scratch)
         self._shards, self._counts = done_shards(self._output, shards, ShardsAt.of(shards_at or {}))
+        stated = repr(([shard.url for shard in self._shards], self._counts))
+        self._read_from = hashlib.sha256(stated.encode()).hexdigest()
         self._shuffle, self._seed, self._steps = shuffle, seed, steps
-        self._rank, self._world = _place(rank, world)
-        self._epoch = self._taken = self._resumed = 0
+        self._batch_size, self._transform = batch_size, transform
+        self._rank, self._world = rank, world
+        self._starter: Place | None = None
+        self._epoch = Epoch()
+        self._position: _Position | None = None
+        self._resumed: _Position | None = None
         self._stores = stores.used()
 
     def __len__(self) -> int:
-        """Labeled samples of an epoch, over all ranks."""
-        return sum(self._counts)
+        """Samples of an epoch that this rank yields, over all its workers."""
+        return len(self._share(self._consumer()))
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch, from 0; without it, an epoch follows the one before only in workers that persist."""
-        self._epoch, self._taken, self._resumed = epoch, 0, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where this reader is: epoch, and samples yielded of it."""
-        return {"epoch": self._epoch, "taken": self._taken, "order": self._order()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave, with the sample after.
+        """Set the number, from 0, that the order of all iterations from now on follows from, in every worker process.
 
         Raises:
-            UsageError: it belongs to another table, seed, shuffle, or number of readers.
+            UsageError: not a whole number of at least 0.
         """
-        if state["order"] != self._order():
+        try:
+            number = -1 if isinstance(epoch, bool) else operator.index(epoch)
+        except TypeError:
+            number = -1
+        if number < 0:
+            raise UsageError(f"set_epoch({epoch!r}): expected a whole number, 0 or more.")
+        self._epoch.set(number)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the last iteration that began here is: epoch, and samples yielded of it."""
+        now = self._resumed or self._position
+        if now is None:
+            now = _Position(self._epoch.number(worker=get_worker_info() is not None) or 0, 0)
+        return {"epoch": now.epoch, "taken": now.taken, "order": self._order()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration go on from what `state_dict` gave, with the sample after.
+
+        The epoch is the state's where `set_epoch` was never called; where it named another, that one begins whole.
+
+        Raises:
+            UsageError: it belongs to another table, seed, shuffle, or number of ranks or workers.
+        """
+        if state.get("order") != self._order():
             raise UsageError(
-                f"{self._output.url}: the position to resume from was taken with other shards, seed, shuffle, steps, "
-                "ranks or workers. Resume with the same ones, or begin an epoch with set_epoch."
+                f"{redact(self._output.url)}: the position to resume from was taken with other shards, seed, shuffle, "
+                "steps, batch size, ranks or workers. Resume with the same ones, or begin an epoch with set_epoch."
             )
-        self._epoch, self._resumed = int(state["epoch"]), int(state["taken"])
-        self._taken = self._resumed
+        self._resumed = _Position(int(state["epoch"]), int(state["taken"]))
 
     def __iter__(self) -> Iterator[LabeledImage]:
+        consumer = self._consumer()
+        number = self._epoch.begin(worker=get_worker_info() is not None)
+        resumed, self._resumed = self._resumed, None
+        position = _Position(number or 0, 0)
+        if resumed is not None and number in (None, resumed.epoch):
+            position = resumed
+        elif resumed is not None and resumed.taken < len(self._mine(consumer)):
+            _log.warning("%s: epoch %d begins, as set_epoch says; the rest of epoch %d is left out",
+                         redact(self._output.url), position.epoch, resumed.epoch)  # fmt: skip
+        self._position = position
+        return self._iterate(consumer, position)
+
+    def _iterate(self, consumer: Consumer, position: _Position) -> Iterator[LabeledImage]:
         stores.use(self._stores)  # a worker that was spawned has forgotten them
-        self._taken, self._resumed = self._resumed, 0
-        part, length = self._part()
-        order = Shuffle(max(1, self._shuffle), (self._seed, self._epoch, self._consumer().index)).over(length)
-        wanted = _left(order, self._taken, length)
+        part = self._part(consumer, position.epoch)
+        length = sum(span.stop - span.start for span in part)
+        order = Shuffle(max(1, self._shuffle), (self._seed, position.epoch, consumer.index)).over(length)
+        wanted = _left(order, position.taken, length)
         with closing(self._read(part, wanted)) as stream:
             waiting: dict[int, Raw] = {}
-            for position in order:
-                while position not in waiting:
-                    came, raw = next(stream)
-                    waiting[came] = raw
-                image = self._walk.decoded(waiting.pop(position))
-                self._taken += 1
+            for place in order:
+                while place not in waiting:
+                    if (read := next(stream, None)) is None:
+                        raise UsageError(
+                            f"{redact(self._output.url)}: a shard has fewer labeled samples than the ledger says. "
+                            "`maskmill verify OUT` names it."
+                        )
+                    waiting[read[0]] = read[1]
+                image = self._walk.decoded(waiting.pop(place))
+                if self._transform is not None:
+                    image = transformed(image, self._transform, (self._seed, position.epoch))
+                position.taken += 1
                 yield image
-        self._epoch, self._taken = self._epoch + 1, 0
+        if consumer.index == 0:
+            self._epoch.mark_read()
 
-    def _part(self) -> tuple[list[Span], int]:
-        """This reader's spans of the epoch under way, and how many samples they hold."""
-        consumer = self._consumer()
-        length = None
-        if self._steps != "exact":
-            length = equal_share(self._counts, consumer.count, pad=self._steps == "pad")
-            changed = abs(length * consumer.count - len(self))
-            what = "repeats" if self._steps == "pad" else "leaves out"
-            if consumer.index == 0:
-                _log.warning("%s: %d samples for each of %d readers; %s %d of %d", self._output.url, length,
-                          consumer.count, what, changed, len(self))  # fmt: skip
-        shuffled = (self._seed, self._epoch) if self._shuffle else None
-        part = spans(self._counts, consumer, shuffled=shuffled, length=length)
-        return part, sum(span.stop - span.start for span in part)
+    def _part(self, consumer: Consumer, epoch: int) -> list[Span]:
+        """A consumer's spans of an epoch."""
+        share, total = self._share(consumer), sum(self._counts)
+        if consumer.index == 0 and self._shuffle and self._epoch.read:
+            _log.warning("%s: epoch %d is read again, in the same order. Call set_epoch(n) before each epoch.",
+                         redact(self._output.url), epoch)  # fmt: skip
+        if consumer.index == 0 and self._steps != "exact" and len(share) * consumer.world != total:
+            _log.warning("%s: %d samples for each of %d ranks; %s %d of %d", redact(self._output.url), len(share),
+                         consumer.world, "repeats" if self._steps == "pad" else "leaves out",
+                         abs(len(share) * consumer.world - total), total)  # fmt: skip
+        return spans(self._counts, self._mine(consumer), shuffled=(self._seed, epoch) if self._shuffle else None)
+
+    def _mine(self, consumer: Consumer) -> range:
+        """Positions of a consumer's samples in an epoch."""
+        return worker_share(self._share(consumer), consumer.worker, consumer.workers, self._batch_size)
+
+    def _share(self, consumer: Consumer) -> range:
+        """Positions of its rank's samples."""
+        return rank_share(sum(self._counts), consumer.rank, consumer.world, self._steps)
 
     def _consumer(self) -> Consumer:
+        """Who this process is now."""
         worker = get_worker_info()
+        place = self._place(in_worker=worker is not None)
         index, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        return Consumer(index=self._rank * count + index, count=self._world * count)
+        return Consumer(rank=place.rank, world=place.world, worker=index, workers=count)
+
+    def _place(self, *, in_worker: bool) -> Place:
+        rank, world = self._rank, self._world
+        if rank is None or world is None:
+            found = distributed() or (self._starter if in_worker else None) or environment()
+            rank, world = found.rank if rank is None else rank, found.world if world is None else world
+        return Place(rank=rank, world=world)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker has no process group: it takes the place of the process that starts it.
+        return {**self.__dict__, "_starter": distributed() or self._starter}
 
     def _order(self) -> str:
         """All that the order of samples follows from, as a hash."""
-        consumer = self._consumer()
-        stated = [self._seed, self._shuffle, self._steps, consumer.index, consumer.count, self._counts]
-        names = [shard.url for shard in self._shards]
-        return hashlib.sha256(repr((stated, names)).encode()).hexdigest()[:16]
+        stated = [self._read_from, self._seed, self._shuffle, self._steps, self._batch_size, self._consumer()]
+        return hashlib.sha256(repr(stated).encode()).hexdigest()[:16]
 
     def _read(self, part: Sequence[Span], wanted: NDArray[np.bool_]) -> Generator[tuple[int, Raw], None, None]:
         """The wanted samples of a part with their positions in it, one pass over each shard."""
@@ -194,7 +274,10 @@ def done_shards(
         moved.refuse_unused(now.urls("done"))
     found = [row for row in now.rows("done") if sources is None or row.url in sources]
     if not found:
-        raise UsageError(f"{redact(output.url)}: none of these shards is labeled there. Label them first.")
+        raise UsageError(
+            f"{redact(output.url)}: none of these shards is labeled there. Label them first, or "
+            "name where they were labeled: --shards-at OLD=NEW."
+        )
     if len(found) < (asked := len(now if sources is None else sources)):
         _log.warning("%s: %d of %d shards are not labeled there; they are left out",
                      redact(output.url), asked - len(found), asked)  # fmt: skip
@@ -208,13 +291,3 @@ def done_shards(
         for row in found
     ]
     return shards, [row.counts.labeled for row in found]
-
-
-def _place(rank: int | None, world: int | None) -> tuple[int, int]:
-    there = torch.distributed.is_available() and torch.distributed.is_initialized()
-    own = torch.distributed.get_rank() if there else int(os.environ.get("RANK", "0"))
-    size = torch.distributed.get_world_size() if there else int(os.environ.get("WORLD_SIZE", "1"))
-    rank, world = own if rank is None else rank, size if world is None else world
-    if not 0 <= rank < world:
-        raise UsageError(f"rank {rank} of {world}: expected 0 <= rank < world.")
-    return rank, world

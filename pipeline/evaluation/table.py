@@ -139,7 +139,8 @@ def _place(shard: Shard, table: LabelTable) -> ShardRows:
     place = table.rows_of(shard.url)
     if place is None:
         raise UsageError(
-            f"{shard.url}: no labels of it in {redact(table.output.url)}. Label it there first, or leave it out."
+            f"{shard.url}: no labels of it in {redact(table.output.url)}. Label it there first, leave it out, or name "
+            "where it was labeled: --shards-at OLD=NEW."
         )
     return place
 

@@ -2,13 +2,13 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline.shards.braces import MAX_NAMES, expand_braces
-from maskmill.pipeline.shards.shard import LOOKS, Shard, from_info
+from maskmill.pipeline.shards.shard import LOOKS, Shard, describe, from_info
 from maskmill.pipeline.stores.backoff import patiently
 from maskmill.pipeline.stores.names import canonical, local_name, scheme_of, without_query
 from maskmill.pipeline.stores.urls import check, filesystem, redact
@@ -33,10 +33,12 @@ def expand(arguments: Sequence[str]) -> list[str]:
 def named(arguments: Sequence[str]) -> dict[str, Shard | None]:
     """What the user named, in order: source -> the shard where a listing described it, so that nobody asks again.
 
-    A name is a file, a directory (its `*.tar`), a glob (its matches, sorted), a brace range (`{000..099}`, `{a,b}`), or
-    `@list.txt` with one such name a line (blank lines and lines that start with # are skipped; relative names start at
-    the working directory); each on any fsspec URL. The order of the arguments is kept. A file named twice is one. A
-    plain name that doesn't exist is kept: it becomes a failed shard. Local names come back absolute.
+    A name is a file; where there is none, a folder (its `*.tar`); where there is none either, a pattern (its matches,
+    sorted). Before that, braces are expanded (`{000..099}`, `{a,b}`), and `@list.txt` stands for one such name a line
+    (blank lines and lines that start with # are skipped; relative names start at the working directory). Each on any
+    fsspec URL; in a store a name that ends in .tar is taken for a file, without a request. The order of the arguments
+    is kept. A file named twice is one. A plain name that doesn't exist is kept: it becomes a failed shard. Local names
+    come back absolute.
 
     Raises:
         UsageError: a glob, list or directory without a match, a refused scheme, too many names, or two inputs that
@@ -96,10 +98,16 @@ def list_lines(url: str) -> Iterator[str]:
         UsageError: no such list, not UTF-8 text, too long, or a list within a list.
         EnvironmentFailure: it can't be read.
     """
-    fs, path = filesystem(url)
+    local = local_name(url)
     try:
-        with fs.open(path, "rb") as file:
-            text = file.read(MAX_LIST_BYTES + 1)
+        if local is not None:
+            # Also what can be read but once: @<(ls *.tar)
+            with Path(local).open("rb") as file:
+                text = file.read(MAX_LIST_BYTES + 1)
+        else:
+            fs, path = filesystem(url)
+            with fs.open(path, "rb") as file:
+                text = file.read(MAX_LIST_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"'@{redact(url)}': no such list. Expected a text file with one shard a line.") from None
     except Exception as error:
@@ -119,86 +127,124 @@ def list_lines(url: str) -> Iterator[str]:
 
 
 def _matches(pattern: str) -> Iterator[_Named]:
+    """The file of each name; else the `*.tar` in the folder of that name; else what matches it as a pattern."""
     check(pattern)
     for name in expand_braces(pattern):
         check(name)
         path = local_name(name)
-        if path is not None:
-            yield from ((match, None) for match in _local_matches(name, path))
+        files: _LocalFiles | _StoreFiles = _StoreFiles(name) if path is None else _LocalFiles(path)
+        if (file := files.file()) is not None:
+            yield file
+        elif not re.search(r"[*?]", name) and (tars := files.folder()) is not None:
+            if not tars:
+                raise UsageError(
+                    f"{redact(name)!r}: the folder holds no *.tar. Name the shards, or a pattern such as '**/*.tar'."
+                )
+            yield from tars
+        elif GLOB.search(name):
+            matches = files.pattern()
+            if not matches:
+                raise UsageError(f"{redact(name)!r}: the pattern matches no file. Quote it, and list its parent.")
+            yield from matches
         else:
-            yield from _store_matches(name)
+            yield name if path is None else path, None
 
 
-def _local_matches(name: str, path: str) -> Iterator[str]:
-    if GLOB.search(path) and not Path(path).exists():
+class _LocalFiles:
+    """What a local name may mean."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def file(self) -> _Named | None:
+        return (str(self._path), None) if self._path.is_file() else None
+
+    def folder(self) -> list[_Named] | None:
+        if not self._path.is_dir():
+            return None
+        names = _visible((match.name for match in self._path.glob("*.tar")), "*.tar", folder=str(self._path))
+        return [(str(self._path / name), None) for name in sorted(names) if (self._path / name).is_file()]
+
+    def pattern(self) -> list[_Named]:
         import glob
 
         # Hidden files are found too, to be counted; hidden folders (.git) aren't searched for the sake of it.
-        found = glob.iglob(path, recursive=True, include_hidden="**" not in path)  # noqa: PTH207 (absolute pattern)
-        files = sorted(match for match in _visible(found, path) if Path(match).is_file())
-        if not files:
-            raise UsageError(f"{name!r}: the pattern matches no file. Quote it, and try `ls` with it.")
-        yield from files
-    elif not path.lower().endswith(".tar") and Path(path).is_dir():
-        inside = _visible((match.name for match in Path(path).glob("*.tar")), "*.tar", folder=path)
-        tars = sorted(tar for match in inside if Path(tar := f"{path.rstrip('/')}/{match}").is_file())
-        if not tars:
-            raise UsageError(
-                f"{name!r}: the directory holds no *.tar. Name the shards, or a pattern such as '**/*.tar'."
-            )
-        yield from tars
-    else:
-        yield path
+        path = str(self._path)
+        matches = glob.iglob(path, recursive=True, include_hidden="**" not in path)  # noqa: PTH207 (absolute pattern)
+        return [(match, None) for match in sorted(_visible(matches, path)) if Path(match).is_file()]
 
 
-def _store_matches(name: str) -> Iterator[_Named]:
-    scheme = scheme_of(name)
-    assert scheme is not None
-    bare = without_query(scheme, name)
-    if scheme in ("http", "https"):
-        yield name, None
-    elif GLOB.search(bare.split("://", 1)[1]):
-        yield from _listed(name, bare, "the pattern matches no object. Quote it, and list its parent.")
-    elif bare.endswith("/") or "." not in bare.rsplit("/", 1)[-1]:
-        # A name without an ending may be a shard or a directory; one listing tells, and gives what is in it.
-        otherwise = "the directory holds no *.tar. Name the shards or a pattern."
-        yield from _listed(name, bare.rstrip("/") + "/*.tar", otherwise, may_be_file=not bare.endswith("/"))
-    else:
-        yield name, None
+class _StoreFiles:
+    """What a name in a store may mean. Each look is a request, so a name that ends as shards do is taken for a file."""
 
+    def __init__(self, name: str) -> None:
+        scheme = scheme_of(name)
+        assert scheme is not None
+        self._name = name
+        self._bare = without_query(scheme, name)
+        self._listed = scheme not in ("http", "https")
+        self._refused: EnvironmentFailure | None = None
 
-def _listed(name: str, pattern: str, otherwise: str, *, may_be_file: bool = False) -> Iterator[_Named]:
-    """What a pattern matches, as the store describes it; `otherwise` says what is wrong if nothing does."""
-    fs, path = filesystem(pattern)
-
-    def glob() -> dict[str, Any]:
-        # Afresh, and not kept: a listing of 500,000 objects takes a gigabyte in the driver's words.
-        fs.invalidate_cache()
+    def file(self) -> _Named | None:
+        if not self._listed or (self._bare.endswith(".tar") and not GLOB.search(self._bare)):
+            return self._name, None
+        if self._bare.endswith("/"):
+            return None
         try:
-            found: dict[str, Any] = fs.glob(path, detail=True)
-        except FileNotFoundError:
-            return {}
-        finally:
-            fs.invalidate_cache()
-        return found
+            shard = describe(self._name)
+        except EnvironmentFailure as error:
+            # A store may refuse to describe what it lets one list; if it doesn't, this is what went wrong.
+            self._refused = error
+            return None
+        return None if shard.missing else (self._name, shard)
 
-    try:
-        found = patiently(glob, attempts=LOOKS)
-        files = sorted(_visible((match for match, info in found.items() if info.get("type") == "file"), path))
-        plain = not files and may_be_file and not fs.isdir(fs._parent(path))
-    except Exception as error:
-        raise EnvironmentFailure(f"{redact(name)!r} could not be listed: {_reason(error)}") from error
-    if plain:
-        yield name, None
-        return
-    if not files:
-        raise UsageError(f"{redact(name)!r}: {otherwise}")
-    # A listing gives paths inside the file system; the address (bucket, container@account) is the pattern's own.
-    inside = path in pattern
-    address = pattern[: pattern.index(path)] if inside else "/".join(pattern.split("/", 3)[:3]) + "/"
-    for match in files:
-        source = address + (match if inside else match.split("/", 1)[1])
-        yield source, from_info(source, found.pop(match))
+    def folder(self) -> list[_Named] | None:
+        folder = self._bare.rstrip("/")
+        fs, path = filesystem(folder)
+
+        def ls() -> dict[str, Any]:
+            return {
+                str(info["name"]): info
+                for info in fs.ls(path, detail=True)
+                if str(info["name"]).strip("/") != path.strip("/")
+            }
+
+        found = self._entries(fs, ls)
+        if not found:
+            return None
+        return self._files(folder, path, {name: info for name, info in found.items() if name.endswith(".tar")})
+
+    def pattern(self) -> list[_Named]:
+        fs, path = filesystem(self._bare)
+        return self._files(self._bare, path, self._entries(fs, lambda: fs.glob(path, detail=True)))
+
+    def _entries(self, fs: Any, request: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A listing: name inside the file system -> what the store says of it; empty where nothing is there."""
+
+        def fresh() -> dict[str, Any]:
+            # Afresh, and not kept: a listing of 500,000 objects takes a gigabyte in the driver's words.
+            fs.invalidate_cache()
+            try:
+                return request()
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+            finally:
+                fs.invalidate_cache()
+
+        try:
+            return patiently(fresh, attempts=LOOKS)
+        except Exception as error:
+            if self._refused is not None:
+                raise self._refused from error
+            raise EnvironmentFailure(f"{redact(self._name)!r} could not be listed: {_reason(error)}") from error
+
+    def _files(self, url: str, path: str, found: dict[str, Any]) -> list[_Named]:
+        """The files among the entries, with the address (bucket, container@account) that the user's own URL has."""
+        files = sorted(_visible((name for name, info in found.items() if info.get("type") == "file"), path))
+        inside = path in url
+        address = url[: url.index(path)] if inside else "/".join(url.split("/", 3)[:3]) + "/"
+        sources = {name: address + (name if inside else name.split("/", 1)[1]) for name in files}
+        return [(source, from_info(source, found.pop(name))) for name, source in sources.items()]
 
 
 def _visible(matches: Iterable[str], pattern: str, *, folder: str = "") -> list[str]:

@@ -1,10 +1,28 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
-from maskmill.pipeline.dataset import LabeledImages
+from maskmill.pipeline.dataset import LabeledImage, LabeledImages
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.table.filters import SegmentFilter
 from tests.plain_run import label
+
+
+def test_every_block_has_the_same_columns_whether_or_not_its_images_have_segments():
+    from maskmill.pipeline.cluster.source import _columns
+
+    some = LabeledImage(
+        image=torch.zeros(3, 8, 8, dtype=torch.uint8), masks=torch.ones(1, 8, 8, dtype=torch.bool),
+        class_ids=torch.zeros(1, dtype=torch.int64), scores=torch.ones(1), soft_masks=torch.ones(1, 2, 2),
+        ignore=torch.zeros(8, 8, dtype=torch.bool), key="a", shard="s.tar", sample_index=0, caption=None,
+    )  # fmt: skip
+    none = replace(some, masks=some.masks[:0], class_ids=some.class_ids[:0], scores=some.scores[:0], soft_masks=None)
+    blocks = [_columns(block, soft=True) for block in ([some], [none], [some, none])]
+    assert len({tuple(block) for block in blocks}) == 1
+    assert [len(masks) for masks in blocks[2]["soft_masks"]] == [1, 0]
+    assert "soft_masks" not in _columns([none], soft=False)
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_a_shard_that_was_replaced_since_it_was_labeled_is_told(tiny, scenes, tm
     output = Output.of(str(tmp_path / "out"))
     label(tiny, [shard], output, PLAIN)
     shard.write_bytes(scenes[1].read_bytes())
-    with pytest.raises(UsageError, match="the shard has changed"):
+    with pytest.raises(UsageError, match=r"moving\.tar: .*changed: .*label it again"):
         evaluate_table(sources_of([str(shard)]), output, 48, scratch=tmp_path)
 
 

@@ -107,11 +107,11 @@ def bucket():
 @pytest.mark.parametrize(
     ("argument", "shards", "requests"),
     [
-        ("s3://shards/many/*.tar", 1100, {"GET list": 2}),
+        ("s3://shards/many/*.tar", 1100, {"HEAD object": 1, "GET list": 2}),
         ("s3://shards/many/", 1100, {"GET list": 2}),
-        ("s3://shards/many", 1100, {"GET list": 2}),
-        ("s3://shards/**/*.tar", 1102, {"GET list": 2}),
-        ("s3://shards/many/010*.tar", 100, {"GET list": 1}),
+        ("s3://shards/many", 1100, {"HEAD object": 1, "GET list": 2}),
+        ("s3://shards/**/*.tar", 1102, {"HEAD object": 1, "GET list": 2}),
+        ("s3://shards/many/010*.tar", 100, {"HEAD object": 1, "GET list": 1}),
         ("s3://shards/many/{00000..01099}.tar", 1100, {"GET list": 2}),
         ("s3://shards/few/{a,b}.tar", 2, {"HEAD object": 2}),
     ],

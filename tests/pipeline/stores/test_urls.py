@@ -1,4 +1,5 @@
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.object_store import ObjectStore, s3_server
 def s3() -> Iterator[ObjectStore]:
     with s3_server() as store:
         for key in ("run/b.tar", "run/a.tar", "run/notes.txt", "run/deep/c.tar", "odd/x?1.tar", "odd/x#2.tar"):
+            store.put(key, b"x")
+        for key in ("train.v1/a.tar", "train.v1/b.tar", "br[1].tar", "br1.tar", "both/a.tar", "both", "fold[1]/a.tar"):
             store.put(key, b"x")
         store.put("lists/all.txt", b"# shards\n\n  s3://shards/run/{a,b}.tar  \ns3://shards/run/gone.tar\n")
         yield store
@@ -84,8 +87,21 @@ def test_a_directory_is_its_tars(folder: Path) -> None:
     assert expand(["."]) == [f"{folder}/{name}" for name in ("a.tar", "b.tar", "odd[1].tar")]
 
 
-def test_a_name_that_exists_is_no_pattern(folder: Path) -> None:
-    assert expand(["odd[1].tar"]) == [f"{folder}/odd[1].tar"]
+def test_a_name_is_a_file_then_a_folder_then_a_pattern(folder: Path) -> None:
+    for name in ("odd1.tar", "train.v1/x.tar", "fold[1]/y.tar", "z.tar/w.tar"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    names = ("odd[1].tar", "odd[12].tar", "train.v1", "fold[1]", "z.tar")
+    found = ["odd[1].tar", "odd1.tar", "train.v1/x.tar", "fold[1]/y.tar", "z.tar/w.tar"]
+    assert [expand([name]) for name in names] == [[f"{folder}/{name}"] for name in found]
+
+
+def test_a_list_may_come_from_a_pipe(folder: Path) -> None:
+    reads, writes = os.pipe()
+    os.write(writes, b"a.tar\nb.tar\n")
+    os.close(writes)
+    assert expand([f"@/dev/fd/{reads}"]) == [f"{folder}/a.tar", f"{folder}/b.tar"]
+    os.close(reads)
 
 
 def test_a_shard_named_twice_is_one(folder: Path) -> None:
@@ -165,6 +181,13 @@ def test_a_missing_driver_is_named_with_its_pip_line(url: str, package: str) -> 
         ("s3://shards/run/?.tar", ["run/a.tar", "run/b.tar"]),
         ("@s3://shards/lists/all.txt", ["run/a.tar", "run/b.tar", "run/gone.tar"]),
         ("s3://shards/odd/*.tar", ["odd/x#2.tar", "odd/x?1.tar"]),
+        ("s3://shards/train.v1", ["train.v1/a.tar", "train.v1/b.tar"]),
+        ("s3://shards/br[1].tar", ["br[1].tar"]),
+        ("s3://shards/br[12].tar", ["br1.tar"]),
+        ("s3://shards/fold[1]", ["fold[1]/a.tar"]),
+        ("s3://shards/both", ["both"]),
+        ("s3://shards/both/", ["both/a.tar"]),
+        ("s3://shards/gone.v2", ["gone.v2"]),
     ],
 )
 def test_a_bucket_is_listed_like_a_folder(s3: ObjectStore, argument: str, keys: list[str]) -> None:

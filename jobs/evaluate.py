@@ -10,6 +10,8 @@ from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, Dtype
 
 if TYPE_CHECKING:
+    from maskmill.pipeline.output import Output
+    from maskmill.pipeline.reading.limits import ReadLimits
     from maskmill.pipeline.shards.moved import ShardsAt
 
 
@@ -105,11 +107,16 @@ def evaluate(
             dense_clip=dense_clip,
             truth_ids=truth_ids,
             batch_size=batch_size,
+            limits=_limits(output),
             scratch=folder,
         )
     if output is not None:
         say(LabelTable(output).incomplete)
-        found.append(evaluate_table(sources, output, len(known), truth_ids=truth_ids, scratch=folder, moved=moved))
+        found.append(
+            evaluate_table(
+                sources, output, len(known), truth_ids=truth_ids, limits=_limits(output), scratch=folder, moved=moved
+            )
+        )
     if json:
         print(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
     else:
@@ -123,6 +130,14 @@ def _moved(words: list[str], labels: str | None) -> "ShardsAt":
     if words and labels is None:
         raise UsageError("--shards-at: expected with --labels, whose shards were moved. Leave it out.")
     return ShardsAt.parse(words)
+
+
+def _limits(labels: "Output | None") -> "ReadLimits":
+    """How shards are read: beside a label table as its run read them, so that samples are the same."""
+    from maskmill.pipeline import run
+    from maskmill.pipeline.reading.limits import ReadLimits
+
+    return ReadLimits() if labels is None else run.limits(run.require(labels))
 
 
 if __name__ == "__main__":

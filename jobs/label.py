@@ -49,7 +49,7 @@ def label(
         model: the segmenter.
         vocabulary: the names asked about.
         inference: how masks become segments.
-        limits: what is refused unread.
+        limits: what is refused unread, and which members are image and caption.
         decoding: who decodes and resizes images.
         replica: replicas and their resources.
         job: what to take and when to give up.

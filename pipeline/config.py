@@ -212,7 +212,7 @@ class LabelConfig:
     """The form and its thresholds."""
 
     limits: ReadLimits = field(default_factory=ReadLimits)
-    """What of a shard is refused unread."""
+    """What of a shard is refused unread, and which members are image and caption."""
 
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     """Who decodes and resizes images."""

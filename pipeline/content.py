@@ -60,7 +60,7 @@ def open_labeled(shard: Shard, table: LabelTable, scratch: Path, limits: ReadLim
         UsageError: its label file is damaged.
     """
     now = there_now(shard)
-    with open_shard(now, scratch, limits) as opened:
+    with open_shard(now, scratch, limits, first_version=of_first_version(table, shard)) as opened:
         if not known_same(shard, now):
             _compare(opened, shard, table, limits)
         yield opened
@@ -88,12 +88,28 @@ def rows_of(table: LabelTable, shard: Shard, columns: Sequence[str]) -> Iterator
     Raises:
         UsageError: there are none, or its label file is damaged.
     """
-    try:
+    with _readable(shard):
         rows = table.rows_of(shard.url)
         if rows is None:
             raise FooterError("its label file is gone")
         for batch in table.batches(rows, list(columns), ROWS):
             yield from batch.to_pylist()
+
+
+def of_first_version(table: LabelTable, shard: Shard) -> bool:
+    """Whether the first version labeled a shard: it grouped some members otherwise (see `reading.grouping.group`).
+
+    Raises:
+        UsageError: its label file is damaged.
+    """
+    with _readable(shard):
+        return table.of_first_version(shard.url)
+
+
+@contextmanager
+def _readable(shard: Shard) -> Iterator[None]:
+    try:
+        yield
     except (FooterError, FileNotFoundError, ValueError) as error:
         raise UsageError(f"{shard.url}: its labels can't be read: {error}. `maskmill verify OUT` says more.") from error
 
@@ -138,9 +154,10 @@ def _compare(opened: OpenShard, shard: Shard, table: LabelTable, limits: ReadLim
     rows = list(rows_of(table, shard, ["key", "sha256"]))
     picked = frozenset(np.linspace(0, len(rows) - 1, min(COMPARED, len(rows))).round().astype(int).tolist())
     # One more than there are rows: a sample there was added.
-    samples = {
-        sample.index: sample for sample in read_samples(opened.path, opened.report, limits, only=picked | {len(rows)})
-    }
+    found = read_samples(
+        opened.path, opened.report, limits, only=picked | {len(rows)}, first_version=opened.first_version
+    )
+    samples = {sample.index: sample for sample in found}
     if len(rows) in samples:
         raise ShardError("changed", f"it has more than the {len(rows):,} samples that were labeled")
     for index in sorted(picked):

@@ -16,7 +16,6 @@ from maskmill.pipeline.content import holds_what_was_labeled
 from maskmill.pipeline.ledger.status import status
 from maskmill.pipeline.ledger.summary import counted
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.shards import manifest
 from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import Shard, describe_many
@@ -147,7 +146,7 @@ def _equal(
         return frozenset(equal)
     told(f"compares {counted(len(left), 'shard')} of another etag or time with the labels")
     table = LabelTable(output)
-    limits = ReadLimits(**run.require(output)["identity"]["limits"])
+    limits = run.limits(run.require(output))
     folder = Path(gettempdir()) if scratch is None else scratch
 
     def holds(shard: Shard) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +71,8 @@ class Identity:
     resize: "ResizeRule"
     """How images become the model's input."""
 
-    limits: dict[str, int | bool]
-    """What of a shard is refused unread."""
+    limits: dict[str, int | bool | str | None]
+    """What of a shard is refused unread, and which members are a sample's image and caption where these are named."""
 
     decoder: str
     """What decodes images, and how it scales them."""
@@ -156,10 +156,10 @@ _FIRST_LIMITS = frozenset({"max_member_bytes", "max_members", "max_pixels", "max
 """Limits that every run names."""
 
 
-def _limits(limits: ReadLimits) -> dict[str, int | bool]:
+def _limits(limits: ReadLimits) -> dict[str, int | bool | str | None]:
     """What of the limits is part of the identity.
 
-    A limit that `ReadLimits` gains later is named only where it differs from its default, which must do what was done
+    A field that `ReadLimits` gains later is named only where it differs from its default, which must do what was done
     before there was such a limit: so runs that began earlier can be resumed.
     """
     plain = asdict(type(limits)())
@@ -229,6 +229,13 @@ def read(output: Output) -> dict[str, Any] | None:
     ):
         raise UsageError(f"{redact(output.run)}: damaged, it has no identity. Restore it from a copy.")
     return recorded
+
+
+def limits(recorded: Mapping[str, Any]) -> ReadLimits:
+    """How the run with this run.json read its shards: what reads them beside its labels must find the same samples."""
+    known = {field.name for field in fields(ReadLimits)}
+    stated = recorded.get("identity", {}).get("limits", {})
+    return ReadLimits(**{name: value for name, value in stated.items() if name in known})
 
 
 def is_sealed(recorded: dict[str, Any]) -> bool:

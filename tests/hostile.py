@@ -29,6 +29,9 @@ class Expected:
     unkeyed: int = 0
     """Names without a key."""
 
+    directories: int = 0
+    """Directories."""
+
     kept: int | None = None
     """Samples that --keep-truncated gives; None where it changes nothing."""
 
@@ -96,14 +99,22 @@ def early_end(data: bytes, share: float = 0.6) -> bytes:
 Files = list[tuple[str, bytes]]
 
 
-def tar(files: Files, *, format: int = tarfile.PAX_FORMAT) -> bytes:
-    """A whole tar of these files."""
+Links = list[tuple[str, bytes, str]]
+"""Name, type and target of members without a body."""
+
+
+def tar(files: Files, links: Links = [], *, format: int = tarfile.PAX_FORMAT) -> bytes:  # noqa: B006 (never changed)
+    """A whole tar of these files, and of these members after them."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=format) as archive:
         for name, data in files:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
+        for name, kind, target in links:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
     return out.getvalue()
 
 
@@ -152,7 +163,7 @@ def pax_sparse() -> bytes:
 
 
 def links() -> bytes:
-    """A shard with links and a device beside one sample."""
+    """A sample beside links out of the archive, devices and a directory."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name, kind, target in [
@@ -170,6 +181,42 @@ def links() -> bytes:
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return out.getvalue()
+
+
+def inner_links() -> bytes:
+    """Links to an image of the archive: by name, from a folder, by way of others; then to what comes later, and in a
+    circle."""
+    return tar(
+        [("photos/0.jpg", encode()), ("photos/0.txt", b"a ramp")],
+        [
+            ("photos/1.jpg", tarfile.LNKTYPE, "photos/0.jpg"),
+            ("photos/1.txt", tarfile.LNKTYPE, "photos/0.txt"),
+            ("photos/2.jpg", tarfile.SYMTYPE, "0.jpg"),
+            ("other/3.jpg", tarfile.SYMTYPE, "../photos/2.jpg"),
+            ("other/4.jpg", tarfile.LNKTYPE, "./other//3.jpg"),
+            ("other/5.jpg", tarfile.SYMTYPE, "0.jpg"),
+            ("other/6.jpg", tarfile.SYMTYPE, "7.jpg"),
+            ("other/7.jpg", tarfile.SYMTYPE, "6.jpg"),
+            ("other/8.jpg", tarfile.SYMTYPE, "8.jpg"),
+            ("README", tarfile.SYMTYPE, "photos/0.txt"),
+        ],
+    )
+
+
+def mac() -> bytes:
+    """A folder that was packed on a Mac, where each file has a companion of its attributes."""
+    attributes, image = b"\x00\x05\x16\x07" + bytes(100), encode()
+    files = []
+    for number in range(4):
+        for end, data in (("jpg", image), ("txt", b"a ramp")):
+            files += [(f"photos/._{number}.{end}", attributes), (f"photos/{number}.{end}", data)]
+    return tar([("._photos", attributes), ("photos/.DS_Store", attributes), *files, ("__MACOSX/x.jpg", attributes)])
+
+
+def split() -> bytes:
+    """A folder that was packed as it lay: all images, then all captions."""
+    files = samples(4)
+    return tar([*files[::2], *files[1::2]])
 
 
 def corrupt_header() -> bytes:
@@ -274,12 +321,11 @@ def cases() -> dict[str, Callable[[], tuple[bytes | None, Expected]]]:
                 ]
             ),
             Expected(
-                samples=(None, None, None, "missing_image", None, None, None, None, "missing_image", None),
+                samples=(*(None,) * 7, "missing_image", None),
                 warnings=(
                     ("duplicate_member",),
                     ("split_sample",),
                     (),
-                    ("split_sample",),
                     ("duplicate_key",),
                     (),
                     ("duplicate_key",),
@@ -294,7 +340,13 @@ def cases() -> dict[str, Callable[[], tuple[bytes | None, Expected]]]:
             tar([("\udcff\udcfe.jpg", image), ("../../up.jpg", image), ("/abs.jpg", image), ("a b\nc.jpg", image)]),
             Expected(samples=(None,) * 4, warnings=(("key_text",), (), (), ())),
         ),
-        "links": lambda: (links(), Expected(samples=(None,))),
+        "links": lambda: (
+            links(),
+            Expected(samples=("link", "link", "special_file", "special_file", None), directories=1),
+        ),
+        "inner_links": lambda: (inner_links(), Expected(samples=(*(None,) * 5, *("link",) * 4), unkeyed=1)),
+        "mac": lambda: (mac(), Expected(samples=(None,) * 4, unkeyed=11)),
+        "split": lambda: (split(), Expected(samples=(None,) * 4, warnings=(("split_sample",),) * 4)),
         "empty": lambda: (b"", Expected(shard="empty")),
         "missing": lambda: (None, Expected(shard="missing")),
         "text": lambda: (b"<Error><Code>AccessDenied</Code></Error>" * 40, Expected(shard="not_tar")),
@@ -312,8 +364,8 @@ def cases() -> dict[str, Callable[[], tuple[bytes | None, Expected]]]:
         "long_name": lambda: (tar([("n" * 5000 + ".jpg", image)]), Expected(shard="bad_header")),
         "two_tars": lambda: (tar(samples(1)) + tar(samples(1, "t")), Expected(shard="trailing_data")),
         "trailing": lambda: (tar(samples(1)) + b"#!/bin/sh\n", Expected(shard="trailing_data")),
-        "old_sparse": lambda: (old_sparse(), Expected(shard="sparse")),
-        "pax_sparse": lambda: (pax_sparse(), Expected(shard="sparse")),
+        "old_sparse": lambda: (old_sparse(), Expected(samples=("sparse",))),
+        "pax_sparse": lambda: (pax_sparse(), Expected(samples=("sparse",))),
         "large_member": lambda: (header("s0.jpg", 300 * 2**20) + bytes(1024), Expected(shard="member_too_large")),
         "endless_member": lambda: (header("s0.jpg", 2**70) + bytes(1024), Expected(shard="member_too_large")),
     }

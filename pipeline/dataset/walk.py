@@ -63,9 +63,10 @@ class Walk:
         Raises:
             UsageError: no run there, or a filter that doesn't fit it.
         """
-        identity = run.require(output)["identity"]
+        recorded = run.require(output)
+        identity = recorded["identity"]
         return cls(
-            limits=ReadLimits(**identity["limits"]),
+            limits=run.limits(recorded),
             keep=keep.bound(vocabulary_of_run(output), identity["inference"], agreement=run.has_agreement(identity)),
             scratch=scratch,
         )

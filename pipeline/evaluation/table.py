@@ -1,6 +1,7 @@
 """Evaluates a label table on shards with ground truth: segments are painted into class maps. No model is loaded."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.footer import FooterError
-from maskmill.pipeline.table.label_table import LabelTable
+from maskmill.pipeline.table.label_table import LabelTable, ShardRows
 from maskmill.pipeline.table.schema import STATUS_OK
 from maskmill.pipeline.truth.class_map import TruthIds
 from maskmill.pipeline.truth.pairs import Pair, Source, open_pairs
@@ -48,7 +49,7 @@ def evaluate_table(
         output: the label table's run.
         classes: size of its vocabulary, whose ids the ground truth uses.
         truth_ids: what the numbers of the ground truth are.
-        limits: what is refused unread.
+        limits: those that the run was labeled with, so that samples are the same.
         scratch: an existing local folder, for shards that have to be downloaded.
         moved: where shards lie that were labeled elsewhere.
 
@@ -66,7 +67,8 @@ def evaluate_table(
     for source, before in shards:
         with told(before):
             refuse_other_size(before, source)
-        with open_pairs(source, scratch, limits, ids=truth_ids) as opened:
+        first = _of_first_version(before, table)
+        with open_pairs(source, scratch, limits, ids=truth_ids, first_version=first) as opened:
             for pair, row in _joined(opened.pairs, before, table):
                 truth = truth_of(pair, classes, limits)
                 labeled = row["status"] == STATUS_OK
@@ -143,17 +145,32 @@ def _joined(pairs: Iterable[Pair], shard: Shard, table: LabelTable) -> Iterator[
         yield pair, row
 
 
-def _rows(shard: Shard, table: LabelTable) -> Iterator[dict[str, Any]]:
-    output = table.output
+def _place(shard: Shard, table: LabelTable) -> ShardRows:
     place = table.rows_of(shard.url)
     if place is None:
         raise UsageError(
-            f"{shard.url}: no labels of it in {redact(output.url)}. Label it there first, leave it out, or name "
+            f"{shard.url}: no labels of it in {redact(table.output.url)}. Label it there first, leave it out, or name "
             "where it was labeled: --shards-at OLD=NEW."
         )
-    try:
+    return place
+
+
+def _rows(shard: Shard, table: LabelTable) -> Iterator[dict[str, Any]]:
+    place = _place(shard, table)
+    with _readable(place.url, table):
         for batch in table.batches(place, _COLUMNS, _ROWS_AT_ONCE):
             yield from batch.to_pylist()
+
+
+def _of_first_version(shard: Shard, table: LabelTable) -> bool:
+    with _readable(_place(shard, table).url, table):
+        return table.of_first_version(shard.url)
+
+
+@contextmanager
+def _readable(url: str, table: LabelTable) -> Iterator[None]:
+    try:
+        yield
     except (FooterError, OSError, ValueError) as error:
         fix = "Make the sealed table again." if table.sealed else "Label the shard again."
-        raise UsageError(f"{redact(place.url)}: damaged: {' '.join(str(error).split())[:200]}. {fix}") from error
+        raise UsageError(f"{redact(url)}: damaged: {' '.join(str(error).split())[:200]}. {fix}") from error

@@ -26,12 +26,14 @@ from maskmill.pipeline.labeling.batching import SOFT_WINDOW_SAMPLES, WINDOW_SAMP
 from maskmill.pipeline.labeling.model_thread import DeviceLostError, Labeled, ModelThread
 from maskmill.pipeline.labeling.preparing import prepare
 from maskmill.pipeline.ledger.counts import Counts, Tally
+from maskmill.pipeline.ledger.failed_sample import FAILED_SAMPLES, FailedSample
 from maskmill.pipeline.ledger.failure import another_run, failure, recorded
 from maskmill.pipeline.ledger.ledger import PHASES, LedgerRow
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.reading.errors import SampleError, ShardError
 from maskmill.pipeline.reading.open import OpenShard, open_shard
 from maskmill.pipeline.reading.samples import Sample
+from maskmill.pipeline.reading.spool import nothing
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.errors import OutputError, store_errors
 from maskmill.pipeline.stores.publish import publish
@@ -43,9 +45,7 @@ from maskmill.pipeline.versions import versions
 
 _log = logging.getLogger(__name__)
 
-
-def _nobody() -> None:
-    """Nobody watches."""
+_Examples = tuple[FailedSample, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,7 @@ class Labeler:
     fingerprint: str
     """The run's fingerprint, for footers."""
 
-    alive: Callable[[], None] = _nobody
+    alive: Callable[[], None] = nothing
     """Called whenever a shard gets on: bytes arrive, a sample is decoded, a batch labeled, a row group written."""
 
     @property
@@ -157,12 +157,13 @@ def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) 
     """The row of the shard once its label file is published, or the failed row if too many samples failed."""
     with scratch_folder(labeler.config.replica.scratch) as folder:
         local = folder / "labels.parquet"
-        counts, checksum = _write_labels(shard, labeler, local, seconds)
+        written = _write_labels(shard, labeler, local, seconds)
+        counts = written.counts
         row = replace(row, counts=counts)
         if (failed := counts.read - counts.labeled) > labeler.config.job.max_failed_samples * counts.read:
             reasons = ", ".join(f"{reason} {n}" for reason, n in counts.failed.items())
-            error = ShardError("too_many_failed", f"{failed} of {counts.read} samples ({reasons})")
-            return replace(row, error=str(error))
+            detail = f"{failed} of {counts.read} samples ({reasons}), as {written.failed[0].stated}"
+            return replace(row, error=str(ShardError("too_many_failed", detail)), failed_samples=written.failed)
         with seconds.of("publish"):
             check_file(local)
             labeler.alive()
@@ -175,7 +176,7 @@ def _labeled(shard: Shard, labeler: Labeler, row: LedgerRow, seconds: _Seconds) 
             state="done",
             bytes=local.stat().st_size,
             label_file=shard.label_name + LABEL_SUFFIX,
-            label_sha256=checksum,
+            label_sha256=written.sha256,
         )
 
 
@@ -209,26 +210,43 @@ def _published_before(shard: Shard, labeler: Labeler, row: LedgerRow) -> LedgerR
     return replace(there, replica=row.replica, attempts=row.attempts, started=row.started, seconds=row.seconds)
 
 
-def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds) -> tuple[Counts, str]:
-    """Label a shard into a local file; what it held, which is in the file's footer too, and the file's sha256."""
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A local label file."""
+
+    counts: Counts
+    """What the shard held; it is in the file's footer too."""
+
+    failed: _Examples
+    """Its first failed samples."""
+
+    sha256: str
+    """Of the file, hexadecimal."""
+
+
+def _write_labels(shard: Shard, labeler: Labeler, local: Path, seconds: _Seconds) -> _Written:
+    """Label a shard into a local file."""
     with ExitStack() as opened:
         with seconds.of("download"):
             source = opened.enter_context(open_shard(shard, local.parent, labeler.config.limits, alive=labeler.alive))
         writer = opened.enter_context(LabelWriter(local, shard.url))
         tally = Tally()
-        _label_samples(source, writer, labeler, tally, seconds)
-        counts = tally.counts(unkeyed=source.report.unkeyed, truncated=source.report.truncated)
+        report, failed = source.report, _label_samples(source, writer, labeler, tally, seconds)
+        counts = tally.counts(unkeyed=report.unkeyed, truncated=report.truncated, directories=report.directories)
         with seconds.of("encode"):
             writer.finish(_footer(shard, labeler, counts))
-    return counts, writer.sha256
+    return _Written(counts, failed, writer.sha256)
 
 
-def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tally: Tally, seconds: _Seconds) -> None:
-    """Decode, batch, label and write all samples of an open shard."""
+def _label_samples(
+    opened: OpenShard, writer: LabelWriter, labeler: Labeler, tally: Tally, seconds: _Seconds
+) -> _Examples:
+    """Decode, batch, label and write all samples of an open shard; the first that failed."""
     rule = labeler.model.segmenter.rule
     window = SOFT_WINDOW_SAMPLES if labeler.config.inference.soft_masks else WINDOW_SAMPLES
     batcher = Batcher(rule, labeler.batch_size, window=window)
     waiting: dict[int, LabelRow] = {}
+    failed: list[FailedSample] = []
     in_flight: deque[tuple[list[Prepared], Future[Labeled]]] = deque()
 
     def finish(images: list[Prepared], future: "Future[Labeled]") -> None:
@@ -240,8 +258,11 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
                 write(waiting.pop(image.sample_index), outcome)
 
     def write(row: LabelRow, outcome: tuple[Segment, ...] | SampleError) -> None:
+        tally.warned(row.warnings)
         if isinstance(outcome, SampleError):
             tally.failed(outcome.reason)
+            if len(failed) < FAILED_SAMPLES:
+                failed.append(FailedSample.of(row.key, row.sample_index, row.members, str(outcome)))
             writer.add(replace(row, error=f"{outcome.reason}: {outcome.detail}"))
         else:
             tally.labeled(outcome)
@@ -266,6 +287,7 @@ def _label_samples(opened: OpenShard, writer: LabelWriter, labeler: Labeler, tal
     while in_flight:
         finish(*in_flight.popleft())
     _log.info("batches", extra={"fields": batcher.counts.told()})
+    return tuple(failed)
 
 
 _Decoded = tuple[LabelRow, Prepared | SampleError, float]
@@ -286,11 +308,16 @@ def _decoded(samples: Iterable[Sample], labeler: Labeler, rule: ResizeRule) -> I
 def _decode(sample: Sample, rule: ResizeRule, labeler: Labeler) -> _Decoded:
     """One sample's row so far, its image ready for the model or why not, and the seconds it took."""
     started = time.perf_counter()
-    row = LabelRow(key=sample.key, sample_index=sample.index, caption=sample.caption, warnings=sample.warnings)
+    row = LabelRow(
+        key=sample.key,
+        sample_index=sample.index,
+        caption=sample.caption,
+        warnings=sample.warnings,
+        members=sample.extensions,
+        sha256=None if sample.image is None else hashlib.sha256(sample.image).digest(),
+    )
     outcome: Prepared | SampleError
     try:
-        if sample.image is not None:
-            row = replace(row, sha256=hashlib.sha256(sample.image).digest())
         size, pixels = prepare(sample, rule, labeler.config, labeler.model.segmenter.device)
         masks = mask_size(size, labeler.config.inference.mask_side)
         row = replace(row, size=size, mask_size=masks)

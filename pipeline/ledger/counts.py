@@ -1,6 +1,7 @@
 """What the ledger counts of one shard: samples read, labeled and failed, and the classes found."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,16 @@ class Counts:
     """Classes found, by ascending id."""
 
     unkeyed: int = 0
-    """Files of the archive without a webdataset key, which belong to no sample."""
+    """Members of the archive without a webdataset key, which belong to no sample; directories aside."""
 
     truncated: bool = False
     """The shard was cut and only its whole samples were taken."""
+
+    directories: int | None = None
+    """Directories of the archive; None where an earlier version counted, which didn't know them."""
+
+    warned: dict[str, int] = field(default_factory=dict)
+    """Samples by warning, in alphabetical order; of an earlier version none."""
 
     def __post_init__(self) -> None:
         assert self.read == self.labeled + sum(self.failed.values()), f"the ledger doesn't add up: {self}"
@@ -69,6 +76,11 @@ class Tally:
         self._failed: Counter[str] = Counter()
         self._segments: Counter[int] = Counter()
         self._images: Counter[int] = Counter()
+        self._warned: Counter[str] = Counter()
+
+    def warned(self, warnings: Iterable[str]) -> None:
+        """Count what one sample warns of."""
+        self._warned.update(warnings)
 
     def labeled(self, segments: "tuple[Segment, ...]") -> None:
         """Count one labeled sample."""
@@ -81,7 +93,7 @@ class Tally:
         """Count one failed sample."""
         self._failed[reason] += 1
 
-    def counts(self, *, unkeyed: int = 0, truncated: bool = False) -> Counts:
+    def counts(self, *, unkeyed: int = 0, truncated: bool = False, directories: int | None = None) -> Counts:
         """What has been counted so far."""
         return Counts(
             read=self._labeled + sum(self._failed.values()),
@@ -94,4 +106,6 @@ class Tally:
             ),
             unkeyed=unkeyed,
             truncated=truncated,
+            directories=directories,
+            warned=dict(sorted(self._warned.items())),
         )

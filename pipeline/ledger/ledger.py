@@ -1,7 +1,7 @@
 """The ledger: one row a shard, as Arrow rows and as Parquet parts. Who is missing is status.py's question."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from maskmill.pipeline import parquet
 from maskmill.pipeline.ledger.counts import ClassCount, Counts
+from maskmill.pipeline.ledger.failed_sample import FailedSample
 from maskmill.pipeline.table.footer import Footer
 
 State = Literal["done", "failed", "missing"]
@@ -43,9 +44,12 @@ SCHEMA = pa.schema(
         pa.field("label_file", pa.string()),
         pa.field("first_row", pa.int64(), nullable=False),
         pa.field("label_sha256", pa.string()),
+        pa.field("directories", pa.int64()),
+        pa.field("warned", pa.list_(pa.struct([("warning", pa.string()), ("samples", pa.int64())]))),
     ]
 )
-"""Columns of ledger.parquet. One that a later maskmill adds comes at the end and may be null: older ledgers lack it."""
+"""Columns of ledger.parquet. Those from `label_sha256` on came after the first version, in whose files they are null.
+One that a later maskmill adds comes at the end and may be null: older ledgers lack it."""
 
 BRIEF = pa.schema([column for column in SCHEMA if column.name != "class_counts"])
 """The columns that a status needs: class counts are most of a ledger's bytes, and are left on disk."""
@@ -105,6 +109,9 @@ class LedgerRow:
     """sha256 (hexadecimal) of its label file, computed as the file was written. None where that wasn't recorded, as in
     runs of older versions and in rows that were read from the file itself: what stands there now proves nothing."""
 
+    failed_samples: tuple[FailedSample, ...] = ()
+    """The first samples of a shard of which too many failed. They stand in failed/ alone: no column."""
+
     @property
     def reason(self) -> str | None:
         """The fixed word at the front of `error`."""
@@ -137,6 +144,8 @@ class LedgerRow:
             "label_file": self.label_file,
             "first_row": self.first_row,
             "label_sha256": self.label_sha256,
+            "directories": self.counts.directories,
+            "warned": [{"warning": word, "samples": n} for word, n in self.counts.warned.items()],
         }
 
     @classmethod
@@ -150,6 +159,8 @@ class LedgerRow:
             classes=tuple(ClassCount(**entry) for entry in record.get("class_counts") or ()),
             unkeyed=record["unkeyed"],
             truncated=record["truncated"],
+            directories=record.get("directories"),
+            warned={entry["warning"]: entry["samples"] for entry in record.get("warned") or ()},
         )
         same = ("url", "size", "etag", "state", "error", "bytes", "seconds", "replica", "attempts", "started")
         return cls(
@@ -161,7 +172,8 @@ class LedgerRow:
     def to_json(self) -> dict[str, Any]:
         """The row as JSON values: what stands in failed/."""
         record = self.to_record()
-        return record | {name: moment.isoformat() for name in _MOMENTS if (moment := record[name]) is not None}
+        record |= {name: moment.isoformat() for name in _MOMENTS if (moment := record[name]) is not None}
+        return record | {"failed_samples": [asdict(sample) for sample in self.failed_samples]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "LedgerRow":
@@ -171,7 +183,8 @@ class LedgerRow:
             KeyError, TypeError, ValueError, AssertionError: it is none.
         """
         moments = {name: datetime.fromisoformat(text) for name in _MOMENTS if (text := value.get(name)) is not None}
-        return cls.from_record(value | moments)
+        samples = (FailedSample(**{**one, "members": tuple(one["members"])}) for one in value.get("failed_samples", ()))
+        return replace(cls.from_record(value | moments), failed_samples=tuple(samples))
 
     @classmethod
     def from_footer(cls, footer: Footer, size: int, label_file: str) -> "LedgerRow":

@@ -90,10 +90,12 @@ class Status:
     @property
     def failed_by_reason(self) -> dict[str, int]:
         """Failed samples of done shards by reason, most frequent first."""
-        entries = pa.table({"entry": pc.list_flatten(self._done["failed_by_reason"])}).flatten()
-        sums = entries.rename_columns(["reason", "samples"]).group_by("reason").aggregate([("samples", "sum")])
-        ranked = sums.sort_by([("samples_sum", "descending"), ("reason", "ascending")])
-        return dict(zip(ranked["reason"].to_pylist(), ranked["samples_sum"].to_pylist(), strict=True))
+        return self._samples_by_word("failed_by_reason")
+
+    @property
+    def warned(self) -> dict[str, int]:
+        """Samples of done shards by warning, most frequent first; none are known where an earlier version labeled."""
+        return self._samples_by_word("warned")
 
     @property
     def failures(self) -> tuple[LedgerRow, ...]:
@@ -116,6 +118,11 @@ class Status:
         return self._sum("unkeyed")
 
     @property
+    def directories(self) -> int:
+        """Directories in done shards; none are known where an earlier version labeled."""
+        return self._sum("directories")
+
+    @property
     def truncated(self) -> int:
         """Done shards that were cut, of which only whole samples were taken."""
         return self._sum("truncated")
@@ -126,6 +133,12 @@ class Status:
 
     def _in(self, state: str) -> pa.ChunkedArray:
         return self.table["stale"] if state == "stale" else pc.equal(self.table["state"], state)
+
+    def _samples_by_word(self, column: str) -> dict[str, int]:
+        entries = pa.table({"entry": pc.list_flatten(self._done[column])}).flatten()
+        sums = entries.rename_columns(["word", "samples"]).group_by("word").aggregate([("samples", "sum")])
+        ranked = sums.sort_by([("samples_sum", "descending"), ("word", "ascending")])
+        return dict(zip(ranked["word"].to_pylist(), ranked["samples_sum"].to_pylist(), strict=True))
 
     def _sum(self, column: str) -> int:
         kept = pc.if_else(self._in("done"), pc.cast(self.table[column], pa.int64()), 0)

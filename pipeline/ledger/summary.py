@@ -14,6 +14,10 @@ SHOWN = 10
 """Failed, missing or stale shards listed before the rest is only counted."""
 
 
+PACK = "tar --sort=name -cf NEW.tar FOLDER"
+"""Packs a folder's files by name: a sample's files, which begin alike, come one after the other."""
+
+
 def lines(now: Status) -> list[str]:
     """The summary for people."""
     done, failed, missing = (now.shards(state) for state in ("done", "failed", "missing"))
@@ -25,8 +29,16 @@ def lines(now: Status) -> list[str]:
         f"samples   {now.read:,} read = {now.labeled:,} labeled + {now.read - now.labeled:,} failed{failures}",
         f"segments  {now.segments:,}, {share:.1f} a labeled image; label files {now.bytes / 1e6:,.1f} MB",
     ]
-    if now.unkeyed:
-        text.append(f"other     {now.unkeyed:,} files in the shards belong to no sample")
+    if now.unkeyed or now.directories:
+        others = [counted(now.unkeyed, "file")] if now.unkeyed else []
+        others += [counted(now.directories, "directory")] if now.directories else []
+        belong = "belongs" if now.unkeyed + now.directories == 1 else "belong"
+        text.append(f"other     {' and '.join(others)} in the shards {belong} to no sample")
+    if warned := now.warned:
+        text.append(f"warnings  {', '.join(f'{word} {n:,}' for word, n in warned.items())}")
+    if apart := warned.get("split_sample"):
+        text.append(f"split     {counted(apart, 'sample')} packed apart: read whole here, not by webdataset")
+        text.append(f"          to pack a folder right: {PACK}")
     if now.truncated:
         text.append(f"cut       {now.truncated:,} done shards were cut; their whole samples were taken")
     failed_shards = (f"{row.url}  {row.error}  (attempts: {row.attempts})" for row in now.rows("failed"))
@@ -60,8 +72,9 @@ def speed_lines(speed: RunSpeed, now: Status, *, at: datetime | None = None) -> 
 
 
 def counted(number: int, noun: str) -> str:
-    """1 file, 2 files."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """1 file, 2 files, 2 directories."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"
 
 
 def to_json(now: Status) -> dict[str, Any]:
@@ -77,6 +90,8 @@ def to_json(now: Status) -> dict[str, Any]:
         "segments": now.segments,
         "bytes": now.bytes,
         "unkeyed": now.unkeyed,
+        "directories": now.directories,
+        "warnings": now.warned,
         "truncated": now.truncated,
         "failed": ({"url": row.url, "error": row.error, "attempts": row.attempts} for row in now.rows("failed")),
         "missing": now.urls("missing"),

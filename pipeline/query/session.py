@@ -85,8 +85,8 @@ class _Session:
         self.failures: list[Exception] = []
         self.sizes: dict[str, int] | None = None
         self.made = 0
-        self.columns = ""
-        """Local path of a label file without rows: DuckDB takes a table's columns from the first file it is given."""
+        self.columns = self.ledger_columns = ""
+        """Local paths of files without rows: DuckDB takes a table's columns from the first file it is given."""
 
     @property
     def output(self) -> Output:
@@ -107,6 +107,8 @@ class _Session:
         local = is_local(self.output.url)
         self.columns = f"{scratch}/columns.parquet"
         pq.write_table(LABELS.empty_table(), self.columns)
+        self.ledger_columns = f"{scratch}/ledger.parquet"
+        pq.write_table(LEDGER_COLUMNS.empty_table(), self.ledger_columns)
         shut(
             connection,
             {
@@ -155,11 +157,12 @@ class _Session:
     # --- which files
 
     def _rows(self, connection: "duckdb.DuckDBPyConnection", urls: Sequence[str], schema: pa.Schema) -> str:
-        """SQL of the rows of some files; `schema` is `LABELS` for label files, of any version."""
+        """SQL of the rows of some files, of any version; `schema` is `LABELS` or the ledger's."""
         if is_local(self.output.url):
             # Files may be of several schema versions: fields are found by name, with null for what isn't there.
-            first = [self.columns] if schema is LABELS else []
-            return f"read_parquet({_list([*first, *(_path(url) for url in urls)])})"
+            if schema is LABELS:
+                return f"read_parquet({_list([self.columns, *(_path(url) for url in urls)])})"
+            return f"read_parquet({_list([self.ledger_columns, *(_path(url) for url in urls)])}, union_by_name = true)"
         if self.sizes is None:
             listed = self.output.label_files().items()
             self.sizes = {self.output.label(name.removesuffix(LABEL_SUFFIX)): n for name, n in listed if n is not None}

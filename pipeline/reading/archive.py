@@ -2,13 +2,15 @@
 
 import os
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.extended import TYPES as EXTENDED_TYPES
+from maskmill.pipeline.reading.extended import Extended
 from maskmill.pipeline.reading.keys import split_name
 from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.members import Fault, Member, Names
 
 BLOCK = 512
 """Bytes of a tar block (POSIX.1-2001, pax interchange format)."""
@@ -23,9 +25,20 @@ MAX_PADDING = 2**20
 """Most zeros after the end-of-archive blocks; tar pads to a record, of 10 KB as a rule and 1 MB at most."""
 
 _ZEROS = bytes(BLOCK)
-_REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
-_PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE)
-_EXTENSIONS = (*_PAX, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_REGULAR = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE})
+_LINKS = frozenset({tarfile.LNKTYPE, tarfile.SYMTYPE})
+_BODILESS = frozenset(tarfile.SUPPORTED_TYPES) - _REGULAR - {tarfile.GNUTYPE_SPARSE}
+"""Types of headers that no blocks follow; those that nobody knows have some (tarfile's rule)."""
+
+_DIRECTORIES = frozenset({tarfile.DIRTYPE, b"D", b"V"})
+"""Directories, GNU's with a list of what they hold, and the label of a volume."""
+
+_SPECIAL = {
+    tarfile.CHRTYPE: "a character device",
+    tarfile.BLKTYPE: "a block device",
+    tarfile.FIFOTYPE: "a FIFO",
+    b"M": "the rest of a file that begins in another volume",
+}
 _MAGIC = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -36,23 +49,6 @@ _MAGIC = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A regular file in the archive."""
-
-    name: str
-    """Its name, valid as UTF-8: bytes that are not are written as \\xNN."""
-
-    offset: int
-    """First byte of its body in the archive."""
-
-    size: int
-    """Bytes of its body."""
-
-    plain: bool = True
-    """False where the name was not UTF-8."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveReport:
     """What a walk over the headers found."""
@@ -61,13 +57,13 @@ class ArchiveReport:
     """Size of the archive."""
 
     members: int
-    """Regular files in it."""
+    """What is in it but directories: files, links, devices. None of them is ever made on a disk."""
 
     unkeyed: int
-    """Regular files that belong to no sample: no extension, or a name that webdataset keeps for itself."""
+    """Members that belong to no sample: no extension, or a name that `split_name` leaves out."""
 
-    skipped: int
-    """Directories, links and devices; they are never followed or made."""
+    directories: int
+    """Directories in it; they belong to no sample."""
 
     truncated: bool
     """The archive stops before its end-of-archive blocks."""
@@ -76,22 +72,22 @@ class ArchiveReport:
     """The last sample may lack members and is not yielded: a truncated archive without even its first end block."""
 
     entries: tuple[Member, ...] = field(repr=False)
-    """The regular files in order. In a truncated archive the last may be one whose body was cut off."""
+    """The members in order. In a truncated archive the last may be one whose body was cut off."""
 
 
 def check_archive(path: Path, limits: ReadLimits) -> ArchiveReport:
     """Walk the headers of a local tar.
 
     A tar that stops at a member's end is as truncated as one that stops inside: only two zero blocks end an archive
-    (tarfile and webdataset take both for whole). Nothing but zeros may follow them. Links, directories and devices are
-    counted and left alone.
+    (tarfile and webdataset take both for whole). Nothing but zeros may follow them. A link to an earlier member has
+    that member's body; any other link, a device and a sparse file have a fault instead of one.
 
     Args:
         path: the archive, uncompressed.
         limits: `max_member_bytes`, `max_members`, `keep_truncated` apply.
 
     Raises:
-        ShardError: empty, not_tar, compressed, bad_header, sparse, member_too_large, too_many_members, trailing_data;
+        ShardError: empty, not_tar, compressed, bad_header, member_too_large, too_many_members, trailing_data;
             truncated unless `limits.keep_truncated`; read, if the disk or its permissions fail.
 
     Source: POSIX.1-2001 pax; GNU tar manual, "Basic Tar Format".
@@ -99,33 +95,24 @@ def check_archive(path: Path, limits: ReadLimits) -> ArchiveReport:
     try:
         with path.open("rb", buffering=0) as file:
             walk = _Walk(file.fileno(), os.fstat(file.fileno()).st_size, limits)
-            entries = tuple(walk.members())
+            walk.run()
     except OSError as error:
         raise ShardError("read", f"{type(error).__name__}: {error.strerror}") from error
     if walk.truncated and not limits.keep_truncated:
         raise ShardError(
             "truncated",
-            f"{walk.cut}, after {len(entries)} members. Make the shard again, or label its whole samples with "
+            f"{walk.cut}, after {len(walk.entries)} members. Make the shard again, or label its whole samples with "
             "--keep-truncated",
         )
     return ArchiveReport(
         bytes=walk.size,
-        members=len(entries),
-        unkeyed=sum(split_name(entry.name)[0] is None for entry in entries),
-        skipped=walk.skipped,
+        members=len(walk.entries),
+        unkeyed=sum(split_name(entry.name)[0] is None for entry in walk.entries),
+        directories=walk.directories,
         truncated=walk.truncated,
         partial=walk.truncated and not walk.ended,
-        entries=entries,
+        entries=tuple(walk.entries),
     )
-
-
-@dataclass(slots=True)
-class _Extended:
-    """What extended headers say about the member that follows them."""
-
-    name: bytes | None = None
-    size: int | None = None
-    pending: bool = False
 
 
 class _Walk:
@@ -135,41 +122,47 @@ class _Walk:
         self.descriptor = descriptor
         self.size = size
         self.limits = limits
-        self.skipped = 0
+        self.entries: list[Member] = []
+        self.directories = 0
         self.cut = ""
         self.ended = False
+        self._names = Names()
 
     @property
     def truncated(self) -> bool:
         return bool(self.cut)
 
-    def members(self) -> Iterator[Member]:
-        """Regular files in order; where a body is cut off, its member is the last."""
+    def run(self) -> None:
+        """Collect the members in order; where a body is cut off, its member is the last."""
         if self.size == 0:
             raise ShardError("empty", "the file has no bytes")
         self._refuse_compressed()
-        position, count, extended = 0, 0, _Extended()
+        position, extended = 0, Extended()
         while not self.cut and (block := self._block(position, extended)) is not None:
             header = self._header(block, position)
-            if header.type in _EXTENSIONS:
+            if header.type in EXTENDED_TYPES:
                 position = self._extension(header, position, extended)
                 continue
-            member = self._member(header, extended, position)
-            extended = _Extended()
-            position += BLOCK
-            if header.type in _REGULAR:
-                count += 1
-                if count > self.limits.max_members:
-                    raise ShardError("too_many_members", f"more than {self.limits.max_members:,} (--max-members)")
-                yield member
-            else:
-                self.skipped += 1
-            if _has_body(header):
-                position += _padded(member.size)
-                if position > self.size:
-                    self.cut = f"the archive stops at byte {self.size:,}, inside {member.name[:80]!r}"
+            body = position + BLOCK
+            if header.type == tarfile.GNUTYPE_SPARSE:
+                body = self._after_sparse_map(block, body)
+            member = self._member(header, extended, body)
+            extended = Extended()
+            self._add(member, directory=header.type in _DIRECTORIES)
+            position = body + (_padded(member.size) if header.type not in _BODILESS else 0)
+            if position > self.size:
+                self.cut = f"the archive stops at byte {self.size:,}, inside {member.name[:80]!r}"
 
-    def _block(self, position: int, extended: _Extended) -> bytes | None:
+    def _add(self, member: Member, *, directory: bool) -> None:
+        if directory:
+            self.directories += 1
+            return
+        if len(self.entries) == self.limits.max_members:
+            raise ShardError("too_many_members", f"more than {self.limits.max_members:,} (--max-members)")
+        self.entries.append(member)
+        self._names.add(member)
+
+    def _block(self, position: int, extended: Extended) -> bytes | None:
         """The header block at a position; None at the archive's end or where it is cut off."""
         block = os.pread(self.descriptor, BLOCK, position)
         if len(block) < BLOCK:
@@ -191,8 +184,6 @@ class _Walk:
                 raise ShardError("compressed", f"{name} data; unpack it to a plain .tar (images gain nothing from it)")
 
     def _header(self, block: bytes, position: int) -> tarfile.TarInfo:
-        if block[156:157] == tarfile.GNUTYPE_SPARSE:
-            raise ShardError("sparse", f"at byte {position:,}; make the archive again without --sparse")
         try:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError, OverflowError) as error:
@@ -203,7 +194,16 @@ class _Walk:
             raise ShardError("bad_header", f"at byte {position:,}: a size below zero")
         return header
 
-    def _extension(self, header: tarfile.TarInfo, position: int, extended: _Extended) -> int:
+    def _after_sparse_map(self, block: bytes, position: int) -> int:
+        """Where the body begins of a sparse file in GNU's old form, whose map may go on in blocks of its own."""
+        more = block[482]
+        while more:
+            block = os.pread(self.descriptor, BLOCK, position)
+            position += BLOCK
+            more = len(block) == BLOCK and block[504]
+        return position
+
+    def _extension(self, header: tarfile.TarInfo, position: int, extended: Extended) -> int:
         """Take in an extended header; the position after it."""
         if header.size > MAX_HEADER_BYTES:
             raise ShardError("bad_header", f"at byte {position:,}: an extended header of {header.size:,} bytes")
@@ -212,40 +212,30 @@ class _Walk:
         if following > self.size:
             self.cut = f"the archive stops at byte {self.size:,}, inside an extended header"
             return following
-        if header.type == tarfile.GNUTYPE_LONGNAME:
-            extended.name = data.split(b"\x00", 1)[0]
-        elif header.type in _PAX:
-            self._pax(data, position, extended, shared=header.type == tarfile.XGLTYPE)
-        extended.pending = header.type != tarfile.XGLTYPE or extended.pending
+        extended.take(header.type, data, position)
         return following
 
-    def _pax(self, data: bytes, position: int, extended: _Extended, *, shared: bool) -> None:
-        for keyword, value in _pax_records(data, position):
-            if keyword.startswith(b"GNU.sparse.") or keyword == b"SCHILY.realsize":
-                raise ShardError("sparse", f"at byte {position:,}; make the archive again without --sparse")
-            if keyword not in (b"path", b"size"):
-                continue
-            if shared:
-                raise ShardError("bad_header", f"at byte {position:,}: one {keyword.decode()} for all members")
-            if keyword == b"path":
-                extended.name = value
-            elif value.isdigit() and len(value) < 20:
-                extended.size = int(value)
-            else:
-                raise ShardError("bad_header", f"at byte {position:,}: size {value[:20]!r}")
-
-    def _member(self, header: tarfile.TarInfo, extended: _Extended, position: int) -> Member:
+    def _member(self, header: tarfile.TarInfo, extended: Extended, body: int) -> Member:
         raw = header.name.encode("utf-8", "surrogateescape") if extended.name is None else extended.name
         size = header.size if extended.size is None else extended.size
         if len(raw) > MAX_NAME:
-            raise ShardError("bad_header", f"at byte {position:,}: a name of {len(raw):,} bytes")
+            raise ShardError("bad_header", f"before byte {body:,}: a name of {len(raw):,} bytes")
         name = raw.decode("utf-8", "backslashreplace")
         limit = self.limits.max_member_bytes
-        if _has_body(header) and size > limit:
+        if header.type not in _BODILESS and size > limit:
             raise ShardError(
                 "member_too_large", f"{name[:80]!r} has {size:,} bytes, more than {limit:,} (--max-member-bytes)"
             )
-        return Member(name, position + BLOCK, size, plain=name.encode() == raw)
+        member = Member(name, body, size, name.encode() == raw, _fault(header, extended, name))
+        if header.type not in _LINKS:
+            return member
+        target = header.linkname.encode("utf-8", "surrogateescape") if extended.link is None else extended.link
+        return self._names.linked(
+            member,
+            target.decode("utf-8", "backslashreplace"),
+            symbolic=header.type == tarfile.SYMTYPE,
+            earlier=self.entries,
+        )
 
     def _end(self, position: int) -> None:
         """Judge what follows the first zero block."""
@@ -272,25 +262,14 @@ class _Walk:
             )
 
 
-def _has_body(header: tarfile.TarInfo) -> bool:
-    """Whether blocks follow the header: of a regular file, and of a type that nobody knows (tarfile's rule)."""
-    return header.type in _REGULAR or header.type not in tarfile.SUPPORTED_TYPES
+def _fault(header: tarfile.TarInfo, extended: Extended, name: str) -> Fault | None:
+    """Why a member is no plain file; a link is judged by where it leads."""
+    if header.type == tarfile.GNUTYPE_SPARSE or extended.sparse:
+        return Fault("sparse", f"{name[:80]!r} is stored with holes; make the archive again without --sparse")
+    if header.type in _REGULAR or header.type in _LINKS:
+        return None
+    return Fault("special_file", f"{name[:80]!r} is {_SPECIAL.get(header.type, f'of type {header.type!r}')}, no file")
 
 
 def _padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
-
-
-def _pax_records(data: bytes, position: int) -> Iterator[tuple[bytes, bytes]]:
-    """Records `LENGTH KEYWORD=VALUE\\n` of an extended header; LENGTH counts all of it."""
-    at = 0
-    data = data.rstrip(b"\x00")
-    while at < len(data):
-        space = data.find(b" ", at, at + 21)
-        length = data[at:space] if space > 0 else b""
-        end = at + int(length) if length.isdigit() else 0
-        equals = data.find(b"=", space, end)
-        if not (space < equals < end <= len(data)) or data[end - 1 : end] != b"\n":
-            raise ShardError("bad_header", f"at byte {position:,}: a pax record that isn't one")
-        yield data[space + 1 : equals], data[equals + 1 : end - 1]
-        at = end

@@ -7,7 +7,17 @@ from typing import Literal
 from maskmill.pipeline.stores.urls import redact
 
 SampleReason = Literal[
-    "missing_image", "empty", "truncated", "decode", "unknown_format", "too_large", "out_of_memory", "not_finite"
+    "missing_image",
+    "link",
+    "special_file",
+    "sparse",
+    "empty",
+    "truncated",
+    "decode",
+    "unknown_format",
+    "too_large",
+    "out_of_memory",
+    "not_finite",
 ]
 ShardReason = Literal[
     "missing",
@@ -19,7 +29,6 @@ ShardReason = Literal[
     "not_tar",
     "compressed",
     "bad_header",
-    "sparse",
     "member_too_large",
     "too_many_members",
     "truncated",
@@ -45,7 +54,10 @@ WarningWord = Literal[
 
 SAMPLE_REASONS: Mapping[SampleReason, str] = MappingProxyType(
     {
-        "missing_image": "no member with the extension jpg, jpeg, png or webp",
+        "missing_image": "no member with the extension jpg, jpeg, png or webp, or that of --image-member",
+        "link": "the image member is a link, and what it leads to is no earlier file of the archive",
+        "special_file": "the image member is a device, a FIFO, or the rest of a file from another volume",
+        "sparse": "the image member is stored with holes (tar --sparse)",
         "empty": "the image member has no bytes",
         "truncated": "the image's data ends before its last pixel",
         "decode": "the image's data is corrupt",
@@ -68,7 +80,6 @@ SHARD_REASONS: Mapping[ShardReason, str] = MappingProxyType(
         "not_tar": "the bytes are not a tar archive",
         "compressed": "the archive is compressed; members could not be checked before they are unpacked",
         "bad_header": "a member's header is corrupt, or asks for more than any archive needs",
-        "sparse": "a sparse member, whose size on disk says nothing of its size in memory",
         "member_too_large": "a member is larger than the limit",
         "too_many_members": "the archive has more members than the limit",
         "truncated": "the archive stops before its end-of-archive blocks",
@@ -92,11 +103,11 @@ WARNINGS: Mapping[WarningWord, str] = MappingProxyType(
     {
         "duplicate_key": "another sample of the shard has this key and some of the same members",
         "duplicate_member": "the sample names one extension twice (a.JPG beside a.jpg); the first is used",
-        "split_sample": "the key comes back after another key: each part is a row of its own",
+        "split_sample": "its members are not adjacent in the archive; they were put together",
         "several_images": "more than one image member; the first of jpg, jpeg, png, webp is used",
         "key_text": "a member's name is not UTF-8; its other bytes are written as \\xNN in the key",
-        "caption_text": "the txt member is not UTF-8 or too long; what could be read is used",
-        "caption_json": "the json member is broken, too long, or its caption is not text",
+        "caption_text": "the txt member is not UTF-8, too long or no file; what could be read is used",
+        "caption_json": "the json member is broken, too long, no file, or its caption is not text",
     }
 )
 """Word in a row's `warnings` -> what it means."""

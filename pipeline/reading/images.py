@@ -14,7 +14,7 @@ from maskmill.pipeline.reading import jpeg, png, turbo
 from maskmill.pipeline.reading.decoding import DecodingConfig
 from maskmill.pipeline.reading.errors import SampleError, SampleReason
 from maskmill.pipeline.reading.limits import ReadLimits
-from maskmill.pipeline.reading.samples import Sample
+from maskmill.pipeline.reading.samples import Sample, no_image
 
 Format = Literal["JPEG", "PNG", "WEBP"]
 """What is decoded, by the names that Pillow has for it."""
@@ -57,7 +57,7 @@ def decode_sample(sample: Sample, limits: ReadLimits) -> Image.Image:
     """A sample's image; see `decode`.
 
     Raises:
-        SampleError: missing_image, and all that `decode` raises.
+        SampleError: as `image_bytes` and `decode`.
     """
     return decode(image_bytes(sample), limits)
 
@@ -66,10 +66,11 @@ def image_bytes(sample: Sample) -> bytes:
     """The bytes of a sample's image.
 
     Raises:
-        SampleError: missing_image.
+        SampleError: missing_image, link, special_file, sparse.
     """
     if sample.image is None:
-        raise SampleError("missing_image", f"no jpg, jpeg, png or webp among {', '.join(sample.extensions[:8])}")
+        fault = sample.fault or no_image(sample.extensions)
+        raise SampleError(fault.reason, fault.detail)
     return sample.image
 
 

@@ -28,6 +28,9 @@ class OpenShard:
     path: Path
     """Where it lies on local disk."""
 
+    first_version: bool
+    """Whether its members are grouped as the first version did."""
+
 
 @contextmanager
 def open_shard(
@@ -36,6 +39,7 @@ def open_shard(
     limits: ReadLimits,
     *,
     extra: Collection[str] = (),
+    first_version: bool = False,
     alive: Callable[[], None] = nothing,
 ) -> Iterator[OpenShard]:
     """A shard ready to be read; its scratch copy is gone when the context ends.
@@ -45,6 +49,7 @@ def open_shard(
         scratch: an existing directory on a local disk.
         limits: what the shard and its samples may cost.
         extra: extensions of members to read beyond image and caption.
+        first_version: group members as the first version did (`grouping.group`): how older label tables are read.
         alive: called, from another thread, whenever bytes of a download have arrived.
 
     Raises:
@@ -52,5 +57,5 @@ def open_shard(
     """
     with spooled(shard, scratch, alive=alive) as path:
         report = check_archive(path, limits)
-        samples = read_samples(path, report, limits, extra=extra)
-        yield OpenShard(report=report, samples=samples, bytes=report.bytes, path=path)
+        samples = read_samples(path, report, limits, extra=extra, first_version=first_version)
+        yield OpenShard(report=report, samples=samples, bytes=report.bytes, path=path, first_version=first_version)

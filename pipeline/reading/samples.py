@@ -1,21 +1,24 @@
-"""Groups an archive's members into samples, as webdataset does, and reads each one's image and caption as raw bytes."""
+"""Reads the samples of an archive: each one's image and caption, as raw bytes. grouping.py groups members."""
 
 import json
 import os
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from maskmill.pipeline.reading.archive import ArchiveReport, Member
+from maskmill.pipeline.reading.archive import ArchiveReport
 from maskmill.pipeline.reading.errors import ShardError, WarningWord
-from maskmill.pipeline.reading.keys import split_name
+from maskmill.pipeline.reading.grouping import Group, group
 from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.reading.members import Fault, Member
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-"""Extensions of the image member, in any case; of several the first in this order is taken."""
+"""Extensions of the image member, in any case; of several the first in this order is taken that is a file."""
+
+
+_SHOWN = 60
+"""Characters of an extension in an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,7 @@ class Sample:
     """Position in the shard, from 0."""
 
     image: bytes | None = field(repr=False)
-    """Bytes of the image member; None where there is none."""
+    """Bytes of the image member; None where there is none, or `fault` says why they can't be had."""
 
     image_name: str | None
     """Name of the image member in the archive."""
@@ -46,14 +49,8 @@ class Sample:
     warnings: tuple[WarningWord, ...] = ()
     """Fixed words (maskmill.pipeline.reading.errors.WARNINGS), each once, in alphabetical order."""
 
-
-@dataclass(slots=True)
-class _Group:
-    """One sample's members, before their bodies are read."""
-
-    key: str
-    members: dict[str, Member]
-    warnings: set[WarningWord]
+    fault: Fault | None = None
+    """Why there are no bytes of an image; None where there are."""
 
 
 def read_samples(
@@ -63,99 +60,76 @@ def read_samples(
     *,
     extra: Collection[str] = (),
     only: Collection[int] | None = None,
+    first_version: bool = False,
 ) -> Iterator[Sample]:
     """Samples of a checked archive, one at a time in memory.
 
-    Keys, order and count are webdataset's. What it would raise for (an extension named twice) or pass over (a key that
-    comes back later) becomes a warning of the samples concerned. Of a truncated archive the last sample is left out
-    where it may lack members.
+    Keys, order and count are webdataset's where each sample's members are adjacent; see `grouping.group`.
 
     Args:
         path: the archive that `report` describes.
         report: what `check_archive` said of it.
-        limits: `max_caption_bytes` applies.
+        limits: `max_caption_bytes`, `image_member`, `caption_member` apply.
         extra: extensions, in lower case, of members to read beyond image and caption, such as `seg.png`.
         only: positions of the samples to read; the others are passed over. None: all.
+        first_version: as for `grouping.group`.
 
     Raises:
         ShardError: changed, if the file is shorter than when it was checked; read, if the disk fails.
     """
-    groups = group(report.entries)
-    if report.partial:
-        del groups[-1:]
-    _warn_of_repeated_keys(groups)
     with path.open("rb", buffering=0) as file:
-        for index, found in enumerate(groups):
+        for index, found in enumerate(group(report, first_version=first_version)):
             if only is None or index in only:
                 yield _read(file.fileno(), found, index, limits, extra)
 
 
-def group(entries: Iterable[Member]) -> list[_Group]:
-    """Members by sample, grouped by webdataset.
+def image_of(members: Mapping[str, Member], limits: ReadLimits) -> Member | None:
+    """The image among a sample's members by extension: a file where one of them is; None where there is none."""
+    found = _images(members, limits)
+    return next((member for member in found if member.fault is None), found[0] if found else None)
 
-    Headers travel through webdataset's grouping in the place of bodies: a shard's bodies are never all in memory.
+
+def no_image(extensions: Sequence[str], wanted: str | None = None) -> Fault:
+    """The fault of a sample without an image.
+
+    Args:
+        extensions: those that it has.
+        wanted: the one that --image-member names, if it does.
     """
-    from webdataset.tariterators import group_by_keys
-
-    current: list[Member] = []
-    duplicated: dict[str, set[int]] = defaultdict(set)
-    groups: list[_Group] = []
-
-    def files() -> Iterator[dict[str, Any]]:
-        for entry in entries:
-            if split_name(entry.name)[0] is not None:
-                current[:] = [entry]
-                yield {"fname": entry.name, "data": entry, "__url__": ""}
-
-    def note(_: Exception) -> bool:
-        # The one thing that group_by_keys raises for is an extension that the sample in progress has already; it is the
-        # sample that will be yielded next, and the second member is passed over.
-        duplicated[str(split_name(current[0].name)[0])].add(len(groups))
-        return True
-
-    for sample in group_by_keys(files(), keys=split_name, handler=note):
-        key = str(sample["__key__"])
-        members = {name: value for name, value in sample.items() if isinstance(value, Member)}
-        warnings: set[WarningWord] = set()
-        if len(groups) in duplicated.get(key, ()):
-            warnings.add("duplicate_member")
-        if not all(member.plain for member in members.values()):
-            warnings.add("key_text")
-        groups.append(_Group(key, members, warnings))
-    return groups
+    shown = ", ".join(name[:_SHOWN] for name in extensions[:8])
+    likely = next((name for name in extensions if name.rpartition(".")[2] in IMAGE_EXTENSIONS), None)
+    hint = "" if likely is None else f"; if {likely[:_SHOWN]} is the image, --image-member {likely[:_SHOWN]} takes it"
+    return Fault("missing_image", f"no {wanted or 'jpg, jpeg, png or webp'} among {shown}{hint}")
 
 
-def _warn_of_repeated_keys(groups: list[_Group]) -> None:
-    """A key that comes back is a split sample if its parts complete each other, else a duplicate key."""
-    by_key: dict[str, list[_Group]] = defaultdict(list)
-    for found in groups:
-        by_key[found.key].append(found)
-    for parts in by_key.values():
-        if len(parts) > 1:
-            names = [name for part in parts for name in part.members]
-            word: WarningWord = "split_sample" if len(names) == len(set(names)) else "duplicate_key"
-            for part in parts:
-                part.warnings.add(word)
+def _images(members: Mapping[str, Member], limits: ReadLimits) -> list[Member]:
+    names = IMAGE_EXTENSIONS if limits.image_member is None else (limits.image_member,)
+    return [members[name] for name in names if name in members]
 
 
-def _read(descriptor: int, found: _Group, index: int, limits: ReadLimits, extra: Collection[str]) -> Sample:
+def _read(descriptor: int, found: Group, index: int, limits: ReadLimits, extra: Collection[str]) -> Sample:
     warnings = set(found.warnings)
-    images = [name for name in IMAGE_EXTENSIONS if name in found.members]
-    if len(images) > 1:
+    if len(_images(found.members, limits)) > 1:
         warnings.add("several_images")
-    image = found.members[images[0]] if images else None
+    image = image_of(found.members, limits)
+    fault = no_image(tuple(found.members), limits.image_member) if image is None else image.fault
     caption = _caption(descriptor, found.members, limits, warnings)
     return Sample(
         key=found.key,
         index=index,
-        image=None if image is None else _body(descriptor, image),
+        image=None if image is None or fault is not None else _body(descriptor, image),
         image_name=None if image is None else image.name,
         caption=caption,
         extensions=tuple(found.members),
         fields=MappingProxyType(
-            {name: _body(descriptor, member) for name, member in found.members.items() if name in extra}
+            {
+                name: _body(descriptor, member)
+                for name, member in found.members.items()
+                if name in extra and member.fault is None
+            }
         ),
         warnings=tuple(sorted(warnings)),
+        fault=fault,
     )
 
 
@@ -176,23 +150,33 @@ def _caption(
     descriptor: int, members: Mapping[str, Member], limits: ReadLimits, warnings: set[WarningWord]
 ) -> str | None:
     """The caption, and a warning for what could not be read as it stands."""
-    if "txt" in members:
-        text, whole = _text(descriptor, members["txt"], limits)
+    as_text, as_json = _caption_members(members, limits)
+    if as_text is not None:
+        text, whole = _text(descriptor, as_text, limits)
         if not whole:
             warnings.add("caption_text")
         if text is not None:
             return text.strip()
-    if "json" in members:
-        caption, sound = _json_caption(descriptor, members["json"], limits)
+    if as_json is not None:
+        caption, sound = _json_caption(descriptor, as_json, limits)
         if not sound:
             warnings.add("caption_json")
         return caption
     return None
 
 
+def _caption_members(members: Mapping[str, Member], limits: ReadLimits) -> tuple[Member | None, Member | None]:
+    """The members that may hold the caption, as text and as JSON."""
+    named = limits.caption_member
+    if named is None:
+        return members.get("txt"), members.get("json")
+    found = members.get(named)
+    return (None, found) if named.rpartition(".")[2] == "json" else (found, None)
+
+
 def _text(descriptor: int, member: Member, limits: ReadLimits) -> tuple[str | None, bool]:
     """A text member, and whether it could be read as it stands."""
-    if member.size > limits.max_caption_bytes:
+    if member.fault is not None or member.size > limits.max_caption_bytes:
         return None, False
     data = _body(descriptor, member)
     try:
@@ -202,7 +186,7 @@ def _text(descriptor: int, member: Member, limits: ReadLimits) -> tuple[str | No
 
 
 def _json_caption(descriptor: int, member: Member, limits: ReadLimits) -> tuple[str | None, bool]:
-    if member.size > limits.max_caption_bytes:
+    if member.fault is not None or member.size > limits.max_caption_bytes:
         return None, False
     try:
         record = json.loads(_body(descriptor, member))

@@ -107,12 +107,14 @@ class Drawer:
             wanted = by_shard[url]
             try:
                 rows = {row["sample_index"]: row for row in _rows(self.table, url, sorted(wanted), self.limits)}
+                first = self.table.of_first_version(url)
             except (FooterError, FileNotFoundError, ValueError, pa.ArrowException):
                 gone[redact(url)] = "its label file is damaged; `maskmill verify` says more"
                 return
             try:
+                shard = describe(self.moved.source(url))
                 for original in originals(
-                    describe(self.moved.source(url)), self.scratch, self.limits, rows, truth=self.truth
+                    shard, self.scratch, self.limits, rows, truth=self.truth, first_version=first
                 ):
                     index = original.sample_index
                     made[wanted[index].place] = self.picture(rows[index], original, wanted[index])

@@ -1,6 +1,6 @@
 """Makes a report of a run: ledger, drawn samples, pictures, one page. What the page looks like is page.html's."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -164,9 +164,7 @@ def _drawn_from(ledger: ClassLedger, *, every_class: bool) -> pa.Table:
 
 def _limits(recorded: dict[str, Any]) -> ReadLimits:
     """Those that the run was labeled with, so that what it labeled can be shown."""
-    known = {field.name for field in fields(ReadLimits)}
-    limits = {name: value for name, value in recorded["identity"].get("limits", {}).items() if name in known}
-    return ReadLimits(**{**limits, "keep_truncated": True})
+    return replace(run.limits(recorded), keep_truncated=True)
 
 
 def _classes(ledger: ClassLedger, sampled: Sampled, vocabulary: Vocabulary) -> list[list[Any]]:

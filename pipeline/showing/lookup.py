@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -26,6 +26,7 @@ from maskmill.pipeline.showing.source import Original, TruthFormat, originals
 from maskmill.pipeline.stores.publish import read_bytes
 from maskmill.pipeline.stores.urls import canonical, filesystem, redact
 from maskmill.pipeline.table.filters import BoundFilter
+from maskmill.pipeline.table.footer import FooterError
 from maskmill.pipeline.table.label_table import LabelTable
 from maskmill.pipeline.table.schema import LABELS, STATUS_OK
 from maskmill.pipeline.truth.class_map import TruthIds
@@ -163,16 +164,22 @@ def read(
     """
     names = _vocabulary(output)
     limits, truth = _limits(output), TruthFormat(classes=len(names), ids=truth_ids)
+    table = LabelTable(output)
     by_shard: dict[str, list[Place]] = {}
     for place in places:
         by_shard.setdefault(place.shard, []).append(place)
     for shard, mine in by_shard.items():
         rows = {place.sample_index: _row(output, place) for place in mine}
         try:
+            first = table.of_first_version(shard)
+            source = describe(moved.source(mine[0].source))
             with scratch_folder() as scratch:
-                source = describe(moved.source(mine[0].source))
-                for original in originals(source, scratch, limits, rows, truth=truth):
+                for original in originals(source, scratch, limits, rows, truth=truth, first_version=first):
                     yield _found(rows[original.sample_index], original, names, keep)
+        except FooterError as error:
+            raise UsageError(
+                f"{redact(shard)}: its labels can't be read: {error}. `maskmill verify` says more."
+            ) from error
         except ShardError as error:
             raise UsageError(
                 f"{redact(shard)}: the image cannot be read from its shard any more ({error}). Put the shard back, "
@@ -212,10 +219,7 @@ def _vocabulary(output: Output) -> dict[int, str]:
 
 def _limits(output: Output) -> ReadLimits:
     """The limits that the run read with, so that what it labeled can be shown."""
-    recorded = (run.read(output) or {}).get("identity", {}).get("limits", {})
-    known = {field.name for field in fields(ReadLimits)}
-    kept = {name: value for name, value in recorded.items() if name in known}
-    return replace(ReadLimits(**kept), keep_truncated=True)
+    return replace(run.limits(run.read(output) or {}), keep_truncated=True)
 
 
 def _place(output: Output, key: str, sample_index: int | None, shard: str | None) -> Place:

@@ -52,7 +52,13 @@ class Original:
 
 
 def originals(
-    shard: Shard, scratch: Path, limits: ReadLimits, rows: Mapping[int, Mapping[str, Any]], *, truth: TruthFormat
+    shard: Shard,
+    scratch: Path,
+    limits: ReadLimits,
+    rows: Mapping[int, Mapping[str, Any]],
+    *,
+    truth: TruthFormat,
+    first_version: bool = False,
 ) -> Iterator[Original]:
     """Samples of one shard in its order, one pass that ends with the last of them; one image in memory at a time.
 
@@ -62,12 +68,13 @@ def originals(
         limits: what is refused unread.
         rows: sample_index -> `key` and `sha256` in the label table.
         truth: how the ground truth is read, where samples have one.
+        first_version: whether the rows are the first version's (`LabelTable.of_first_version`).
 
     Raises:
         ShardError: the shard can't be had or read, or has fewer samples.
     """
     left = set(rows)
-    with open_shard(shard, scratch, limits, extra=(TRUTH_MEMBER,)) as opened:
+    with open_shard(shard, scratch, limits, extra=(TRUTH_MEMBER,), first_version=first_version) as opened:
         for sample in opened.samples if left else ():
             if sample.index in left:
                 yield _original(sample, limits, rows[sample.index], truth)

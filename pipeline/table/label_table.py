@@ -28,7 +28,7 @@ SEALED_FILE = re.compile(r"part-\d{6}")
 """Names of a sealed table's label files, without their ending; no shard's label file has such a name."""
 
 _RESTORE = "Restore it from a copy."
-_PLACES = ["url", "state", "label_file", "first_row", "read"]
+_PLACES = ["url", "state", "label_file", "first_row", "read", "directories"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +108,21 @@ class LabelTable:
             return None
         (place,) = self._places.slice(index, 1).to_pylist()
         return ShardRows(url=self._url(place["label_file"]), first=place["first_row"], count=place["read"])
+
+    def of_first_version(self, shard: str) -> bool:
+        """Whether the first version labeled the shard with this canonical URL, which grouped some members otherwise.
+
+        Raises:
+            UsageError, FooterError, OSError: as `rows_of` and `batches`.
+        """
+        rows = self.rows_of(shard)
+        if rows is None:
+            return False
+        if self.sealed:
+            index = pc.index(self._places["url"], shard).as_py()
+            return self._places["directories"][index].as_py() is None
+        with open_ranged(rows.url) as source:
+            return check_file(source).counts.directories is None
 
     def batches(self, rows: ShardRows, columns: list[str], size: int) -> Iterator[pa.RecordBatch]:
         """The rows in shard order, at most `size` at once; only row groups that hold some of them are read.

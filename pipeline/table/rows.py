@@ -30,6 +30,9 @@ class LabelRow:
     warnings: tuple[str, ...] = ()
     """Fixed words about what was odd."""
 
+    members: tuple[str, ...] = ()
+    """Extensions of the sample's members. No column: it is for the record of a failed shard."""
+
     sha256: bytes | None = None
     """Digest of the image bytes; None if there are none."""
 

@@ -83,7 +83,7 @@ def _of_labels(config: TrainConfig, opened: ExitStack) -> Examples:
             "labels' own is taken."
         )
     recorded = run.require(output)
-    limits = ReadLimits(**recorded["identity"]["limits"])
+    limits = run.limits(recorded)
     # --leave-out is one option: a name that is no class can't be a label either.
     keep = replace(config.keep, leave_out=(*config.keep.leave_out, *config.data.leave_out))
     made = recorded["identity"]

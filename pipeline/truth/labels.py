@@ -18,8 +18,9 @@ from maskmill.models.masks import rle
 from maskmill.models.training.augmentation import UNKNOWN, UNLABELED
 from maskmill.pipeline.content import open_labeled, rows_of
 from maskmill.pipeline.dataset.walk import in_step, told
+from maskmill.pipeline.reading.grouping import group
 from maskmill.pipeline.reading.limits import ReadLimits
-from maskmill.pipeline.reading.samples import IMAGE_EXTENSIONS, group
+from maskmill.pipeline.reading.samples import image_of
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.table.filters import BoundFilter
 from maskmill.pipeline.table.label_table import LabelTable
@@ -129,16 +130,14 @@ def open_labels(
         EnvironmentFailure: it can't be fetched.
     """
     with told(shard), open_labeled(shard, table, scratch, limits) as opened:
-        path, report = opened.path, opened.report
-        groups = group(report.entries)
-        if report.partial:
-            del groups[-1:]
+        path = opened.path
+        groups = group(opened.report, first_version=opened.first_version)
         samples = ((index, one.key, one.members) for index, one in enumerate(groups))
         found = []
         for members, row in in_step(samples, rows_of(table, shard, COLUMNS)):
-            name = next((name for name in IMAGE_EXTENSIONS if name in members), None)
-            if row["status"] == STATUS_OK and name is not None:
-                image = Span(str(path), members[name].offset, members[name].size)
+            member = image_of(members, limits)
+            if row["status"] == STATUS_OK and member is not None and member.fault is None:
+                image = Span(str(path), member.offset, member.size)
                 found.append(_pair(shard.url, image, row, keep))
         yield tuple(found)
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskmill.models.errors import UsageError
-from maskmill.pipeline.reading.archive import Member, check_archive
+from maskmill.pipeline.reading.archive import check_archive
 from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.grouping import Group, group
 from maskmill.pipeline.reading.limits import ReadLimits
-from maskmill.pipeline.reading.samples import IMAGE_EXTENSIONS, group
+from maskmill.pipeline.reading.members import Member
+from maskmill.pipeline.reading.samples import IMAGE_EXTENSIONS, image_of
 from maskmill.pipeline.reading.spool import spooled
 from maskmill.pipeline.shards.listing import hidden
 from maskmill.pipeline.shards.planning import shards_of
@@ -121,7 +123,14 @@ def sources_of(arguments: Sequence[str]) -> list[Source]:
 
 
 @contextmanager
-def open_pairs(source: Source, scratch: Path, limits: ReadLimits, *, ids: TruthIds = "vocabulary") -> Iterator[Pairs]:
+def open_pairs(
+    source: Source,
+    scratch: Path,
+    limits: ReadLimits,
+    *,
+    ids: TruthIds = "vocabulary",
+    first_version: bool = False,
+) -> Iterator[Pairs]:
     """A source's pairs, readable for as long as the context lasts; a shard in a store is copied to `scratch`.
 
     Args:
@@ -129,6 +138,7 @@ def open_pairs(source: Source, scratch: Path, limits: ReadLimits, *, ids: TruthI
         scratch: an existing local folder.
         limits: what a shard may cost.
         ids: what the numbers of its ground truth are.
+        first_version: group a shard's members as the first version did, whose label table these are held against.
 
     Raises:
         UsageError: the shard can't be had, or is not an archive that may be read; also when the pairs are read.
@@ -138,22 +148,19 @@ def open_pairs(source: Source, scratch: Path, limits: ReadLimits, *, ids: TruthI
             yield _of_folder(source, ids)
         else:
             with spooled(source, scratch) as path:
-                yield _of_shard(source, path, limits, ids)
+                groups = group(check_archive(path, limits), first_version=first_version)
+                yield _of_shard(source, path, groups, limits, ids)
     except ShardError as error:
         name = source if isinstance(source, Path) else source.url
         raise UsageError(f"{name}: can't be read: {error}. Mend it, or leave it out.") from error
 
 
-def _of_shard(shard: Shard, path: Path, limits: ReadLimits, ids: TruthIds) -> Pairs:
-    report = check_archive(path, limits)
-    groups = group(report.entries)
-    if report.partial:
-        del groups[-1:]
+def _of_shard(shard: Shard, path: Path, groups: Sequence[Group], limits: ReadLimits, ids: TruthIds) -> Pairs:
     found = []
     for index, sample in enumerate(groups):
-        image = next((sample.members[name] for name in IMAGE_EXTENSIONS if name in sample.members), None)
+        image = image_of(sample.members, limits)
         truth = sample.members.get(TRUTH_MEMBER)
-        if image is not None and truth is not None:
+        if image is not None and truth is not None and image.fault is None and truth.fault is None:
             spans = _span(path, image), _span(path, truth)
             found.append(Pair(source=shard.url, index=index, key=sample.key, image=spans[0], truth=spans[1], ids=ids))
     return Pairs(source=shard.url, pairs=tuple(found), bare=len(groups) - len(found))

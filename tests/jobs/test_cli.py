@@ -38,6 +38,7 @@ LABEL_OPTIONS = {
     "--inference", "--score-threshold", "--overlap-threshold", "--top-k", "--mask-side", "--soft-masks",
     "--windows", "--agreement",
     "--max-member-bytes", "--max-members", "--max-pixels", "--max-caption-bytes", "--keep-truncated",
+    "--image-member", "--caption-member",
     "--decoder", "--scaled-decoding", "--resize",
     "--replicas", "--cpus-per-replica", "--batch-size", "--compile", "--scratch", "--stall-seconds",
     "--limit", "--dry-run", "--max-failed-samples", "--max-failed-shards",

@@ -57,6 +57,10 @@ def test_hostile_shards_end_in_the_ledger_with_their_reasons(workplace: Workplac
         failed = {entry["reason"]: entry["samples"] for entry in row["failed_by_reason"]}
         assert failed == dict(Counter(filter(None, how.samples))), name
         assert (row["read"], row["unkeyed"]) == (len(how.samples), how.unkeyed), name
+        if how.shard is None:
+            assert row["directories"] == how.directories, name
+            warned = {entry["warning"]: entry["samples"] for entry in row["warned"]}
+            assert warned == dict(Counter(word for words in how.warnings for word in words)), name
         assert row["labeled"] + row["failed"] == row["read"]
     assert not canary.exists()
     verify = workplace.run("verify", "out", "--deep", "--json")

@@ -33,3 +33,29 @@ def test_damage_is_told_with_its_fix(tmp_path):
         with pytest.raises(UsageError, match=r"t\.parquet: .*Remove it\.") as refused:
             parquet.read(str(path), SCHEMA, fix="Remove it.")
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("there", [0, 1, 2])
+def test_later_columns_may_be_missing_from_the_last_on_and_are_null(tmp_path, there):
+    later = ("colour", "weight")
+    schema = pa.schema([*SCHEMA, pa.field("colour", pa.string()), pa.field("weight", pa.int64())])
+    path = str(tmp_path / "t.parquet")
+    full = TABLE.append_column("colour", pa.array(["red", None])).append_column("weight", pa.array([1, 2]))
+    written = full.select(full.column_names[: 2 + there]).cast(pa.schema(list(schema)[: 2 + there]))
+    parquet.write(written, path)
+    found = parquet.read(path, schema, fix="Remove it.")
+    assert found.schema == schema
+    assert found.select(written.column_names).equals(written)
+    assert all(found[name].null_count == 2 for name in later[there:])
+    some = parquet.read_columns(path, schema, ["weight", "url"], fix="Remove it.")
+    assert some.equals(found.select(["weight", "url"]))
+    with parquet.opened(path, schema, fix="Remove it.") as file:
+        assert file.schema_arrow.names == written.column_names
+
+
+def test_other_columns_are_told_where_some_may_be_missing(tmp_path):
+    schema = pa.schema([*SCHEMA, pa.field("colour", pa.string()), pa.field("weight", pa.int64())])
+    path = str(tmp_path / "t.parquet")
+    parquet.write(TABLE.append_column("weight", pa.array([1, 2])), path)
+    with pytest.raises(UsageError, match="its columns"):
+        parquet.read(path, schema, fix="Remove it.")

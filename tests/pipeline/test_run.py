@@ -96,7 +96,8 @@ def test_what_changes_labels_changes_the_fingerprint_and_is_named(name, tmp_path
 
 @pytest.mark.parametrize("field", [field.name for field in fields(ReadLimits)])
 def test_every_limit_of_reading_is_part_of_the_identity(field):
-    limits = ReadLimits(keep_truncated=True) if field == "keep_truncated" else ReadLimits(**{field: 1000})
+    others = {"keep_truncated": True, "image_member": "input.jpg", "caption_member": "caption.txt"}
+    limits = ReadLimits(**{field: others.get(field, 1000)})
     assert identity(LabelConfig(limits=limits)).fingerprint != BASE.fingerprint
 
 

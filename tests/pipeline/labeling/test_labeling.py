@@ -279,11 +279,16 @@ def test_too_many_failed_samples_fail_the_shard_and_the_record_goes_once_it_is_d
     with labeler(tiny, output) as replica:
         first, second = label_shard(shard, replica), label_shard(shard, replica)
     assert (first.state, first.reason, first.attempts) == ("failed", "too_many_failed", 1)
-    assert first.error == "too_many_failed: 3 of 5 samples (truncated 3)"
+    assert first.error is not None
+    assert first.error.startswith("too_many_failed: 3 of 5 samples (truncated 3), as '0': truncated: ")
     assert (first.counts.read, first.counts.failed) == (5, {"truncated": 3})
     assert (second.state, second.attempts) == ("failed", 2)
     record = record_of(output, shard)
     assert (record["attempts"], record["read"], record["labeled"], record["failed"]) == (2, 5, 2, 3)
+    assert [(one["key"], one["sample_index"], one["members"]) for one in record["failed_samples"]] == [
+        (str(number), number, ["jpg"]) for number in range(3)
+    ]
+    assert all(one["error"].startswith("truncated: ") for one in record["failed_samples"])
     assert record["error"] == first.error
     assert output.done() == set()
 

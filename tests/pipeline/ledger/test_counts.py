@@ -24,7 +24,9 @@ def test_a_tally_counts_samples_by_reason_and_classes_by_segment_and_image():
     tally.labeled((segment(5),))
     tally.failed("decode")
     tally.failed("too_large")
-    counts = tally.counts(unkeyed=4, truncated=True)
+    tally.warned(("split_sample", "caption_text"))
+    tally.warned(("split_sample",))
+    counts = tally.counts(unkeyed=4, truncated=True, directories=2)
     assert counts == Counts(
         read=6,
         labeled=3,
@@ -33,6 +35,8 @@ def test_a_tally_counts_samples_by_reason_and_classes_by_segment_and_image():
         classes=(ClassCount(vocab_id=2, segments=1, images=1), ClassCount(vocab_id=5, segments=3, images=2)),
         unkeyed=4,
         truncated=True,
+        directories=2,
+        warned={"caption_text": 1, "split_sample": 2},
     )
     assert list(counts.failed) == ["decode", "too_large"]
 
@@ -50,5 +54,12 @@ def test_counts_come_back_from_json():
     tally = Tally()
     tally.labeled((segment(1), segment(40)))
     tally.failed("empty")
-    counts = tally.counts(unkeyed=1)
+    tally.warned(("key_text",))
+    counts = tally.counts(unkeyed=1, directories=0)
     assert Counts.from_json(json.loads(json.dumps(counts.to_json()))) == counts
+
+
+def test_counts_of_an_earlier_version_come_back_from_json():
+    value = Counts(read=1, labeled=1, unkeyed=2).to_json()
+    del value["directories"], value["warned"]
+    assert Counts.from_json(value) == Counts(read=1, labeled=1, unkeyed=2)

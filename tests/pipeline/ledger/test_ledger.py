@@ -1,13 +1,17 @@
 """Rows of the ledger survive Parquet, and the last word on a shard is the right one."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
+from maskmill.models.errors import UsageError
 from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.counts import ClassCount, Counts
+from maskmill.pipeline.ledger.failed_sample import FailedSample
 from maskmill.pipeline.ledger.ledger import PHASES, LedgerRow
 
 FULL = LedgerRow(
@@ -23,6 +27,8 @@ FULL = LedgerRow(
         classes=(ClassCount(vocab_id=3, segments=8, images=2), ClassCount(vocab_id=40, segments=1, images=1)),
         unkeyed=1,
         truncated=True,
+        directories=2,
+        warned={"caption_text": 1, "split_sample": 4},
     ),
     bytes=4567,
     seconds=dict.fromkeys(PHASES, 0.25),
@@ -34,6 +40,11 @@ FULL = LedgerRow(
     first_row=77,
 )
 FAILED = LedgerRow(url="s3://bucket/b.tar", state="failed", error="not_tar: the bytes are no archive", attempts=1)
+TOO_MANY = replace(
+    FAILED,
+    error="too_many_failed: 1 of 1 samples",
+    failed_samples=(FailedSample.of("k", 0, ["txt"], "missing_image: no jpg"),),
+)
 
 
 def test_rows_come_back_from_parquet(tmp_path):
@@ -43,7 +54,18 @@ def test_rows_come_back_from_parquet(tmp_path):
     assert ledger.read(url) == rows
 
 
-@pytest.mark.parametrize("row", [FULL, FAILED])
+def test_a_ledger_that_an_earlier_version_wrote_has_no_later_columns(tmp_path):
+    path = tmp_path / "ledger.parquet"
+    earlier = ledger.to_table([FULL, FAILED]).drop_columns(["directories", "warned"])
+    pq.write_table(earlier, path)
+    first = replace(FULL, counts=replace(FULL.counts, directories=None, warned={}))
+    assert ledger.read(str(path)) == [first, FAILED]
+    pq.write_table(earlier.drop_columns("first_row"), path)
+    with pytest.raises(UsageError, match="its columns"):
+        ledger.read(str(path))
+
+
+@pytest.mark.parametrize("row", [FULL, FAILED, TOO_MANY])
 def test_a_row_comes_back_from_json(row):
     assert LedgerRow.from_json(json.loads(json.dumps(row.to_json()))) == row
 

@@ -55,6 +55,24 @@ def test_a_shard_that_is_not_there_may_be_a_mistyped_name_that_can_be_forgotten(
     ]
 
 
+def test_members_of_no_sample_and_samples_packed_apart_are_told():
+    counts = Counts(read=9, labeled=9, unkeyed=1, directories=2, warned={"caption_json": 1, "split_sample": 8})
+    now = Status.from_rows([LedgerRow(url="s3://b/a.tar", state="done", counts=counts)])
+    assert summary.lines(now)[3:] == [
+        "other     1 file and 2 directories in the shards belong to no sample",
+        "warnings  split_sample 8, caption_json 1",
+        "split     8 samples packed apart: read whole here, not by webdataset",
+        "          to pack a folder right: tar --sort=name -cf NEW.tar FOLDER",
+    ]
+    value = json.loads("".join(chunks(summary.to_json(now))))
+    assert (value["directories"], value["warnings"]) == (2, {"split_sample": 8, "caption_json": 1})
+
+
+def test_one_directory_alone_is_told():
+    now = Status.from_rows([LedgerRow(url="s3://b/a.tar", state="done", counts=Counts(directories=1))])
+    assert summary.lines(now)[3:] == ["other     1 directory in the shards belongs to no sample"]
+
+
 def test_long_lists_are_cut_for_people_and_whole_for_programs():
     now = Status.from_rows(LedgerRow(url=f"s3://b/{n}.tar", state="missing") for n in range(2_000))
     text = summary.lines(now)

@@ -1,4 +1,5 @@
 import io
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -63,9 +64,68 @@ def test_names_without_a_key_are_counted(tmp_path: Path) -> None:
     assert (report.members, report.unkeyed) == (4, 3)
 
 
-def test_links_and_devices_are_counted_and_left_alone(tmp_path: Path) -> None:
+def test_nothing_in_an_archive_goes_uncounted(tmp_path: Path) -> None:
     report = check(tmp_path, hostile.links())
-    assert (report.members, report.skipped) == (2, 5)
+    assert (report.members, report.unkeyed, report.directories) == (6, 0, 1)
+
+
+def test_a_link_to_an_earlier_member_is_its_bytes_and_any_other_has_a_fault(tmp_path: Path) -> None:
+    report = check(tmp_path, hostile.inner_links())
+    found = {entry.name: entry for entry in report.entries}
+    image, caption = found["photos/0.jpg"], found["photos/0.txt"]
+    whole = [name for name, entry in found.items() if (entry.offset, entry.size) == (image.offset, image.size)]
+    assert whole == ["photos/0.jpg", "photos/1.jpg", "photos/2.jpg", "other/3.jpg", "other/4.jpg"]
+    assert found["photos/1.txt"].offset == found["README"].offset == caption.offset
+    assert {name: entry.fault.reason for name, entry in found.items() if entry.fault} == {
+        f"other/{number}.jpg": "link" for number in (5, 6, 7, 8)
+    }
+    assert found["other/6.jpg"].fault is not None
+    assert found["other/6.jpg"].fault.detail == (
+        "'other/6.jpg' is a symbolic link to '7.jpg', no earlier file of the archive"
+    )
+
+
+def test_links_are_those_that_gnu_tar_writes(tmp_path: Path) -> None:
+    folder, long = tmp_path / "photos", "n" * 200 + ".jpg"
+    folder.mkdir()
+    (folder / long).write_bytes(b"the image")
+    for name in ("z1.jpg", "z2.jpg"):
+        (folder / name).hardlink_to(folder / long)
+    (folder / "z3.jpg").symlink_to(long)
+    for format in ("gnu", "pax"):
+        command = ["tar", f"--format={format}", "--sort=name", "-cf", "a.tar", "photos"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        report = check_archive(tmp_path / "a.tar", ReadLimits())
+        assert (report.members, report.directories) == (4, 1)
+        assert len({(entry.offset, entry.size) for entry in report.entries}) == 1
+        assert all(entry.fault is None for entry in report.entries)
+
+
+def test_a_link_leads_to_the_last_of_the_earlier_members_of_its_name(tmp_path: Path) -> None:
+    report = check(tmp_path, hostile.tar([("a.jpg", b"1"), ("a.jpg", b"2")], [("b.jpg", tarfile.LNKTYPE, "a.jpg")]))
+    assert report.entries[2].offset == report.entries[1].offset
+
+
+def test_the_rest_of_a_file_from_another_volume_is_no_file(tmp_path: Path) -> None:
+    rest = hostile.header("a.jpg", 700, b"M") + bytes(1024)
+    report = check(tmp_path, hostile.header("volume 2.x", 0, b"V") + rest + hostile.tar([("b.jpg", b"x")]))
+    assert [(entry.name, entry.fault is not None) for entry in report.entries] == [("a.jpg", True), ("b.jpg", False)]
+    assert report.entries[0].fault is not None
+    assert report.entries[0].fault.reason == "special_file"
+    assert report.directories == 1
+
+
+def test_members_after_a_sparse_file_with_a_long_map_are_found(tmp_path: Path) -> None:
+    block = bytearray(hostile.old_sparse()[:512])
+    block[482] = 1
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\x00 " % sum(block)
+    more = bytearray(512)
+    more[504] = 1
+    data = bytes(block) + bytes(more) + bytes(512) + bytes(512) + hostile.tar([("b.jpg", b"x")])
+    report = check(tmp_path, data)
+    assert [(entry.name, entry.offset) for entry in report.entries] == [("s0.jpg", 1536), ("b.jpg", 2560)]
+    assert reason(tmp_path, data[:1024]) == "truncated"
 
 
 def test_an_archive_without_members_is_whole(tmp_path: Path) -> None:
@@ -123,8 +183,8 @@ def test_a_broken_pax_record_is_refused(tmp_path: Path, record: bytes) -> None:
     assert reason(tmp_path, data) == "bad_header"
 
 
-def test_one_name_or_size_for_all_members_is_refused(tmp_path: Path) -> None:
-    record = b"10 size=1\n"
+@pytest.mark.parametrize("record", [b"10 size=1\n", b"10 path=x\n", b"14 linkpath=x\n", b"22 GNU.sparse.major=1\n"])
+def test_one_name_size_or_map_for_all_members_is_refused(tmp_path: Path, record: bytes) -> None:
     data = hostile.header("g", len(record), b"g") + record.ljust(512, b"\x00") + hostile.tar([("a.jpg", b"")])
     assert reason(tmp_path, data) == "bad_header"
 

@@ -38,7 +38,7 @@ def test_a_hostile_shard_ends_as_it_must(folder: tuple[Path, dict[str, hostile.E
         assert tuple(reason for reason, _ in found) == expected.samples
         assert tuple(words for _, words in found) == (expected.warnings or ((),) * len(found))
         with open_shard(describe(str(path)), path.parent, ReadLimits()) as opened:
-            assert opened.report.unkeyed == expected.unkeyed
+            assert (opened.report.unkeyed, opened.report.directories) == (expected.unkeyed, expected.directories)
     else:
         with pytest.raises(ShardError) as raised:
             list(reasons(path, ReadLimits()))

@@ -1,5 +1,6 @@
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 
 from maskmill.pipeline.reading.archive import check_archive
 from maskmill.pipeline.reading.errors import ShardError
+from maskmill.pipeline.reading.grouping import group
 from maskmill.pipeline.reading.limits import ReadLimits
-from maskmill.pipeline.reading.samples import Sample, group, read_samples
+from maskmill.pipeline.reading.members import Member
+from maskmill.pipeline.reading.samples import Sample, read_samples
 from tests import hostile
 
 IMAGE = hostile.encode()
@@ -31,26 +34,29 @@ def webdatasets(path: Path) -> list[dict[str, object]]:
     )
 
 
-_NAMES = st.lists(
-    st.sampled_from(["a.jpg", "a.JPG", "a.txt", "b.jpg", "b.json", "d/a.jpg", "c.seg.png", "README", ".x", "a.b.jpg"]),
-    max_size=12,
+_SAMPLES = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "d/a", "c.b"]), st.sets(st.sampled_from(["jpg", "txt", "json", "SEG.png"]))),
+    max_size=6,
+    unique_by=lambda sample: sample[0],
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(_NAMES)
-def test_samples_are_those_of_webdataset(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+@given(_SAMPLES)
+def test_samples_whose_members_are_adjacent_are_those_of_webdataset(
+    tmp_path_factory: pytest.TempPathFactory, samples: list[tuple[str, set[str]]]
+) -> None:
     folder = tmp_path_factory.mktemp("any")
-    ours = read(folder, [(name, str(i).encode()) for i, name in enumerate(names)], extra=tuple(n[2:] for n in names))
+    names = [f"{key}.{extension}" for key, extensions in samples for extension in sorted(extensions)]
+    ours = read(folder, [(name, name.encode()) for name in names], extra=("jpg", "txt", "json", "seg.png", "b.jpg"))
     theirs = webdatasets(folder / "shard.tar")
     assert [sample.key for sample in ours] == [sample["__key__"] for sample in theirs]
-    for mine, their in zip(ours, theirs, strict=True):
+    for index, (mine, their) in enumerate(zip(ours, theirs, strict=True)):
         assert list(mine.extensions) == [name for name in their if not name.startswith("__")]
-        assert mine.index == ours.index(mine)
-        for extension in ("jpg", "json", "txt", "seg.png"):
-            if extension in their and extension in mine.fields:
-                assert mine.fields[extension] == their[extension]
+        assert mine.index == index
+        assert all(data == their[extension] for extension, data in mine.fields.items())
         assert mine.image == their.get("jpg")
+        assert mine.warnings in ((), ("caption_json",))
 
 
 def test_the_image_is_chosen_by_extension_in_any_case(tmp_path: Path) -> None:
@@ -75,16 +81,64 @@ def test_of_an_extension_named_twice_the_first_is_taken(tmp_path: Path) -> None:
     assert second.warnings == ()
 
 
-def test_a_key_that_comes_back_is_a_split_sample_or_a_duplicate_key(tmp_path: Path) -> None:
-    files = [("a.jpg", b"1"), ("b.jpg", b"2"), ("a.txt", b"t"), ("c.jpg", b"3"), ("b.jpg", b"4")]
-    found = [(sample.key, sample.index, sample.warnings) for sample in read(tmp_path, files)]
-    assert found == [
-        ("a", 0, ("split_sample",)),
-        ("b", 1, ("duplicate_key",)),
-        ("a", 2, ("split_sample",)),
-        ("c", 3, ()),
-        ("b", 4, ("duplicate_key",)),
+def test_a_folder_that_was_packed_as_it_lay_is_read_with_its_captions(tmp_path: Path) -> None:
+    files = [("a.jpg", b"1"), ("b.jpg", b"2"), ("a.txt", b"of a"), ("b.txt", b"of b")]
+    found = [(one.key, one.index, one.image, one.caption, one.warnings) for one in read(tmp_path, files)]
+    assert found == [("a", 0, b"1", "of a", ("split_sample",)), ("b", 1, b"2", "of b", ("split_sample",))]
+
+
+def test_a_link_in_the_archive_is_read_and_any_other_fails_its_sample_alone(tmp_path: Path) -> None:
+    path = tmp_path / "shard.tar"
+    path.write_bytes(
+        hostile.tar(
+            [("a.jpg", b"image"), ("a.txt", b"caption")],
+            [
+                ("b.jpg", tarfile.LNKTYPE, "a.jpg"),
+                ("b.txt", tarfile.SYMTYPE, "a.txt"),
+                ("c.jpg", tarfile.SYMTYPE, "/etc/passwd"),
+                ("c.png", tarfile.SYMTYPE, "a.jpg"),
+                ("d.jpg", tarfile.LNKTYPE, "a.jpg"),
+                ("d.txt", tarfile.SYMTYPE, "nowhere"),
+                ("e.jpg", tarfile.SYMTYPE, "/etc/passwd"),
+            ],
+        )
+    )
+    found = {one.key: one for one in read_samples(path, check_archive(path, ReadLimits()), ReadLimits())}
+    assert [(one.image, one.caption, one.warnings) for one in found.values()] == [
+        (b"image", "caption", ()),
+        (b"image", "caption", ()),
+        (b"image", None, ("several_images",)),
+        (b"image", None, ("caption_text",)),
+        (None, None, ()),
     ]
+    assert found["e"].fault is not None
+    assert found["e"].fault.reason == "link"
+
+
+def test_options_name_the_image_and_the_caption(tmp_path: Path) -> None:
+    files = [
+        ("a.input.jpg", b"i"),
+        ("a.target.jpg", b"t"),
+        ("a.jpg", b"no"),
+        ("a.caption.txt", b"yes"),
+        ("a.txt", b"no"),
+    ]
+    limits = {"image_member": "input.jpg", "caption_member": "caption.txt"}
+    (sample,) = read(tmp_path, files, **limits)
+    assert (sample.image, sample.image_name, sample.caption, sample.warnings) == (b"i", "a.input.jpg", "yes", ())
+    (sample,) = read(tmp_path, [("a.JPG", b"no"), ("a.meta.json", b'{"caption": "x"}')], **limits)
+    assert (sample.image, sample.caption, sample.fault.reason) == (None, None, "missing_image")
+    assert sample.fault.detail.startswith("no input.jpg among jpg, meta.json")
+    (sample,) = read(tmp_path, [("a.jpg", b"i"), ("a.meta.json", b'{"caption": "x"}')], caption_member="meta.json")
+    assert (sample.image, sample.caption) == (b"i", "x")
+
+
+def test_a_sample_without_an_image_names_the_option_that_may_find_it(tmp_path: Path) -> None:
+    (sample,) = read(tmp_path, [("a.input.jpg", b"i"), ("a.txt", b"t")])
+    assert sample.fault is not None
+    assert sample.fault.detail == (
+        "no jpg, jpeg, png or webp among input.jpg, txt; if input.jpg is the image, --image-member input.jpg takes it"
+    )
 
 
 def test_webdatasets_own_words_hide_no_sample(tmp_path: Path) -> None:
@@ -182,4 +236,4 @@ def test_bodies_are_not_in_memory_before_their_turn(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(hostile.tar([(f"{i}.jpg", bytes(1000)) for i in range(5)]))
     report = check_archive(path, ReadLimits())
-    assert all(type(m).__name__ == "Member" for g in group(report.entries) for m in g.members.values())
+    assert all(isinstance(member, Member) for one in group(report) for member in one.members.values())

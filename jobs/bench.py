@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from maskmill.jobs.places import check_file
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.bench.config import BenchConfig
+from maskmill.pipeline.terminal import print_error, print_json, print_lines
 
 
 def bench(
@@ -39,7 +40,7 @@ def bench(
 
     if compare is not None:
         first, second = (Bench.read(path, "--compare") for path in compare)
-        print("\n".join(compared(first, second, compare)))
+        print_lines(*compared(first, second, compare))
         return 0
     if output is not None:
         check_file("--output", str(output), (".json",))
@@ -47,12 +48,17 @@ def bench(
             raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
     from maskmill.pipeline.bench.run import bench as measure
     from maskmill.pipeline.shards.listing import expand
+    from maskmill.pipeline.stores.local_file import replacing
 
     sources = expand(shards) if shards else []
-    found = measure(config, sources, lambda what: print(f"measuring: {what}", file=sys.stderr, flush=True))
+    found = measure(config, sources, lambda what: print_error(f"measuring: {what}"))
     if output is not None:
-        output.write_text(found.to_json(), encoding="utf-8")
-    print(found.to_json() if json else "\n".join(lines(found)))
+        with replacing(output) as waiting:
+            waiting.write_text(found.to_json(), encoding="utf-8")
+    if json:
+        print_json(found.to_json())
+    else:
+        print_lines(*lines(found))
     return 0
 
 

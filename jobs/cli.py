@@ -10,7 +10,9 @@ from typing import NoReturn
 import cyclopts
 
 from maskmill.jobs import config_file, store_option
+from maskmill.models.disk import disk_errors, is_of_disk
 from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.pipeline.terminal import print_error, protect
 
 USAGE, ENVIRONMENT, INTERRUPTED, UNREAD = 2, 3, 130, 141
 """Exit codes beyond 0 (done) and 1 (shards failed or are missing)."""
@@ -60,14 +62,16 @@ def app(config: config_file.ConfigFile | None = None) -> cyclopts.App:
     return made
 
 
-def run(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one for each kind of end
     """Run one command line and return its exit code; errors a user can cause leave as one line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        _check_utf8(arguments)
         arguments, config = config_file.take(arguments)
         arguments = store_option.use(arguments, config)
         result = app(config)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
+        with disk_errors("standard output"):
+            sys.stdout.flush()
     except cyclopts.CycloptsError as error:
         return _say(f"{' '.join(str(error).split())} {_help(arguments)}", USAGE)
     except UsageError as error:
@@ -80,7 +84,21 @@ def run(argv: Sequence[str] | None = None) -> int:
         # The reader, `head` for instance, has enough. What is still buffered must not fail again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD
+    except OSError as error:
+        if not is_of_disk(error):
+            raise
+        return _say(f"{error.filename or 'a file'}: can't be written ({error.strerror}). Make room.", ENVIRONMENT)
     return result if isinstance(result, int) else 0
+
+
+def _check_utf8(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{argument[:80]!a}: not UTF-8. Give the argument in UTF-8; rename a file that isn't."
+            ) from None
 
 
 def _version() -> str:
@@ -95,12 +113,13 @@ def _help(arguments: Sequence[str]) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"maskmill: {message}", file=sys.stderr)
+    print_error(f"maskmill: {message}")
     return code
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The `maskmill` command, as a process: it ends with the command's exit code."""
+    protect()
     code = run(argv)
     # Until Python 3.14 a thread of a library that wants the interpreter while it ends is torn down, and C++ aborts the
     # process for it: Arrow's do, when they let go of the last buffer. So the interpreter isn't ended; the rest is.

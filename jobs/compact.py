@@ -1,13 +1,12 @@
 """`maskmill compact`: a sealed copy of a label table in few files. The copying is done in `pipeline.compaction`."""
 
-import re
 import sys
 from pathlib import Path
 
+from maskmill.jobs.byte_size import byte_size
 from maskmill.jobs.places import check_folder
 from maskmill.models.errors import UsageError
-
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+from maskmill.pipeline.terminal import print_error, print_lines
 
 
 def compact(
@@ -36,7 +35,7 @@ def compact(
     from maskmill.pipeline.output import Output
     from maskmill.pipeline.stores.urls import redact
 
-    size = _bytes(file_size)
+    size = byte_size("--file-size", file_size)
     check_folder("DEST", dest)
     folder = scratch or Path(tempfile.gettempdir())
     if not folder.is_dir():
@@ -48,25 +47,17 @@ def compact(
         scratch=folder,
         file_bytes=size,
         partial=partial,
-        told=lambda line: print(line, file=sys.stderr, flush=True),
+        told=print_error,
     )
     kept = f", {found.kept:,} of them from before" if found.kept else ""
     left_out = f"; {found.left_out:,} failed or missing left out" if found.left_out else ""
-    print(f"shards    {found.shards:,} done{left_out}")
-    print(
+    print_lines(f"shards    {found.shards:,} done{left_out}")
+    print_lines(
         f"sealed    {counted(found.rows, 'row')} in {counted(found.files, 'file')}{kept}, {found.bytes / 1e6:,.1f} MB"
     )
-    print("verified  every row, in order, against the label files it was copied from")
-    print(f"table     {redact(target.url)}")
+    print_lines("verified  every row, in order, against the label files it was copied from")
+    print_lines(f"table     {redact(target.url)}")
     return 0
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,15})\s*([KMGT]B|)", text.strip().upper(), re.ASCII)
-    size = 0 if found is None else int(found[1]) * _UNITS[found[2]]
-    if size < 1:
-        raise UsageError(f"--file-size {text[:40]!r}: expected a number of bytes, such as 256MB or 1GB.")
-    return size
 
 
 if __name__ == "__main__":

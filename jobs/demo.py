@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from maskmill.jobs.places import check_folder
+from maskmill.pipeline.terminal import print_lines
 
 _MARK = ".maskmill-demo"
 _QUERY = """
@@ -28,6 +29,7 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
     from maskmill.jobs.show import show
     from maskmill.models.errors import UsageError
     from maskmill.pipeline.config import ModelConfig
+    from maskmill.pipeline.stores.local_file import writing
     from maskmill.pipeline.synthesis.shards import synthesize
 
     check_folder("--output", str(output))
@@ -36,23 +38,26 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
         if not mark.exists():
             raise UsageError(f"--output {str(output)!r}: holds files that no demo made. Give an empty or new folder.")
         shutil.rmtree(output)
-    output.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
-    print(f"1. {shards} shards of {samples} scenes each -> {output / 'shards'}")
+    print_lines(f"1. {shards} shards of {samples} scenes each -> {output / 'shards'}")
     synthesize(output / "shards", shards, samples, 0)
-    print(f"2. maskmill label {output / 'shards'} --output {output / 'run'} --model san-tiny")
+    print_lines(f"2. maskmill label {output / 'shards'} --output {output / 'run'} --model san-tiny")
     code = label(str(output / "shards"), output=str(output / "run"), model=ModelConfig(model="san-tiny"))
-    print(f'3. maskmill query {output / "run"} "{_QUERY}"')
+    print_lines(*f'3. maskmill query {output / "run"} "{_QUERY}"'.split("\n"))
     query(str(output / "run"), _QUERY)
     picture = output / "sample.png"
     key = _busiest(output / "run")
-    print(f"4. maskmill show {output / 'run'} {key} -o {picture}")
+    print_lines(f"4. maskmill show {output / 'run'} {key} -o {picture}")
     show(str(output / "run"), key, output=picture)
     page = output / "report.html"
-    print(f"5. maskmill report {output / 'run'} -o {page}")
+    print_lines(f"5. maskmill report {output / 'run'} -o {page}")
     report(str(output / "run"), output=page)
-    print(f"\nLook at {picture}; open {page} in a browser; ask more with `maskmill query {output / 'run'} SQL`.")
+    print_lines(
+        "", f"Look at {picture}; open {page} in a browser; ask more with `maskmill query {output / 'run'} SQL`."
+    )
     return code
 
 

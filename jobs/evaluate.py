@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, Dtype
+from maskmill.pipeline.terminal import print_json, print_lines
 
 if TYPE_CHECKING:
     from maskmill.pipeline.output import Output
@@ -118,9 +119,9 @@ def evaluate(
             )
         )
     if json:
-        print(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
+        print_json(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
     else:
-        print("\n".join(scores.lines(found, groups)))
+        print_lines(*scores.lines(found, groups))
     return 0
 
 

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from maskmill.jobs.places import check_folder
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.terminal import print_error, print_lines
 
 
 def export(
@@ -77,18 +78,18 @@ def export(
         shard_base=None if shard_base is None else canonical(shard_base).rstrip("/") + "/",
         moved=ShardsAt.parse(shards_at or ()),
     )
-    found = write(asked, scratch=folder, workers=workers, told=lambda line: print(line, file=sys.stderr, flush=True))
+    found = write(asked, scratch=folder, workers=workers, told=print_error)
     left_out = {
         "failed samples": found.failed,
         "images without a segment": found.skipped,
         "segments by the filter": found.filtered,
         "segments hidden by others": found.hidden,
     }
-    print(f"images    {found.images:,}, {found.empty:,} without a segment")
+    print_lines(f"images    {found.images:,}, {found.empty:,} without a segment")
     joined = f", {found.merged:,} more joined to others of their stuff class" if found.merged else ""
-    print(f"segments  {found.segments - found.hidden - found.merged:,}{joined}")
-    print(f"left out  {', '.join(f'{count:,} {what}' for what, count in left_out.items() if count) or 'nothing'}")
-    print(f"export    {redact(asked.destination.place(RECORD))}")
+    print_lines(f"segments  {found.segments - found.hidden - found.merged:,}{joined}")
+    print_lines(f"left out  {', '.join(f'{count:,} {what}' for what, count in left_out.items() if count) or 'nothing'}")
+    print_lines(f"export    {redact(asked.destination.place(RECORD))}")
     return 0
 
 

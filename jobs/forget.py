@@ -3,6 +3,7 @@
 import sys
 
 from maskmill.models.errors import UsageError
+from maskmill.pipeline.terminal import print_lines
 
 _LISTED = 20
 """Shards that are named before the rest is only counted."""
@@ -39,13 +40,13 @@ def forget(out: str, /, *shards: str, labels: bool = False, dry_run: bool = Fals
         forgetting.forget(output, chosen)
     files = f", with {counted(len(chosen.labeled), 'label file')}" if chosen.labeled else ""
     said = "would forget" if dry_run else "forgot"
-    print(f"{said} {counted(len(chosen.shards), 'shard')} of {redact(output.url)}{files}")
+    print_lines(f"{said} {counted(len(chosen.shards), 'shard')} of {redact(output.url)}{files}")
     for shard in chosen.shards[:_LISTED]:
-        print(f"  {shard.url}")
+        print_lines(f"  {shard.url}")
     if len(chosen.shards) > _LISTED:
-        print(f"  and {len(chosen.shards) - _LISTED:,} more")
+        print_lines(f"  and {len(chosen.shards) - _LISTED:,} more")
     if not dry_run:
-        print("\n".join(summary.lines(status(output))))
+        print_lines(*summary.lines(status(output)))
     return 0
 
 

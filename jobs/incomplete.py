@@ -1,9 +1,9 @@
 """Says on stderr that a run has shards without labels; a plain module, no command."""
 
-import sys
+from maskmill.pipeline.terminal import print_error
 
 
 def say(line: str | None) -> None:
     """Print the line of an incomplete run, where there is one; what was asked for is printed all the same."""
     if line is not None:
-        print(line, file=sys.stderr, flush=True)
+        print_error(line)

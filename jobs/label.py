@@ -17,6 +17,7 @@ from maskmill.pipeline.config import (
 )
 from maskmill.pipeline.reading.decoding import DecodingConfig
 from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.terminal import print_error, print_lines
 
 if TYPE_CHECKING:
     from maskmill.pipeline.cluster.job import JobResult
@@ -74,7 +75,7 @@ def label(
     asked = shards_of(shards, limit=job.limit)
     if job.dry_run:
         refuse_another_run(config, target)
-        print("\n".join(dry_run(asked, config, target)))
+        print_lines(*dry_run(asked, config, target))
         return 0
 
     from maskmill.pipeline.cluster.job import check
@@ -82,7 +83,7 @@ def label(
 
     check(config, target)
     for line in price_lines(config):
-        print(line, flush=True)
+        print_lines(line)
     result = run_job(asked, config, target)
     return report(result, asked, target)
 
@@ -92,17 +93,17 @@ def report(result: "JobResult", asked: "list[Shard]", target: "Output") -> int:
     from maskmill.pipeline.ledger import summary
     from maskmill.pipeline.reading.errors import ENVIRONMENT_REASONS
 
-    print("\n".join(summary.lines(result.status)))
+    print_lines(*summary.lines(result.status))
     if result.images:
         rate = result.images / result.seconds
-        print(f"speed     {rate:,.1f} images/s ({result.images:,} images in {result.seconds:,.1f} s)")
-    print(f"labels    {target.labels}")
+        print_lines(f"speed     {rate:,.1f} images/s ({result.images:,} images in {result.seconds:,.1f} s)")
+    print_lines(f"labels    {target.labels}")
     if result.stopped is not None:
         raise result.stopped
     mine = result.status.of(shard.url for shard in asked)
     environment = next((row for row in mine.rows("failed") if row.reason in ENVIRONMENT_REASONS), None)
     if environment is not None:
-        print(f"maskmill: {environment.url}: {environment.error}", file=sys.stderr)
+        print_error(f"maskmill: {environment.url}: {environment.error}")
         return 3
     return 0 if mine.all_done else 1
 

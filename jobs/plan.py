@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from maskmill.pipeline.capacity.inputs import PlanConfig
+from maskmill.pipeline.terminal import print_json, print_lines
 
 
 def plan(
@@ -35,7 +36,10 @@ def plan(
     from maskmill.pipeline.capacity.plan import plan as reckon
 
     found = reckon(images, gpus, config, None if bench is None else Bench.read(bench, "--bench"))
-    print(dumps(found.to_json(), indent=2) if json else "\n".join(lines(found)))
+    if json:
+        print_json(dumps(found.to_json(), indent=2))
+    else:
+        print_lines(*lines(found))
     return 0
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from maskmill.jobs.byte_size import byte_size
 from maskmill.jobs.places import check_file, suffix_of
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.terminal import print_lines
 
 if TYPE_CHECKING:
     from maskmill.pipeline.query import Answer
@@ -22,12 +24,15 @@ _ENDINGS: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parq
 
 def query(
     out: str,
-    sql: str,
+    sql: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     format: Format | None = None,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
     json: bool = False,
+    raw: bool = False,
+    memory: str | None = None,
+    timeout: float = 3600.0,
     keep: Annotated[SegmentFilter, Parameter(name="*")] = SegmentFilter(),
 ) -> int:
     """Ask a label table a question in SQL (DuckDB's dialect); reads only.
@@ -45,24 +50,35 @@ def query(
             Default: by the ending of --output (.csv, .json, .parquet, or .txt for a table), else a table.
         output: File or URL for the answer. Default: it is printed.
         json: The same as --format json.
+        raw: CSV with texts as they are, for programs. By default a text that a spreadsheet would take for a formula (it
+            begins with =, +, -, @) gets an apostrophe before it, and control characters are escaped.
+        memory: What the statement may take, such as 8GB. Default: a quarter of the machine's memory.
+        timeout: Seconds that the statement may take.
         keep: Which segments count.
 
     Returns:
         Exit code 0.
     """
     from maskmill.jobs.incomplete import say
-    from maskmill.pipeline.query import ask
+    from maskmill.models.disk import disk_errors
+    from maskmill.pipeline.query import Limits, ask, process_memory
 
     if output is not None:
         _refuse_inside(output, out)
     how = _format(format, output, json=json)
-    with ask(out, sql, keep) as answer:
+    if raw and how != "csv":
+        raise UsageError(f"--raw: expected --format csv, not {how}; JSON and Parquet have texts as they are.")
+    if not 0 < timeout <= 1e9:
+        raise UsageError(f"--timeout {timeout:g}: expected seconds, more than 0.")
+    limits = Limits(memory=None if memory is None else byte_size("--memory", memory), seconds=timeout)
+    with process_memory(limits), ask(out, sql, keep, limits=limits) as answer:
         say(answer.incomplete)
         if output is None:
-            for line in _lines(answer, how):
-                print(line)
+            # Lines of JSON and CSV hold their own line ends; their texts are escaped already.
+            with disk_errors("standard output"):
+                sys.stdout.writelines(f"{line}\n" for line in _lines(answer, how, raw=raw))
         else:
-            _write(answer, how, output)
+            _write(answer, how, output, raw=raw)
     return 0
 
 
@@ -89,13 +105,15 @@ def _refuse_inside(output: str, out: str) -> None:
         )
 
 
-def _lines(answer: "Answer", how: Format) -> Iterator[str]:
+def _lines(answer: "Answer", how: Format, *, raw: bool) -> Iterator[str]:
     from maskmill.pipeline.query import csv_lines, json_lines, table_lines
 
-    return {"table": table_lines, "json": json_lines, "csv": csv_lines}[how](answer)
+    if how == "csv":
+        return csv_lines(answer, raw=raw)
+    return (json_lines if how == "json" else table_lines)(answer)
 
 
-def _write(answer: "Answer", how: Format, output: str) -> None:
+def _write(answer: "Answer", how: Format, output: str, *, raw: bool) -> None:
     """The answer appears at its place all at once, or not at all."""
     from dataclasses import replace
 
@@ -112,10 +130,10 @@ def _write(answer: "Answer", how: Format, output: str) -> None:
             numbered = count()
             counted = replace(answer, rows=(row for row, _ in zip(answer.rows, numbered, strict=False)))
             with local.open("w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in _lines(counted, how))
+                file.writelines(f"{line}\n" for line in _lines(counted, how, raw=raw))
             written = next(numbered)
         publish(local, output)
-    print(f"{redact(output)}: {written:,} {'row' if written == 1 else 'rows'}")
+    print_lines(f"{redact(output)}: {written:,} {'row' if written == 1 else 'rows'}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from maskmill.jobs.places import check_file
 from maskmill.pipeline.report.config import ReportConfig
 from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.terminal import print_lines
 
 _Flat = Parameter(name="*")
 _EVERYTHING = SegmentFilter()
@@ -48,13 +49,15 @@ def report(
     made = make(out, keep, config)
     write(output, made.html)
     say(made.incomplete)
-    print(f"{output}: {len(made.html) / 1e6:,.1f} MB, nothing of it from the network")
-    print(f"charts    {made.drawn:,} of {made.samples:,} samples, from {made.shards:,} shards, seed {config.seed}")
-    print(f"images    {made.shown:,}, chosen from {made.chosen_from:,}")
+    print_lines(f"{output}: {len(made.html) / 1e6:,.1f} MB, nothing of it from the network")
+    print_lines(
+        f"charts    {made.drawn:,} of {made.samples:,} samples, from {made.shards:,} shards, seed {config.seed}"
+    )
+    print_lines(f"images    {made.shown:,}, chosen from {made.chosen_from:,}")
     for note in made.notes[:_NOTES]:
-        print(f"note      {note}")
+        print_lines(f"note      {note}")
     if len(made.notes) > _NOTES:
-        print(f"note      and {len(made.notes) - _NOTES} more like these; the page names them")
+        print_lines(f"note      and {len(made.notes) - _NOTES} more like these; the page names them")
     return 0
 
 

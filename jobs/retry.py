@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, JobConfig, ReplicaConfig
+from maskmill.pipeline.terminal import print_error, print_lines
 
 _Flat = Parameter(name="*")
 
@@ -65,16 +66,16 @@ def retry(
         stale=stale,
         moved=ShardsAt.parse(shards_at or ()),
         scratch=replica.scratch if replica.scratch.is_dir() else None,
-        told=lambda line: print(line, file=sys.stderr, flush=True),
+        told=print_error,
     )
     asked = list(chosen.shards[: job.limit])
-    print("\n".join(lines(chosen, target)), flush=True)
+    print_lines(*lines(chosen, target))
     if job.dry_run:
-        print("\n".join(dry_run(asked, config, target)))
+        print_lines(*dry_run(asked, config, target))
         return 0
     manifest.accept(target, chosen.same, chosen.same_as)
     if not asked:
-        print("\n".join(summary.lines(status(target))))
+        print_lines(*summary.lines(status(target)))
         return 0
 
     from maskmill.jobs.label import report
@@ -83,11 +84,11 @@ def retry(
 
     check(config, target)
     for line in price_lines(config):
-        print(line, flush=True)
+        print_lines(line)
     result = run_job(asked, config, target)
     old = kept(target, asked, result.status)
     for url, why in old:
-        print(f"kept      {url}  its earlier labels: {why}")
+        print_lines(f"kept      {url}  its earlier labels: {why}")
     return report(result, asked, target) or (1 if old else 0)
 
 

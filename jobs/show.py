@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from maskmill.jobs.places import check_file, check_folder
 from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.terminal import print_error, print_lines
 
 _EVERYTHING = SegmentFilter()
 
@@ -70,11 +71,11 @@ def show(
         said = f"failed sample ({found.error})" if found.error is not None else counted(len(found.segments), "segment")
         truth = ", ground truth beside them" if found.truth is not None else ""
         name = f"{found.key[:80]!r}, " if len(chosen) > 1 else ""
-        print(f"{one.png}: {name}{said}{truth}")
+        print_lines(f"{one.png}: {name}{said}{truth}")
         for note in found.notes:
-            print(note)
+            print_lines(note)
     for warning in warnings:
-        print(f"maskmill: {warning}", file=sys.stderr)
+        print_error(f"maskmill: {warning}")
     say(LabelTable(run).incomplete)
     return 0
 

@@ -2,6 +2,8 @@
 
 import sys
 
+from maskmill.pipeline.terminal import print_json, print_lines
+
 
 def stats(out: str, /, *, json: bool = False) -> int:
     """What a label table holds: counts, failures by reason, classes, scores, segments an image, bytes; no mask is read.
@@ -21,10 +23,9 @@ def stats(out: str, /, *, json: bool = False) -> int:
     found = add_up(output)
     say(found.status.incomplete(output))
     if json:
-        print(dumps(to_json(found), indent=2, ensure_ascii=False))
+        print_json(dumps(to_json(found), indent=2, ensure_ascii=False))
     else:
-        for line in lines(found):
-            print(line)
+        print_lines(*lines(found))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 import sys
 
+from maskmill.pipeline.terminal import print_lines
+
 
 def status(out: str, /, *, json: bool = False) -> int:
     """Where a run stands: shards done, failed, missing; samples by reason; what has gone stale; speed and time left.
@@ -30,12 +32,12 @@ def status(out: str, /, *, json: bool = False) -> int:
             "speed": summary.speed_to_json(speed),
         }
         sys.stdout.writelines(chunks(found))
-        print()
+        print_lines("")
     else:
-        print(
+        print_lines(
             f"run       {recorded['fingerprint'][:16]}  {recorded['config']['model']['model']}, {recorded['created']}"
         )
-        print("\n".join([*summary.lines(now), *summary.speed_lines(speed, now)]))
+        print_lines(*summary.lines(now), *summary.speed_lines(speed, now))
     return 0 if now.all_done else 1
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from maskmill.jobs.places import check_folder
+from maskmill.pipeline.terminal import print_lines
 
 
 def synthesize(directory: Path, /, *, shards: int = 2, samples: int = 100, seed: int = 0) -> int:
@@ -27,10 +28,10 @@ def synthesize(directory: Path, /, *, shards: int = 2, samples: int = 100, seed:
     paths = write(directory, shards, samples, seed)
     seconds = time.perf_counter() - started
     scenes, size = shards * samples, sum(path.stat().st_size for path in paths)
-    print(
+    print_lines(
         f"{len(paths)} shards, {scenes} scenes, {size / 1e6:.1f} MB in {directory} ({scenes / seconds:,.0f} scenes/s)"
     )
-    print(f"first {paths[0]}\nlast  {paths[-1]}")
+    print_lines(f"first {paths[0]}", f"last  {paths[-1]}")
     return 0
 
 

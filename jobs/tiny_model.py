@@ -7,6 +7,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from maskmill.pipeline.terminal import print_lines
+
 
 def main() -> None:
     """Train CLIP, then SAN, both from checkpoints in --work where it was interrupted, and write the weights."""
@@ -37,7 +39,7 @@ def main() -> None:
     clip = train_clip(plan, asked.work, log)
     ship(train_san(plan, clip, asked.work, log), asked.output)
     shutil.copyfile(asked.work / "log.jsonl", asked.output.with_name("training.log"))
-    print(json.dumps({"written": str(asked.output), "bytes": asked.output.stat().st_size}))
+    print_lines(json.dumps({"written": str(asked.output), "bytes": asked.output.stat().st_size}))
 
 
 if __name__ == "__main__":

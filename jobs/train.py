@@ -10,6 +10,7 @@ from maskmill.jobs.places import check_folder
 from maskmill.models.errors import UsageError
 from maskmill.models.training.recipe import Recipe
 from maskmill.pipeline.table.filters import SegmentFilter
+from maskmill.pipeline.terminal import print_lines
 from maskmill.pipeline.training.config import DataConfig, StartConfig, StudentConfig, TrainConfig, TrainJobConfig
 
 _Flat = Parameter(name="*")
@@ -87,7 +88,7 @@ def train(
             from maskmill.pipeline.cluster.training import train_on_ray
 
             train_on_ray(config, target)
-    print(f"weights   {target.model}")
+    print_lines(f"weights   {target.model}")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 import sys
 
+from maskmill.pipeline.terminal import print_error, print_lines
+
 
 def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
     """Check every label file: that it was asked for, its size, columns, footer, fingerprint, order of rows, counts.
@@ -23,7 +25,7 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
     from maskmill.pipeline.output import Output
     from maskmill.pipeline.verify import verify as check
 
-    result = check(Output.of(out), deep=deep, told=lambda line: print(line, file=sys.stderr, flush=True))
+    result = check(Output.of(out), deep=deep, told=print_error)
     if json:
         found = [{"file": problem.file, "text": problem.text} for problem in result.problems]
         checked = {
@@ -39,21 +41,21 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
             "status": summary.to_json(result.status),
         }
         sys.stdout.writelines(chunks(whole))
-        print()
+        print_lines("")
     else:
         for problem in result.problems:
-            print(f"problem   {problem.file}: {problem.text}")
+            print_lines(f"problem   {problem.file}: {problem.text}")
         for stray in result.strays:
-            print(f"note      {stray}: not a file of this run; nothing reads it")
+            print_lines(f"note      {stray}: not a file of this run; nothing reads it")
         decoded = f", {result.masks:,} masks decoded" if deep else ""
         files, problems = counted(result.files, "label file"), counted(len(result.problems), "problem")
-        print(f"checked   {files}, {counted(result.rows, 'row')}{decoded}: {problems}")
+        print_lines(f"checked   {files}, {counted(result.rows, 'row')}{decoded}: {problems}")
         if result.unrecorded:
-            print(
+            print_lines(
                 f"checksums {counted(result.unrecorded, 'label file')} without one in the ledger; "
                 "statistics were computed again"
             )
-        print("\n".join(summary.lines(result.status)))
+        print_lines(*summary.lines(result.status))
     return 1 if result.problems or not result.status.all_done else 0
 
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from maskmill.models.disk import disk_errors
+
 PREFIX = "maskmill-scratch-"
 """How the names of temporary folders begin."""
 
@@ -38,13 +40,15 @@ def scratch_folder(scratch: Path | None = None) -> Iterator[Path]:
             temporary files by default.
 
     Raises:
-        OSError: scratch isn't there, or can't be written.
+        OSError: scratch isn't there, or no folder can be made in it.
+        EnvironmentFailure: its disk is full, or fails.
     """
     scratch = Path(tempfile.gettempdir()) if scratch is None else scratch
     clean(scratch)
     folder, held = _made(scratch)
     try:
-        yield folder
+        with disk_errors(scratch):
+            yield folder
     finally:
         # Removed while still held: nobody else may begin to remove it meanwhile.
         shutil.rmtree(folder, ignore_errors=True)

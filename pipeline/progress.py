@@ -12,6 +12,7 @@ from rich.text import Text
 
 from maskmill.pipeline.ledger.ledger import LedgerRow
 from maskmill.pipeline.ledger.pace import Pace, duration
+from maskmill.pipeline.terminal import escaped
 
 LOG_SECONDS = 30.0
 """Time between lines at first, where output is a file or a pipe."""
@@ -121,7 +122,7 @@ class LabelProgress:
         return ", ".join(parts)
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(escaped(line), highlight=False, markup=False, soft_wrap=True)
 
 
 class _Live(ProgressColumn):
@@ -132,4 +133,4 @@ class _Live(ProgressColumn):
         self._text = text
 
     def render(self, task: Task) -> Text:
-        return Text(f"shards  {self._text()}")
+        return Text(escaped(f"shards  {self._text()}"))

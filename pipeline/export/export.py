@@ -99,7 +99,7 @@ def export(
 
     Raises:
         UsageError: no run there, nothing done, a filter or a format that doesn't fit it, DEST holds something else, a
-            label file is damaged, a shard has changed since it was labeled.
+            label file is damaged, a shard has changed since it was labeled, hf without an image.
         EnvironmentFailure: a place can't be read or written, a process was killed.
     """
     identity = run.require(asked.output)
@@ -131,6 +131,13 @@ def export(
                 if time.monotonic() - last >= TOLD_EVERY:
                     last = time.monotonic()
                     told(f"{plan.number + 1:,} of {len(shards):,} shards, {total.images:,} images")
+        if isinstance(form, HuggingFace) and not total.images:
+            form.withdraw(asked.destination)
+            raise UsageError(
+                f"{redact(asked.output.url)}: no image is left to export ({total.failed:,} failed samples, "
+                f"{total.skipped:,} images without a segment), and `datasets` loads no empty data set. Filter less, or "
+                "leave --skip-empty out."
+            )
         form.finish(asked.destination, folder)
         # Others' files are whole once this one stands there.
         asked.destination.finish({**context.info, "counts": asdict(total)})

@@ -15,6 +15,7 @@ from maskmill.pipeline.export.formats import Context
 from maskmill.pipeline.export.plan import ShardPlan
 from maskmill.pipeline.export.sample import ExportedSample
 from maskmill.pipeline.export.tally import Tally
+from maskmill.pipeline.stores.publish import remove_all, remove_folder
 
 CARD, DATA = "README.md", "data"
 
@@ -62,7 +63,7 @@ class HuggingFace:
         with pq.ParquetWriter(local, schema, compression="zstd", write_page_index=True) as file:
             for rows in _groups(_row(sample) for sample in samples):
                 file.write_table(pa.Table.from_pylist(rows, schema=schema))
-        sender.destination.publish(local, f"{DATA}/train-{plan.number:05d}-of-{self.context.shards:05d}.parquet")
+        sender.destination.publish(local, self._file(plan.number))
         local.unlink()
 
     def take(self, plan: ShardPlan, folder: Path) -> None:
@@ -73,6 +74,14 @@ class HuggingFace:
         local = folder / CARD
         local.write_text(self._card(), encoding="utf-8")
         destination.publish(local, CARD)
+
+    def withdraw(self, destination: Destination) -> None:
+        """Remove what `write` left at DEST: files without rows, which `datasets` doesn't load."""
+        remove_all([destination.place(self._file(number)) for number in range(self.context.shards)])
+        remove_folder(destination.place(DATA))
+
+    def _file(self, number: int) -> str:
+        return f"{DATA}/train-{number:05d}-of-{self.context.shards:05d}.parquet"
 
     def schema(self) -> pa.Schema:
         """Columns, and in the metadata what `datasets` takes them for."""

@@ -1,10 +1,10 @@
 """What is known of a shard that could not be labeled: its reason, its attempts, its record in failed/."""
 
-import errno
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from maskmill.models.disk import is_of_disk
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline.ledger.ledger import LedgerRow
 from maskmill.pipeline.output import Output
@@ -31,7 +31,7 @@ def failure(error: Exception) -> ShardError:
         return ShardError("device", str(error))
     if isinstance(error, OutputError):
         cause = error.__cause__
-        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = isinstance(cause, Exception) and is_of_disk(cause)
         return ShardError("disk" if full else "publish", str(error))
     if isinstance(error, EnvironmentFailure | OSError):
         # Shards and OUT have errors of their own; what is left is scratch.

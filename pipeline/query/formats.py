@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskmill.models.errors import UsageError
+from maskmill.pipeline.terminal import escaped, escaped_json
 
 CELL_WIDTH = 60
 """Characters of one value in a printed table; longer ones are cut and end in an ellipsis."""
@@ -31,6 +32,9 @@ LINE_WIDTH = 160
 LEAST_WIDTH = 12
 """No text is cut shorter than this for `LINE_WIDTH`."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Beginnings of texts that spreadsheets take for formulas (OWASP: CSV injection)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
@@ -42,16 +46,20 @@ class Answer:
     rows: Iterator[tuple[Any, ...]]
     """Values in the order of the columns: Python's own types, lists, and dicts for structs."""
 
-    batches: pa.RecordBatchReader | None = None
-    """The same as Arrow has it, where it came so; one of both is taken."""
+    schema: pa.Schema
+    """The columns' types."""
+
+    batches: Iterator[pa.RecordBatch]
+    """The rows as Arrow has them; `rows` or these are taken."""
 
     incomplete: str | None = None
     """A line that says how many of the run's shards have no labels; None if all have."""
 
     @classmethod
-    def of(cls, batches: pa.RecordBatchReader) -> "Answer":
+    def of(cls, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> "Answer":
         """An answer that comes as Arrow batches."""
-        return cls(columns=tuple(batches.schema.names), rows=_rows(batches), batches=batches)
+        taken = iter(batches)
+        return cls(columns=tuple(schema.names), rows=_rows(taken), schema=schema, batches=taken)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,20 +97,27 @@ def table_lines(answer: Answer) -> Iterator[str]:
 
 
 def json_lines(answer: Answer) -> Iterator[str]:
-    """The answer as lines of one JSON array: an object a row and line, binary values in base64, NaN as null."""
+    """The answer as lines of one JSON array: an object a row and line, binary values in base64, NaN as null; characters
+    that act on a terminal are escaped."""
     opening = "["
     for row in answer.rows:
         record = {name: _plain(value) for name, value in zip(answer.names, row, strict=True)}
-        yield opening + json.dumps(record, ensure_ascii=False, default=_foreign)
+        yield opening + escaped_json(json.dumps(record, ensure_ascii=False, default=_foreign))
         opening = ","
     yield "]" if opening == "," else "[]"
 
 
-def csv_lines(answer: Answer) -> Iterator[str]:
-    """The answer as lines of CSV (RFC 4180 but for the line ends) under a line of names; lists and structs are JSON."""
-    yield _csv(answer.columns)
-    for row in answer.rows:
-        yield _csv([_field(value) for value in row])
+def csv_lines(answer: Answer, *, raw: bool = False) -> Iterator[str]:
+    """The answer as lines of CSV (RFC 4180 but for the line ends) under a line of names; lists and structs are JSON.
+
+    Args:
+        answer: what to write.
+        raw: leave texts as they are. By default what acts on a terminal is escaped, and a text that a spreadsheet
+            would take for a formula begins with an apostrophe.
+    """
+    for row in itertools.chain([answer.columns], answer.rows):
+        fields = [_field(value) for value in row]
+        yield _csv(fields if raw else [_safe(field) for field in fields])
 
 
 def write_parquet(answer: Answer, path: Path) -> int:
@@ -114,8 +129,7 @@ def write_parquet(answer: Answer, path: Path) -> int:
     Raises:
         UsageError: a column of a type that Parquet doesn't have.
     """
-    assert answer.batches is not None, "an answer of DuckDB's comes in batches"
-    schema = pa.schema([field.with_name(name) for field, name in zip(answer.batches.schema, answer.names, strict=True)])
+    schema = pa.schema([field.with_name(name) for field, name in zip(answer.schema, answer.names, strict=True)])
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             written = 0
@@ -124,15 +138,13 @@ def write_parquet(answer: Answer, path: Path) -> int:
                 writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
             return written
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        told = " ".join(str(error).split())[:200]
-        raise UsageError(f"--format parquet: {told}. CAST the column to a type that Parquet has.") from None
+        said = " ".join(str(error).split())[:200]
+        raise UsageError(f"--format parquet: {said}. CAST the column to a type that Parquet has.") from None
 
 
 def clean(text: str) -> str:
-    """A text as a cell: cut to `CELL_WIDTH`, without what a terminal would act on."""
-    return _cut(
-        "".join(character if character.isprintable() else " " for character in text[: CELL_WIDTH + 1]), CELL_WIDTH
-    )
+    """A text as a cell: cut to `CELL_WIDTH`, with what a terminal would act on escaped."""
+    return _cut(escaped(text[: CELL_WIDTH + 1]), CELL_WIDTH)
 
 
 def width(text: str) -> int:
@@ -145,8 +157,8 @@ def width(text: str) -> int:
     )
 
 
-def _rows(reader: "pa.RecordBatchReader") -> Iterator[tuple[Any, ...]]:
-    for batch in reader:
+def _rows(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[Any, ...]]:
+    for batch in batches:
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
@@ -192,6 +204,14 @@ def _field(value: Any) -> Any:
     if isinstance(plain, list | dict | bool):
         return json.dumps(plain, ensure_ascii=False, default=_foreign)
     return plain if plain is None or isinstance(plain, str | int | float) else _foreign(plain)
+
+
+def _safe(value: Any) -> Any:
+    """A field that neither a spreadsheet nor a terminal takes for something to be done; numbers stay as they are."""
+    if not isinstance(value, str):
+        return value
+    formula = value.lstrip(" \xa0")[:1] in _FORMULA
+    return escaped(f"'{value}" if formula else value)
 
 
 def _shown(value: Any) -> str:

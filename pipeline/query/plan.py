@@ -1,14 +1,14 @@
-"""What a statement asks of the views, told by DuckDB's own planner over empty tables. Nothing is read or run here."""
+"""What a statement asks of the views, by DuckDB's own planner over empty tables. Nothing is read or run here."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from maskmill.pipeline.ledger.ledger import SCHEMA
 from maskmill.pipeline.query import views
+from maskmill.pipeline.query.bounded import Limits, Statement
 from maskmill.pipeline.table.schema import LABELS
 from maskmill.pipeline.table.vocabulary_table import VOCABULARY
 
@@ -38,7 +38,7 @@ class Plan:
     """Every reading of `segments` keeps only these classes; None: some reading isn't so bounded."""
 
 
-def plan_of(sql: str) -> Plan | None:
+def plan_of(sql: str, limits: Limits = Limits()) -> Plan | None:
     """The plan of a statement; None for one that is wrong, or that can't be planned (DESCRIBE, SHOW).
 
     Where DuckDB pushes a condition down to where `segments` is read, no other row can matter to the answer: that is
@@ -46,21 +46,24 @@ def plan_of(sql: str) -> Plan | None:
 
     Args:
         sql: one statement, a SELECT.
+        limits: what planning may take, which computes the statement's constants.
+
+    Raises:
+        UsageError: it takes longer.
     """
     import duckdb
 
     connection = duckdb.connect(":memory:", config={"autoload_known_extensions": False})
-    try:
-        _empty_tables(connection)
-        rows = connection.execute(f"EXPLAIN (FORMAT json) {sql}").fetchall()
-        return Plan(views=_named(sql), classes=_bounded(json.loads(rows[-1][1])))
-    except (duckdb.Error, ValueError):
-        return None
-    finally:
-        connection.close()
+    _empty_tables(connection, limits)
+    with Statement(connection, limits.seconds) as statement:
+        try:
+            rows = statement.call(lambda: connection.execute(f"EXPLAIN (FORMAT json) {sql}").fetchall())
+            return Plan(views=_named(sql), classes=_bounded(json.loads(rows[-1][1])))
+        except (duckdb.Error, ValueError, RecursionError):
+            return None
 
 
-def _empty_tables(connection: "duckdb.DuckDBPyConnection") -> None:
+def _empty_tables(connection: "duckdb.DuckDBPyConnection", limits: Limits) -> None:
     tables = {"rows_of_labels": LABELS, "failed_shards": SCHEMA, views.LEDGER: SCHEMA, views.VOCABULARY: VOCABULARY}
     selects = {
         views.LABELS: "FROM rows_of_labels",
@@ -77,19 +80,20 @@ def _empty_tables(connection: "duckdb.DuckDBPyConnection") -> None:
         connection.execute(f"CREATE TABLE {name} AS {select}")
     for name in ("rows_of_labels", "failed_shards"):
         connection.execute(f"DROP TABLE {name}")
-    shut(connection, {"disabled_optimizers": f"'{_EMPTY_HANDED}'"})
+    lock_connection(connection, limits, {"disabled_optimizers": f"'{_EMPTY_HANDED}'"})
 
 
-def shut(connection: "duckdb.DuckDBPyConnection", settings: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Shuts a connection's doors behind some settings: no file, no extension, no setting changes after this."""
-    doors = {
+def lock_connection(connection: "duckdb.DuckDBPyConnection", limits: Limits, settings: Mapping[str, str]) -> None:
+    """Makes some settings and locks the connection: no file, no extension, no change of settings after this."""
+    locks = {
+        "memory_limit": f"'{limits.bytes // 10**6} MB'",
         "autoinstall_known_extensions": "false",
         "allow_community_extensions": "false",
         "python_enable_replacements": "false",  # else a name in SQL could mean a variable of this program
         "enable_external_access": "false",
         "lock_configuration": "true",
     }
-    for name, value in {**settings, **doors}.items():
+    for name, value in {**settings, **locks}.items():
         connection.execute(f"SET {name} = {value}")
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.models.scratch import scratch_folder
@@ -19,10 +19,12 @@ from maskmill.pipeline.ledger.ledger import SCHEMA as LEDGER_COLUMNS
 from maskmill.pipeline.ledger.status import Status
 from maskmill.pipeline.ledger.status import status as read_status
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
-from maskmill.pipeline.query import store, views
+from maskmill.pipeline.query import files, views
+from maskmill.pipeline.query.allowed import check
+from maskmill.pipeline.query.bounded import Limits, Statement
 from maskmill.pipeline.query.figures import Figures
 from maskmill.pipeline.query.formats import Answer
-from maskmill.pipeline.query.plan import Plan, plan_of, shut
+from maskmill.pipeline.query.plan import Plan, lock_connection, plan_of
 from maskmill.pipeline.stores.publish import is_local
 from maskmill.pipeline.stores.urls import filesystem, redact
 from maskmill.pipeline.table import vocabulary_table
@@ -38,41 +40,53 @@ _FAILED = "maskmill.failed_shards"
 
 
 @contextmanager
-def ask(url: str, sql: str, keep: SegmentFilter = SegmentFilter()) -> Iterator[Answer]:
+def ask(url: str, sql: str, keep: SegmentFilter = SegmentFilter(), *, limits: Limits = Limits()) -> Iterator[Answer]:
     """Run one SQL statement over a run. Its views are those of `pipeline.query.views`.
 
-    The connection lives in memory, runs no statement but SELECT (and what DuckDB counts as one: WITH, FROM, VALUES,
-    DESCRIBE, SUMMARIZE, SHOW), opens no file but these views', loads no extension. Where every reading of `segments`
-    is bounded to some classes, by `keep` or by the statement (class = 'zebra', class IN (...)), only the label files
-    that hold one of them are opened; `failures` opens those that hold a failed sample. The ledger tells which.
+    Only queries run (`pipeline.query.allowed`), on a connection in memory that opens no file and loads no extension:
+    Arrow reads the views' files for it. Where every reading of `segments` is bounded to some classes, by `keep` or by
+    the statement (class = 'zebra', class IN (...)), only the label files that hold one of them are opened; `failures`
+    opens those that hold a failed sample. The ledger tells which.
 
     Args:
         url: OUT of the run.
         sql: one statement in DuckDB's dialect.
         keep: which segments `segments` and `classes` show.
+        limits: memory of DuckDB, and how long it may take.
 
     Yields:
         The answer, good inside the `with`.
 
     Raises:
-        UsageError: OUT has no label files, the filter doesn't fit, or the statement is not one, not allowed or not
-            right; also while rows are taken.
+        UsageError: OUT has no label files, the filter doesn't fit, or the statement is not one, not allowed, not right,
+            or takes more than `limits`; also while rows are taken.
         OutputError: a file can't be read.
     """
     import duckdb
 
+    check(sql)
+    if sql.strip(" ;\n").lower().split() == ["show", "tables"]:
+        sql = views.TABLES
     session = _Session(Output.of(url), keep)
-    with scratch_folder() as scratch, session.one_line_errors():
+    with scratch_folder() as scratch, session.one_line_errors(scratch, limits):
         connection = duckdb.connect(":memory:", config={"autoload_known_extensions": False})
-        try:
-            session.lock(connection, str(scratch))
-            _check(connection, sql)
-            session.open_views(connection, plan_of(sql))
-            relation = connection.sql(sql)
-            assert relation is not None, "a SELECT has a result"
-            yield replace(Answer.of(relation.to_arrow_reader(1024)), incomplete=session.table.incomplete)
-        finally:
-            connection.close()
+        with Statement(connection, limits.seconds) as statement:
+            session.lock(connection, scratch, limits)
+            session.open_views(connection, plan_of(sql, limits))
+            reader = statement.call(lambda: _reader(connection.sql(sql)))
+            answer = Answer.of(reader.schema, _batches(reader, statement))
+            yield replace(answer, incomplete=session.table.incomplete)
+
+
+def _reader(relation: Any) -> pa.RecordBatchReader:
+    # DuckDB 1.4 has it by another name, which later ones are about to drop.
+    read = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
+    return read(1024)
+
+
+def _batches(reader: pa.RecordBatchReader, statement: Statement) -> Iterator[pa.RecordBatch]:
+    while (batch := statement.call(lambda: next(reader, None))) is not None:
+        yield batch
 
 
 class _Session:
@@ -85,8 +99,6 @@ class _Session:
         self.failures: list[Exception] = []
         self.sizes: dict[str, int] | None = None
         self.made = 0
-        self.columns = self.ledger_columns = ""
-        """Local paths of files without rows: DuckDB takes a table's columns from the first file it is given."""
 
     @property
     def output(self) -> Output:
@@ -102,19 +114,13 @@ class _Session:
 
     # --- the connection
 
-    def lock(self, connection: "duckdb.DuckDBPyConnection", scratch: str) -> None:
-        """Shuts every door: no other path, no extension, no setting changes after this."""
-        local = is_local(self.output.url)
-        self.columns = f"{scratch}/columns.parquet"
-        pq.write_table(LABELS.empty_table(), self.columns)
-        self.ledger_columns = f"{scratch}/ledger.parquet"
-        pq.write_table(LEDGER_COLUMNS.empty_table(), self.ledger_columns)
-        shut(
+    def lock(self, connection: "duckdb.DuckDBPyConnection", scratch: Path, limits: Limits) -> None:
+        """No path, no extension, no change of settings after this; what doesn't fit into memory goes to `scratch`."""
+        lock_connection(
             connection,
+            limits,
             {
-                "temp_directory": _quoted(scratch),
-                "allowed_paths": _list([_path(url) for url in [*self.files, self.output.ledger]] if local else []),
-                "allowed_directories": _list([scratch + "/"]),
+                "temp_directory": _quoted(str(scratch)),
                 "enable_progress_bar": "false",
                 "preserve_insertion_order": "true",
             },
@@ -157,18 +163,13 @@ class _Session:
     # --- which files
 
     def _rows(self, connection: "duckdb.DuckDBPyConnection", urls: Sequence[str], schema: pa.Schema) -> str:
-        """SQL of the rows of some files, of any version; `schema` is `LABELS` or the ledger's."""
-        if is_local(self.output.url):
-            # Files may be of several schema versions: fields are found by name, with null for what isn't there.
-            if schema is LABELS:
-                return f"read_parquet({_list([self.columns, *(_path(url) for url in urls)])})"
-            return f"read_parquet({_list([self.ledger_columns, *(_path(url) for url in urls)])}, union_by_name = true)"
-        if self.sizes is None:
+        """Name of a table of the rows of some files; `schema` is `LABELS` for label files, of any version."""
+        if self.sizes is None and not is_local(self.output.url):
             listed = self.output.label_files().items()
             self.sizes = {self.output.label(name.removesuffix(LABEL_SUFFIX)): n for name, n in listed if n is not None}
         name = f"maskmill_rows_{self.made}"
         self.made += 1
-        connection.register(name, store.rows_of(urls, schema, self.sizes, self.failures))
+        connection.register(name, files.rows_of(urls, schema, self.sizes or {}, self.failures))
         return name
 
     def _holding(self, asked: Plan | None) -> Sequence[str]:
@@ -224,42 +225,32 @@ class _Session:
     # --- errors
 
     @contextmanager
-    def one_line_errors(self) -> Iterator[None]:
+    def one_line_errors(self, scratch: Path, limits: Limits) -> Iterator[None]:
         import duckdb
 
         try:
             yield
-        except duckdb.Error as error:
+        except (duckdb.Error, pa.ArrowException, MemoryError) as error:
             if self.failures:
                 raise self.failures[0] from None
             # DuckDB repeats the statement with a caret below the message; a command's error is one line.
             message = " ".join(str(error).split("\n\nLINE ")[0].split())
-            if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and self.output.labels in message:
+            if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "std::bad_alloc" in message:
+                raise UsageError(
+                    f"SQL: it takes more than {limits.bytes / 1e9:.1f} GB of memory. Ask for less at once, or give it "
+                    "more: --memory 16GB."
+                ) from None
+            if "No space left" in message or (isinstance(error, duckdb.IOException) and str(scratch) in message):
+                raise EnvironmentFailure(
+                    f"{scratch.parent}: no room for what doesn't fit into memory ({message[:200]}). Free space, "
+                    "name another place in TMPDIR, or give --memory."
+                ) from None
+            if not isinstance(error, duckdb.Error | pa.ArrowInvalid):
+                raise
+            if self.output.labels in message and not isinstance(error, duckdb.PermissionException):
                 raise UsageError(f"{redact(message)[:400]}. Run `maskmill verify {redact(self.output.url)}`.") from None
             raise UsageError(f"SQL: {redact(message)}"[:500]) from None
 
 
-def _check(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
-    import duckdb
-
-    statements = connection.extract_statements(sql)
-    if len(statements) != 1:
-        raise UsageError(f"SQL: {len(statements)} statements; expected one, a SELECT. Ask one question at a time.")
-    # EXPLAIN is none: EXPLAIN ANALYZE runs what it explains, and a COPY could then overwrite a label file.
-    if statements[0].type is not duckdb.StatementType.SELECT:
-        raise UsageError(
-            f"SQL: a {statements[0].type.name} statement; expected a SELECT: the table is only read. "
-            "To write the answer to a file, give -o FILE."
-        )
-
-
-def _path(url: str) -> str:
-    return str(filesystem(url)[1])
-
-
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _list(texts: Sequence[str]) -> str:
-    return "[" + ", ".join(map(_quoted, texts)) + "]"

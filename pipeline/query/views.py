@@ -38,6 +38,12 @@ key, reason (a fixed word), error (the word and its detail), shard, sample_index
 
 ALL = (LABELS, VOCABULARY, LEDGER, SAMPLES, SEGMENTS, CLASSES, FAILURES)
 
+TABLES = """
+SELECT table_name AS name FROM information_schema.tables
+WHERE table_schema = 'main' AND NOT starts_with(table_name, 'maskmill') ORDER BY ALL
+"""
+"""What SHOW TABLES means: the views, without what stands behind them."""
+
 FIGURES = {"images": "BIGINT", "segments": "BIGINT", "share": "DOUBLE", "mean_score": "DOUBLE"}
 """Columns of `classes` that are computed only where a statement uses them, and their types."""
 

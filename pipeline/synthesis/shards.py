@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES
+from maskmill.pipeline.stores.local_file import replacing, writing
 from maskmill.pipeline.synthesis.scene import PAINT, Scene, scene
 
 JPEG_QUALITY = 92
@@ -59,6 +59,7 @@ def synthesize(directory: str | Path, shards: int, samples: int, seed: int) -> l
 
     Raises:
         UsageError: a number is out of range, or the directory is a URL or cannot be made.
+        OutputError: the disk can't take a shard.
     """
     for option, value, least in (("--shards", shards, 1), ("--samples", samples, 1), ("--seed", seed, 0)):
         if value < least:
@@ -72,25 +73,18 @@ def synthesize(directory: str | Path, shards: int, samples: int, seed: int) -> l
     if "://" in str(directory):
         raise UsageError(f"{directory}: expected a local directory. Synthesize to disk, then copy the shards there.")
     folder = Path(directory)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made a directory ({error.strerror}). Name another one.") from error
     return [_shard(folder, number, samples, seed) for number in range(shards)]
 
 
 def _shard(folder: Path, number: int, samples: int, seed: int) -> Path:
     path = folder / f"scenes-{number:06d}.tar"
-    partial = folder / f".{path.name}.{os.getpid()}.partial"
-    try:
-        with partial.open("wb") as file:
-            for index in range(number * samples, (number + 1) * samples):
-                for member, body in _members(scene(seed, index), seed, index):
-                    _add(file, f"{index:0{KEY_DIGITS}d}.{member}", body)
-            file.write(bytes(2 * tarfile.BLOCKSIZE))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as waiting, waiting.open("wb") as file:
+        for index in range(number * samples, (number + 1) * samples):
+            for member, body in _members(scene(seed, index), seed, index):
+                _add(file, f"{index:0{KEY_DIGITS}d}.{member}", body)
+        file.write(bytes(2 * tarfile.BLOCKSIZE))
     return path
 
 

@@ -28,6 +28,7 @@ from maskmill.models.vocabulary.templates import TEMPLATE_SETS
 from maskmill.pipeline.synthesis.pairs import TEXTS, normalised, pair_batches
 from maskmill.pipeline.synthesis.pool import draw, pools
 from maskmill.pipeline.synthesis.truth import taught_names, truth_batches
+from maskmill.pipeline.terminal import print_lines
 
 TEMPLATES = ("{}", "a {}", *TEMPLATE_SETS["vild14"])
 """Prompts that CLIP learns names and attributes in."""
@@ -87,7 +88,7 @@ class Log:
     def write(self, **facts: object) -> None:
         """Add a line with the seconds since the start."""
         line = json.dumps({"seconds": round(time.monotonic() - self._started), **facts})
-        print(line, flush=True)  # noqa: T201  # a build that takes an hour shows how far it is
+        print_lines(line)
         with self._path.open("a") as file:
             file.write(line + "\n")
 

@@ -8,7 +8,6 @@ OUT/model.safetensors   the trained model, as `label --weights` takes it
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ import torch
 from torch import nn
 
 from maskmill.models import checkpoint
-from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.errors import UsageError
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores.local_file import replacing, writing
 from maskmill.pipeline.stores.publish import is_local
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.training.config import Identity
@@ -44,12 +44,8 @@ class TrainOutput:
                 f"--output {redact(url)!r}: expected a folder on a local or shared file system, not a store."
             )
         folder = Path(Output.of(url).url)
-        try:
+        with writing(f"--output {str(folder)!r}"):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"--output {str(folder)!r}: can't be a folder ({error.strerror}). Name another."
-            ) from error
         return cls(folder)
 
     @property
@@ -115,17 +111,8 @@ class TrainOutput:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint, all at once."""
-        waiting = self.checkpoint.with_name(f".checkpoint.{os.getpid()}.tmp")
-        try:
-            with waiting.open("wb") as file:
-                torch.save(dict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            waiting.replace(self.checkpoint)
-        except OSError as error:
-            raise EnvironmentFailure(f"{self.checkpoint}: can't be written: {error.strerror}.") from error
-        finally:
-            waiting.unlink(missing_ok=True)
+        with replacing(self.checkpoint) as waiting, waiting.open("wb") as file:
+            torch.save(dict(state), file)
 
     def load(self) -> dict[str, Any] | None:
         """The checkpoint, on the CPU; None where there is none. Only tensors and plain data are read, never code.
@@ -147,16 +134,12 @@ class TrainOutput:
 
     def save_model(self, model: nn.Module) -> None:
         """Write all of the model's tensors, in float32 but for those that count, all at once."""
-        waiting = self.model.with_name(f".model.{os.getpid()}.tmp.safetensors")
-        try:
-            tensors = {
-                name: tensor.float() if tensor.is_floating_point() else tensor
-                for name, tensor in model.state_dict().items()
-            }
+        tensors = {
+            name: tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in model.state_dict().items()
+        }
+        with replacing(self.model, ".safetensors") as waiting:
             checkpoint.save_safetensors(tensors, waiting)
-            waiting.replace(self.model)
-        finally:
-            waiting.unlink(missing_ok=True)
 
 
 class TrainLog:
@@ -170,12 +153,14 @@ class TrainLog:
     def __init__(self, path: Path, step: int) -> None:
         kept = [line for line in path.read_bytes().splitlines() if _step(line) <= step] if path.exists() else []
         _replace(path, b"".join(line + b"\n" for line in kept))
+        self._path = path
         self._file = path.open("ab")
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Add a line with a `step`."""
-        self._file.write(json.dumps(entry).encode() + b"\n")
-        self._file.flush()
+        with writing(self._path):
+            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
@@ -190,9 +175,5 @@ def _step(line: bytes) -> float:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    waiting = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as waiting:
         waiting.write_bytes(data)
-        waiting.replace(path)
-    finally:
-        waiting.unlink(missing_ok=True)

@@ -1,11 +1,12 @@
 """Tells a person how a training goes, by reading its log: the same on one device and on a cluster."""
 
 import json
-import sys
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from maskmill.pipeline.terminal import print_error
 
 SECONDS = 1.0
 """Between two looks at the log."""
@@ -48,7 +49,7 @@ class Following:
         # A resumed training cuts its log back: what is left then was told before.
         self._seen = min(self._seen, len(entries) - 1) if not fresh else fresh[-1][0]
         for _, entry in fresh if tell else ():
-            sys.stderr.write(line_of(entry, self._steps) + "\n")
+            print_error(line_of(entry, self._steps))
 
 
 def line_of(entry: dict[str, Any], steps: int) -> str:

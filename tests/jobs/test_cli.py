@@ -339,6 +339,20 @@ def test_a_list_that_names_a_program_is_refused_and_runs_nothing(maskmill, here:
     assert not (here / "canary").exists()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_argument_that_is_not_utf_8_is_wrong_usage(maskmill, command: str) -> None:
+    ended = maskmill(command, "bad\udcff", "--output", "\udcfe")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "maskmill: 'bad\\udcff': not UTF-8. Give the argument in UTF-8; rename a file that isn't.\n"
+
+
+def test_hostile_names_in_errors_are_escaped(maskmill) -> None:
+    ended = maskmill("status", "no\x1b[31m\nwhere\x9b\u202e")
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert all(character.isprintable() for character in ended.err.rstrip("\n"))
+
+
 def test_the_exit_code_leaves_the_process(workplace: Workplace) -> None:
     ended = workplace.run("label", "none-*.tar", "-o", "out")
     refused(ended, "none-*.tar")

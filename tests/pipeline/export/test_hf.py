@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary import Vocabulary
 from tests.export_rules import rows_of
 
@@ -74,3 +75,10 @@ def test_there_is_a_file_for_each_shard_even_one_without_rows(export, load, gene
     names = sorted(path.name for path in (folder / "data").iterdir())
     assert names == [f"train-{number:05d}-of-00004.parquet" for number in range(4)]
     assert 0 in [pq.read_metadata(folder / "data" / name).num_rows for name in names]
+
+
+def test_an_export_of_nothing_is_refused_and_leaves_nothing(export, general, tmp_path):
+    with pytest.raises(UsageError, match=r"no image is left to export .*--skip-empty"):
+        export(general, "hf", min_area=10**9, skip_empty=True)
+    assert not list(tmp_path.rglob("*.parquet"))
+    assert not list(tmp_path.rglob("export.json"))

@@ -70,5 +70,5 @@ def test_a_store_is_no_place_for_a_training(tmp_path):
     with pytest.raises(UsageError, match="expected a folder on a local or shared file system"):
         TrainOutput.of("s3://bucket/training")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UsageError, match="can't be a folder"):
+    with pytest.raises(UsageError, match="can't be written"):
         TrainOutput.of(str(tmp_path / "file" / "below"))

@@ -1,7 +1,7 @@
-"""Parquet files in a store as DuckDB sees them: a pyarrow dataset, of which only the columns asked for are fetched.
+"""Parquet files as DuckDB sees them: a pyarrow dataset, which only reads, and of which only some columns are fetched.
 
-DuckDB's own reader isn't used: of a nested column it fetches all that follows in the row group too, the masks, and its
-threads share a Python file's position.
+DuckDB's own reader isn't used: a path that DuckDB may read it may write too, of a nested column in a store it fetches
+all that follows in the row group too, the masks, and its threads share a Python file's position.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,10 +11,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.dataset as ds
 from fsspec import AbstractFileSystem
-from pyarrow.fs import FSSpecHandler, PyFileSystem
+from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
 from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.stores.publish import is_local
 from maskmill.pipeline.stores.ranged import open_ranged
+from maskmill.pipeline.stores.urls import filesystem
 
 REQUESTS = 16
 """Requests in flight."""
@@ -32,10 +34,12 @@ def rows_of(
         failures: takes what reading ended with, which DuckDB would tell at length.
     """
     pa.set_io_thread_count(REQUESTS)
-    fs = PyFileSystem(FSSpecHandler(_StoredFiles(urls, sizes, failures)))
+    local = all(map(is_local, urls))
+    fs = LocalFileSystem() if local else PyFileSystem(FSSpecHandler(_StoredFiles(urls, sizes, failures)))
+    places = [str(filesystem(url)[1]) for url in urls] if local else urls
     options = ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=options)
-    return ds.FileSystemDataset([form.make_fragment(url, filesystem=fs) for url in urls], schema, form, fs)
+    return ds.FileSystemDataset([form.make_fragment(place, filesystem=fs) for place in places], schema, form, fs)
 
 
 class _StoredFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types

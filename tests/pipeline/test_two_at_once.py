@@ -265,7 +265,7 @@ def test_jobs_that_end_together_lose_no_row(there: Output) -> None:
 
     def end(number: int) -> None:
         row = replace(before[number], attempts=7 + number)
-        ledger.write([row], there.ledger_part(f"{number}"))
+        ledger.write([row], there.ledger_part(f"{ledger.part_name()}-{number}"))
         start.wait()
         settle(there)
         class_ledger.read(LabelTable(there), 48)

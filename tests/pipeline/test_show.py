@@ -1,8 +1,10 @@
 import io
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,8 +16,9 @@ from maskmill.models.masks import rle
 from maskmill.models.segment import Segment
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.models.vocabulary.scenes import names
+from maskmill.pipeline.ledger.counts import Counts
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.shards.shard import describe
+from maskmill.pipeline.shards.shard import Shard, describe
 from maskmill.pipeline.showing.fonts import Fonts
 from maskmill.pipeline.showing.lookup import find, locate, read
 from maskmill.pipeline.showing.masks import Region, draw
@@ -24,6 +27,7 @@ from maskmill.pipeline.showing.palette import PALETTE, colours
 from maskmill.pipeline.synthesis.scene import scene
 from maskmill.pipeline.synthesis.shards import synthesize
 from maskmill.pipeline.table import vocabulary_table
+from maskmill.pipeline.table.footer import Footer
 from maskmill.pipeline.table.rows import LabelRow, to_table
 from tests.plain_run import write_tar
 
@@ -58,10 +62,28 @@ def image_digest(path: Path, index: int) -> bytes:
         return hashlib.sha256(archive.extractfile(images[index]).read()).digest()
 
 
+def labels_of(shard: Shard, rows: list[LabelRow]) -> pa.Table:
+    """A label table as a run writes it, with a footer."""
+    reasons = Counter(row.error.partition(":")[0] for row in rows if row.error is not None)
+    counts = Counts(read=len(rows), labeled=len(rows) - reasons.total(), failed=dict(reasons), directories=0)
+    footer = Footer(
+        fingerprint="f" * 64,
+        shard=shard.url,
+        size=shard.size,
+        etag=shard.etag,
+        counts=counts,
+        versions={},
+        device="cpu",
+        batch_size=1,
+    )
+    table = to_table(shard.url, rows)
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **footer.encode()})
+
+
 def label(path: Path, out: Path, rows: list[LabelRow]) -> None:
     shard = describe(str(path))
     (out / "labels").mkdir(parents=True, exist_ok=True)
-    pq.write_table(to_table(shard.url, rows), out / "labels" / f"{shard.label_name}.parquet")
+    pq.write_table(labels_of(shard, rows), out / "labels" / f"{shard.label_name}.parquet")
     vocabulary = vocabulary_table.to_table(Vocabulary.load("scenes"))
     pq.write_table(vocabulary, out / "vocabulary.parquet")
 
@@ -184,7 +206,7 @@ def test_a_run_and_its_shard_may_be_in_an_object_store(shards):
     store = fsspec.filesystem("memory")
     store.put_file(str(shards[0]), "/bucket/scenes.tar")
     shard = describe("memory://bucket/scenes.tar")
-    rows = to_table(shard.url, true_rows(shards[0], 0))
+    rows = labels_of(shard, true_rows(shards[0], 0))
     tables = {
         f"labels/{shard.label_name}": rows,
         "vocabulary": vocabulary_table.to_table(Vocabulary.load("scenes")),

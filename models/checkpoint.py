@@ -3,8 +3,10 @@
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,10 +37,7 @@ def load(location: str) -> dict[str, Tensor]:
         UsageError: no such file, or it holds anything but tensors.
         EnvironmentFailure: the store or the hub doesn't answer.
     """
-    shown = redact(location)
-    suffix = Path(shown).suffix.lower()
-    if suffix not in (".safetensors", ".pth", ".pt", ".bin"):
-        raise UsageError(f"--weights {shown!r}: expected a .safetensors, .pth or .pt file. Name one.")
+    shown, suffix = _named(location)
     if location.startswith("hf://"):
         return _read(_from_hub(location), shown, suffix)
     if "://" not in location:
@@ -47,6 +46,40 @@ def load(location: str) -> dict[str, Tensor]:
         local = Path(scratch, f"weights{suffix}")
         _download(location, local, shown)
         return _read(local, shown, suffix)
+
+
+def headers(location: str) -> dict[str, Tensor] | None:
+    """Names, shapes and types of a checkpoint's tensors, as tensors of the meta device: their data isn't read.
+
+    Args:
+        location: as for `load`.
+
+    Returns:
+        None for a file in a store, or one on the hub that no earlier download left here: `load` would fetch it first.
+
+    Raises:
+        UsageError, EnvironmentFailure: as `load`, for all that can be told without the data.
+    """
+    shown, suffix = _named(location)
+    path: Path | None = Path(location)
+    if location.startswith("hf://"):
+        path = _cached(location)
+    elif "://" in location:
+        path = None
+        with _fetching(shown):
+            _check_remote_size(*remote.filesystem(location), shown)
+    if path is None:
+        return None
+    return {name: tensor.to("meta") for name, tensor in _read(path, shown, suffix, device="meta").items()}
+
+
+def _named(location: str) -> tuple[str, str]:
+    """A location as it may be shown, and its suffix."""
+    shown = redact(location)
+    suffix = Path(shown).suffix.lower()
+    if suffix not in (".safetensors", ".pth", ".pt", ".bin"):
+        raise UsageError(f"--weights {shown!r}: expected a .safetensors, .pth or .pt file. Name one.")
+    return shown, suffix
 
 
 def save_safetensors(state: Mapping[str, Tensor], path: str | Path) -> None:
@@ -117,12 +150,13 @@ def _kind(tensor: Tensor) -> str:
     return shape if tensor.is_floating_point() else f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def _read(path: Path, location: str, suffix: str) -> dict[str, Tensor]:
-    """The tensors of a local file; `location` is what the user called it."""
+def _read(path: Path, location: str, suffix: str, *, device: str = "cpu") -> dict[str, Tensor]:
+    """The tensors of a local file; `location` is what the user called it. On the meta device no data is read."""
     if not path.is_file():
         raise UsageError(f"--weights {location!r}: no such file. Check the path.")
     _check_size(path.stat().st_size, location)
-    held = _read_safetensors(path, location) if suffix == ".safetensors" else _read_torch(path, location)
+    # What safetensors loads is mapped into memory, and read when it is used.
+    held = _read_safetensors(path, location) if suffix == ".safetensors" else _read_torch(path, location, device)
     for inner in _INNER:
         if isinstance(held, Mapping) and isinstance(held.get(inner), Mapping):
             held = held[inner]
@@ -149,13 +183,13 @@ def _read_safetensors(path: Path, location: str) -> object:
         ) from error
 
 
-def _read_torch(path: Path, location: str) -> object:
+def _read_torch(path: Path, location: str, device: str) -> object:
     try:
         if zipfile.is_zipfile(path):
             # torch.save stores its records uncompressed; a file that unzips to more than it may hold was made to.
             with zipfile.ZipFile(path) as archive:
                 _check_size(sum(record.file_size for record in archive.infolist()), location)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location=device, weights_only=True)
     except UsageError:
         raise
     except Exception as error:
@@ -174,12 +208,23 @@ def _check_size(size: int, location: str) -> None:
 
 
 def _download(url: str, local: Path, shown: str) -> None:
-    try:
+    with _fetching(shown):
         filesystem, path = remote.filesystem(url)
-        size = filesystem.size(path)
-        if size is not None:
-            _check_size(size, shown)
+        _check_remote_size(filesystem, path, shown)
         filesystem.get_file(path, str(local))
+
+
+def _check_remote_size(filesystem: Any, path: str, shown: str) -> None:
+    size = filesystem.size(path)
+    if size is not None:
+        _check_size(size, shown)
+
+
+@contextmanager
+def _fetching(shown: str) -> Iterator[None]:
+    """Raise what a store's driver raises as one line about the option."""
+    try:
+        yield
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UsageError(f"--weights {shown!r}: no such file. Check the URL.") from error
     except (ImportError, ValueError) as error:
@@ -194,6 +239,31 @@ def _download(url: str, local: Path, shown: str) -> None:
         ) from error
 
 
+def _on_hub(location: str) -> tuple[str, str, str | None]:
+    """OWNER/REPO, FILE and REVISION of a location on the Hugging Face hub."""
+    owner, _, rest = location.removeprefix("hf://").partition("/")
+    repository, _, filename = rest.partition("/")
+    repository, _, revision = repository.partition("@")
+    if not (owner and repository and filename):
+        raise UsageError(
+            f"--weights {location!r}: expected hf://OWNER/REPO/FILE, such as hf://Mendel192/san/san_vit_b_16.pth."
+        )
+    return f"{owner}/{repository}", filename, revision or None
+
+
+def _cached(location: str) -> Path | None:
+    """The copy of a hub file that an earlier download left here, if there is one; asks nobody."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    repository, filename, revision = _on_hub(location)
+    try:
+        found = try_to_load_from_cache(repository, filename, revision=revision)
+    except HFValidationError:
+        return None  # `_from_hub` says what is wrong
+    return Path(found) if isinstance(found, str) else None
+
+
 def _from_hub(location: str) -> Path:
     """The local copy of a file on the Hugging Face hub."""
     from huggingface_hub import hf_hub_download
@@ -206,17 +276,11 @@ def _from_hub(location: str) -> Path:
         RevisionNotFoundError,
     )
 
-    owner, _, rest = location.removeprefix("hf://").partition("/")
-    repository, _, filename = rest.partition("/")
-    repository, _, revision = repository.partition("@")
-    if not (owner and repository and filename):
-        raise UsageError(
-            f"--weights {location!r}: expected hf://OWNER/REPO/FILE, such as hf://Mendel192/san/san_vit_b_16.pth."
-        )
+    repository, filename, revision = _on_hub(location)
     download = "Download the file elsewhere and give its path"
     options = remote.options(location)  # endpoint and token are called alike here and in HfFileSystem
     try:
-        return Path(hf_hub_download(f"{owner}/{repository}", filename, revision=revision or None, **options))
+        return Path(hf_hub_download(repository, filename, revision=revision, **options))
     except LocalEntryNotFoundError as error:
         raise EnvironmentFailure(f"--weights {location!r}: huggingface.co can't be reached. {download}.") from error
     except GatedRepoError as error:

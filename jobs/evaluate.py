@@ -63,6 +63,7 @@ def evaluate(
     from maskmill.pipeline.evaluation.model import evaluate_model
     from maskmill.pipeline.evaluation.table import evaluate_table
     from maskmill.pipeline.output import Output
+    from maskmill.pipeline.reading.first_bytes import refuse_unreadable
     from maskmill.pipeline.shards.moved import ShardsAt
     from maskmill.pipeline.table.label_table import LabelTable
     from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
@@ -92,6 +93,7 @@ def evaluate(
     left_out = novel or (NOVEL if known.hash == Vocabulary.load("scenes").hash else ())
     groups = groups_of(known, left_out)
     sources = sources_of(shards)
+    refuse_unreadable(sources)
     folder = scratch or Path(tempfile.gettempdir())
     found = []
     if model is not None:

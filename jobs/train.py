@@ -1,6 +1,5 @@
 """`maskmill train`: from the words of a command line to a training, on one device or on Ray Train."""
 
-import os
 import sys
 from typing import Annotated
 
@@ -8,6 +7,7 @@ from cyclopts import Parameter
 
 from maskmill.models.errors import UsageError
 from maskmill.models.training.recipe import Recipe
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.training.config import DataConfig, StartConfig, StudentConfig, TrainConfig, TrainJobConfig
 
@@ -52,8 +52,6 @@ def train(
         job: workers and intervals.
     """
     from maskmill.models.zoo import MODELS
-    from maskmill.pipeline.training.output import TrainOutput
-    from maskmill.pipeline.training.progress import Following
 
     if start.model not in MODELS:
         raise UsageError(f"--model {start.model!r}: no such model; models are {', '.join(MODELS)}.")
@@ -74,17 +72,27 @@ def train(
         recipe=recipe,
         job=job,
     )
-    target = TrainOutput.of(output)
-    with Following(target.log, recipe.steps):
-        # One worker needs no Ray, but where a cluster is named it is meant.
-        if job.workers == 1 and not os.environ.get("RAY_ADDRESS"):
-            from maskmill.pipeline.training.run import on_one_device
+    with Steps() as steps:
+        steps("checking images and weights", logged=False)
+        from maskmill.pipeline.labeling.placement import joins
+        from maskmill.pipeline.training.output import TrainOutput
+        from maskmill.pipeline.training.preflight import preflight
+        from maskmill.pipeline.training.progress import Following
 
-            on_one_device(config, target)
-        else:
-            from maskmill.pipeline.cluster.training import train_on_ray
+        target = TrainOutput.of(output)
+        preflight(config)
+        with Following(target.log, recipe.steps, steps):
+            # One worker needs no Ray, but where a cluster is named it is meant; a training that is done needs none.
+            if (job.workers == 1 and not joins()) or target.is_finished(recipe.steps):
+                from maskmill.pipeline.training.run import on_one_device
 
-            train_on_ray(config, target)
+                steps(f"loading {config.model}", logged=False)
+                on_one_device(config, target)
+            else:
+                steps("starting Ray")
+                from maskmill.pipeline.cluster.training import train_on_ray
+
+                train_on_ray(config, target, steps)
     print(f"weights   {target.model}")
     return 0
 

@@ -1,11 +1,12 @@
 """Finds shards that can't be read by a look at their first bytes, before a model is loaded for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from maskmill.models.errors import UsageError
 from maskmill.pipeline.reading.archive import BLOCK, check_archive
 from maskmill.pipeline.reading.errors import ShardError, ShardReason
 from maskmill.pipeline.reading.limits import ReadLimits
@@ -47,6 +48,17 @@ def unreadable(shards: Sequence[Shard], limits: ReadLimits) -> Mapping[str, Shar
         errors = threads.map(partial(_error, scratch=Path(scratch), limits=limits), looked_at)
         found = {shard.url: error for shard, error in zip(looked_at, errors, strict=True) if error is not None}
     return {shard.url: found[shard.url] for shard in shards if shard.url in found}
+
+
+def refuse_unreadable(sources: Iterable[Shard | Path]) -> None:
+    """Refuse shards that a training or an evaluation could not read; of folders nothing is looked at.
+
+    Raises:
+        UsageError: one is known to fail.
+    """
+    found = unreadable([source for source in sources if isinstance(source, Shard)], ReadLimits())
+    for url, error in found.items():
+        raise UsageError(f"{url}: can't be read: {error}. Mend it, or leave it out.")
 
 
 def _error(shard: Shard, scratch: Path, limits: ReadLimits) -> ShardError | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from maskmill.pipeline.steps import Steps
+
 SECONDS = 1.0
 """Between two looks at the log."""
 
@@ -16,11 +18,12 @@ class Following:
 
     Args:
         log: JSON lines, which need not exist yet.
-        steps: updates of the whole training.
+        updates: of the whole training.
+        steps: what was said before the first line goes.
     """
 
-    def __init__(self, log: Path, steps: int) -> None:
-        self._log, self._steps = log, steps
+    def __init__(self, log: Path, updates: int, steps: Steps) -> None:
+        self._log, self._updates, self._steps = log, updates, steps
         self._seen = -1
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
@@ -48,7 +51,8 @@ class Following:
         # A resumed training cuts its log back: what is left then was told before.
         self._seen = min(self._seen, len(entries) - 1) if not fresh else fresh[-1][0]
         for _, entry in fresh if tell else ():
-            sys.stderr.write(line_of(entry, self._steps) + "\n")
+            self._steps.clear()
+            sys.stderr.write(line_of(entry, self._updates) + "\n")
 
 
 def line_of(entry: dict[str, Any], steps: int) -> str:

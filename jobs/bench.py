@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.bench.config import BenchConfig
+from maskmill.pipeline.steps import Steps
 
 
 def bench(
@@ -33,20 +34,23 @@ def bench(
     from maskmill.pipeline.labeling.threads import wait_briefly_awake
 
     wait_briefly_awake()  # as in a replica
-    from maskmill.pipeline.bench.results import Bench
-    from maskmill.pipeline.bench.table import compared, lines
-
-    if compare is not None:
-        first, second = (Bench.read(path, "--compare") for path in compare)
-        print("\n".join(compared(first, second, compare)))
-        return 0
     if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
-    from maskmill.pipeline.bench.run import bench as measure
-    from maskmill.pipeline.shards.listing import expand
+    with Steps() as steps:
+        steps("checking shards", logged=False)
+        from maskmill.pipeline.bench.results import Bench
+        from maskmill.pipeline.bench.table import compared, lines
 
-    sources = expand(shards) if shards else []
-    found = measure(config, sources, lambda what: print(f"measuring: {what}", file=sys.stderr, flush=True))
+        if compare is not None:
+            first, second = (Bench.read(path, "--compare") for path in compare)
+            steps.clear()
+            print("\n".join(compared(first, second, compare)))
+            return 0
+        from maskmill.pipeline.bench.run import bench as measure
+        from maskmill.pipeline.shards.listing import expand
+
+        sources = expand(shards) if shards else []
+        found = measure(config, sources, lambda what: steps(f"measuring: {what}"))
     if output is not None:
         output.write_text(found.to_json(), encoding="utf-8")
     print(found.to_json() if json else "\n".join(lines(found)))
@@ -54,6 +58,6 @@ def bench(
 
 
 if __name__ == "__main__":
-    from maskmill.jobs.cli import run
+    from maskmill.jobs.cli import main
 
-    raise SystemExit(run(["bench", *sys.argv[1:]]))
+    main(["bench", *sys.argv[1:]])

@@ -13,6 +13,7 @@ import cyclopts
 
 from maskmill.jobs import config_file, store_option
 from maskmill.models.errors import EnvironmentFailure, Terminated, UsageError
+from maskmill.pipeline.steps import Steps
 
 USAGE, ENVIRONMENT, INTERRUPTED, UNREAD, TERMINATED = 2, 3, 130, 141, 143
 """Exit codes beyond 0 (done) and 1 (shards failed or are missing)."""
@@ -103,6 +104,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _say(message: str, code: int) -> int:
+    Steps().clear()
     print(f"maskmill: {message}", file=sys.stderr)
     return code
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, Dtype
+from maskmill.pipeline.steps import Steps
 
 
 def evaluate(
@@ -53,6 +54,8 @@ def evaluate(
         scratch: local folder for shards that have to be downloaded. Default: the system's.
         json: print JSON, with the IoU of every class.
     """
+    steps = Steps()
+    steps("checking shards and names", logged=False)
     from maskmill.jobs.incomplete import say
     from maskmill.models.vocabulary import Vocabulary
     from maskmill.models.vocabulary.scenes import NOVEL
@@ -69,14 +72,7 @@ def evaluate(
     from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
     from maskmill.pipeline.truth.pairs import sources_of
 
-    if model is None and labels is None:
-        raise UsageError("--model or --labels: neither given. Name what to score: a model, a label table, or both.")
-    if model is not None and model not in MODELS:
-        raise UsageError(f"--model {model!r}: no such model; models are {', '.join(MODELS)}.")
-    if model is None and (dense_clip or weights is not None):
-        raise UsageError(f"{'--dense-clip' if dense_clip else '--weights'} needs a --model. Name it.")
-    if windows is not None and (model is None or dense_clip):
-        raise UsageError(f"--windows {windows:g}: expected a --model, and no --dense-clip. Leave one of them out.")
+    _check_model(model, weights=weights, labels=labels, dense_clip=dense_clip, windows=windows)
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected 1 or more.")
     moved = ShardsAt.parse(shards_at or ())
@@ -98,8 +94,10 @@ def evaluate(
     found = []
     if model is not None:
         prompts = load_templates(templates or MODELS[model].config.templates)
+        steps(f"loading {model}", logged=False)
         segmenter = load(model, weights=weights, device=device, dtype=dtype, windows=windows)
         classes = segmenter.classes(known, prompts).to(segmenter.device)
+        steps(f"evaluating {model}", logged=False)
         found += evaluate_model(
             sources,
             segmenter,
@@ -110,13 +108,32 @@ def evaluate(
             scratch=folder,
         )
     if output is not None:
+        steps.clear()
         say(LabelTable(output).incomplete)
+        steps("evaluating labels", logged=False)
         found.append(evaluate_table(sources, output, len(known), truth_ids=truth_ids, scratch=folder, moved=moved))
+    steps.clear()
     if json:
         print(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
     else:
         print("\n".join(scores.lines(found, groups)))
     return 0
+
+
+def _check_model(
+    model: str | None, *, weights: str | None, labels: str | None, dense_clip: bool, windows: float | None
+) -> None:
+    """Refuse options that don't go together, and a model that doesn't exist."""
+    from maskmill.models.zoo import MODELS
+
+    if model is None and labels is None:
+        raise UsageError("--model or --labels: neither given. Name what to score: a model, a label table, or both.")
+    if model is not None and model not in MODELS:
+        raise UsageError(f"--model {model!r}: no such model; models are {', '.join(MODELS)}.")
+    if model is None and (dense_clip or weights is not None):
+        raise UsageError(f"{'--dense-clip' if dense_clip else '--weights'} needs a --model. Name it.")
+    if windows is not None and (model is None or dense_clip):
+        raise UsageError(f"--windows {windows:g}: expected a --model, and no --dense-clip. Leave one of them out.")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,15 @@ import sys
 import tempfile
 from json import dumps
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, Dtype
 from maskmill.pipeline.steps import Steps
+
+if TYPE_CHECKING:
+    from maskmill.models.vocabulary import Vocabulary
+    from maskmill.pipeline.output import Output
 
 
 def evaluate(
@@ -69,7 +73,6 @@ def evaluate(
     from maskmill.pipeline.reading.first_bytes import refuse_unreadable
     from maskmill.pipeline.shards.moved import ShardsAt
     from maskmill.pipeline.table.label_table import LabelTable
-    from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
     from maskmill.pipeline.truth.pairs import sources_of
 
     _check_model(model, weights=weights, labels=labels, dense_clip=dense_clip, windows=windows)
@@ -79,13 +82,7 @@ def evaluate(
     if moved.moves and labels is None:
         raise UsageError("--shards-at: expected with --labels, whose shards were moved. Leave it out.")
     output = None if labels is None else Output.of(labels)
-    known = None if output is None else vocabulary_of_run(output)
-    if vocab is not None or known is None:
-        assert model is not None or vocab is not None
-        asked = Vocabulary.load(vocab or MODELS[str(model)].default_vocabulary)
-        if known is not None and known.hash != asked.hash:
-            raise UsageError(f"--vocab {vocab!r}: the label table has another vocabulary. Leave --vocab out.")
-        known = asked
+    known = _vocabulary(vocab, model, output)
     left_out = novel or (NOVEL if known.hash == Vocabulary.load("scenes").hash else ())
     groups = groups_of(known, left_out)
     sources = sources_of(shards)
@@ -118,6 +115,22 @@ def evaluate(
     else:
         print("\n".join(scores.lines(found, groups)))
     return 0
+
+
+def _vocabulary(vocab: str | None, model: str | None, output: "Output | None") -> "Vocabulary":
+    """What the ground truth's ids belong to: the names given, else the label table's, else the model's."""
+    from maskmill.models.vocabulary import Vocabulary
+    from maskmill.models.zoo import MODELS
+    from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
+
+    known = None if output is None else vocabulary_of_run(output)
+    if vocab is None and known is not None:
+        return known
+    assert model is not None or vocab is not None, "one of them was named"
+    given = Vocabulary.load(vocab or MODELS[str(model)].default_vocabulary)
+    if known is not None and known.hash != given.hash:
+        raise UsageError(f"--vocab {vocab!r}: the label table has another vocabulary. Leave --vocab out.")
+    return given
 
 
 def _check_model(

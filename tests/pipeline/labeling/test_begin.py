@@ -13,7 +13,7 @@ from maskmill.pipeline.labeling.preflight import preflight
 from maskmill.pipeline.ledger.failure import record
 from maskmill.pipeline.ledger.status import status
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.retry import choose
+from maskmill.pipeline.retry_choice import choose
 from maskmill.pipeline.shards.planning import shards_of
 
 TINY = LabelConfig(model=ModelConfig(model="san-tiny"))

@@ -22,6 +22,8 @@ class DenseClipFamily(Family):
         config: all sizes.
     """
 
+    config: DenseClipConfig
+
     def __init__(self, config: DenseClipConfig) -> None:
         self.config = config
 

@@ -25,6 +25,8 @@ class SanFamily(Family):
         config: all sizes.
     """
 
+    config: SanConfig
+
     def __init__(self, config: SanConfig) -> None:
         self.config = config
 

@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from maskmill.jobs.places import check_file
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.bench.config import BenchConfig
-from maskmill.pipeline.terminal import print_error, print_json, print_lines
+from maskmill.pipeline.steps import Steps
+from maskmill.pipeline.terminal import print_json, print_lines
 
 
 def bench(
@@ -35,23 +36,27 @@ def bench(
     from maskmill.pipeline.labeling.threads import wait_briefly_awake
 
     wait_briefly_awake()  # as in a replica
-    from maskmill.pipeline.bench.results import Bench
-    from maskmill.pipeline.bench.table import compared, lines
+    from maskmill.pipeline.stores.local_file import replacing
 
-    if compare is not None:
-        first, second = (Bench.read(path, "--compare") for path in compare)
-        print_lines(*compared(first, second, compare))
-        return 0
     if output is not None:
         check_file("--output", str(output), (".json",))
         if not output.absolute().parent.is_dir():
             raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
-    from maskmill.pipeline.bench.run import bench as measure
-    from maskmill.pipeline.shards.listing import expand
-    from maskmill.pipeline.stores.local_file import replacing
+    with Steps() as steps:
+        steps("checking shards", logged=False)
+        from maskmill.pipeline.bench.results import Bench
+        from maskmill.pipeline.bench.table import compared, lines
 
-    sources = expand(shards) if shards else []
-    found = measure(config, sources, lambda what: print_error(f"measuring: {what}"))
+        if compare is not None:
+            first, second = (Bench.read(path, "--compare") for path in compare)
+            steps.clear()
+            print_lines(*compared(first, second, compare))
+            return 0
+        from maskmill.pipeline.bench.run import bench as measure
+        from maskmill.pipeline.shards.listing import expand
+
+        sources = expand(shards) if shards else []
+        found = measure(config, sources, lambda what: steps(f"measuring: {what}"))
     if output is not None:
         with replacing(output) as waiting:
             waiting.write_text(found.to_json(), encoding="utf-8")
@@ -63,6 +68,6 @@ def bench(
 
 
 if __name__ == "__main__":
-    from maskmill.jobs.cli import run
+    from maskmill.jobs.cli import main
 
-    raise SystemExit(run(["bench", *sys.argv[1:]]))
+    main(["bench", *sys.argv[1:]])

@@ -2,19 +2,22 @@
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from types import FrameType
 from typing import NoReturn
 
 import cyclopts
 
 from maskmill.jobs import config_file, store_option
 from maskmill.models.disk import disk_errors, is_of_disk
-from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.errors import EnvironmentFailure, Terminated, UsageError
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_error, protect
 
-USAGE, ENVIRONMENT, INTERRUPTED, UNREAD = 2, 3, 130, 141
+USAGE, ENVIRONMENT, INTERRUPTED, UNREAD, TERMINATED = 2, 3, 130, 141, 143
 """Exit codes beyond 0 (done) and 1 (shards failed or are missing)."""
 
 # Commands are named, not imported: `maskmill --help` must not wait for torch.
@@ -78,8 +81,9 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one for ea
         return _say(str(error), USAGE)
     except EnvironmentFailure as error:
         return _say(str(error), ENVIRONMENT)
-    except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        ended = ("terminated", TERMINATED) if isinstance(error, Terminated) else ("interrupted", INTERRUPTED)
+        return _say(*ended)
     except BrokenPipeError:
         # The reader, `head` for instance, has enough. What is still buffered must not fail again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -112,7 +116,13 @@ def _help(arguments: Sequence[str]) -> str:
     return f"Try `{' '.join(f'maskmill {command} --help'.split())}`."
 
 
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End as Ctrl-C does: what a command has begun is put in order, and its own processes end."""
+    raise Terminated
+
+
 def _say(message: str, code: int) -> int:
+    Steps().clear()
     print_error(f"maskmill: {message}")
     return code
 
@@ -120,6 +130,7 @@ def _say(message: str, code: int) -> int:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The `maskmill` command, as a process: it ends with the command's exit code."""
     protect()
+    signal.signal(signal.SIGTERM, _terminate)
     code = run(argv)
     # Until Python 3.14 a thread of a library that wants the interpreter while it ends is torn down, and C++ aborts the
     # process for it: Arrow's do, when they let go of the last buffer. So the interpreter isn't ended; the rest is.

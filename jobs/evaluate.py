@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, Dtype
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_json, print_lines
 
 if TYPE_CHECKING:
+    from maskmill.models.vocabulary import Vocabulary
     from maskmill.pipeline.output import Output
     from maskmill.pipeline.reading.limits import ReadLimits
     from maskmill.pipeline.shards.moved import ShardsAt
@@ -59,6 +61,8 @@ def evaluate(
         scratch: local folder for shards that have to be downloaded. Default: the system's.
         json: print JSON, with the IoU of every class.
     """
+    steps = Steps()
+    steps("checking shards and names", logged=False)
     from maskmill.jobs.incomplete import say
     from maskmill.models.vocabulary import Vocabulary
     from maskmill.models.vocabulary.scenes import NOVEL
@@ -69,38 +73,28 @@ def evaluate(
     from maskmill.pipeline.evaluation.model import evaluate_model
     from maskmill.pipeline.evaluation.table import evaluate_table
     from maskmill.pipeline.output import Output
+    from maskmill.pipeline.reading.first_bytes import refuse_unreadable
     from maskmill.pipeline.table.label_table import LabelTable
-    from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
     from maskmill.pipeline.truth.pairs import sources_of
 
-    if model is None and labels is None:
-        raise UsageError("--model or --labels: neither given. Name what to score: a model, a label table, or both.")
-    if model is not None and model not in MODELS:
-        raise UsageError(f"--model {model!r}: no such model; models are {', '.join(MODELS)}.")
-    if model is None and (dense_clip or weights is not None):
-        raise UsageError(f"{'--dense-clip' if dense_clip else '--weights'} needs a --model. Name it.")
-    if windows is not None and (model is None or dense_clip):
-        raise UsageError(f"--windows {windows:g}: expected a --model, and no --dense-clip. Leave one of them out.")
+    _check_model(model, weights=weights, labels=labels, dense_clip=dense_clip, windows=windows)
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected 1 or more.")
     moved = _moved(shards_at or [], labels)
     output = None if labels is None else Output.of(labels)
-    known = None if output is None else vocabulary_of_run(output)
-    if vocab is not None or known is None:
-        assert model is not None or vocab is not None
-        asked = Vocabulary.load(vocab or MODELS[str(model)].default_vocabulary)
-        if known is not None and known.hash != asked.hash:
-            raise UsageError(f"--vocab {vocab!r}: the label table has another vocabulary. Leave --vocab out.")
-        known = asked
+    known = _vocabulary(vocab, model, output)
     left_out = novel or (NOVEL if known.hash == Vocabulary.load("scenes").hash else ())
     groups = groups_of(known, left_out)
     sources = sources_of(shards)
+    refuse_unreadable(sources)
     folder = scratch or Path(tempfile.gettempdir())
     found = []
     if model is not None:
         prompts = load_templates(templates or MODELS[model].config.templates)
+        steps(f"loading {model}", logged=False)
         segmenter = load(model, weights=weights, device=device, dtype=dtype, windows=windows)
         classes = segmenter.classes(known, prompts).to(segmenter.device)
+        steps(f"evaluating {model}", logged=False)
         found += evaluate_model(
             sources,
             segmenter,
@@ -112,12 +106,15 @@ def evaluate(
             scratch=folder,
         )
     if output is not None:
+        steps.clear()
         say(LabelTable(output).incomplete)
+        steps("evaluating labels", logged=False)
         found.append(
             evaluate_table(
                 sources, output, len(known), truth_ids=truth_ids, limits=_limits(output), scratch=folder, moved=moved
             )
         )
+    steps.clear()
     if json:
         print_json(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
     else:
@@ -139,6 +136,38 @@ def _limits(labels: "Output | None") -> "ReadLimits":
     from maskmill.pipeline.reading.limits import ReadLimits
 
     return ReadLimits() if labels is None else run.limits(run.require(labels))
+
+
+def _vocabulary(vocab: str | None, model: str | None, output: "Output | None") -> "Vocabulary":
+    """What the ground truth's ids belong to: the names given, else the label table's, else the model's."""
+    from maskmill.models.vocabulary import Vocabulary
+    from maskmill.models.zoo import MODELS
+    from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
+
+    known = None if output is None else vocabulary_of_run(output)
+    if vocab is None and known is not None:
+        return known
+    assert model is not None or vocab is not None, "one of them was named"
+    given = Vocabulary.load(vocab or MODELS[str(model)].default_vocabulary)
+    if known is not None and known.hash != given.hash:
+        raise UsageError(f"--vocab {vocab!r}: the label table has another vocabulary. Leave --vocab out.")
+    return given
+
+
+def _check_model(
+    model: str | None, *, weights: str | None, labels: str | None, dense_clip: bool, windows: float | None
+) -> None:
+    """Refuse options that don't go together, and a model that doesn't exist."""
+    from maskmill.models.zoo import MODELS
+
+    if model is None and labels is None:
+        raise UsageError("--model or --labels: neither given. Name what to score: a model, a label table, or both.")
+    if model is not None and model not in MODELS:
+        raise UsageError(f"--model {model!r}: no such model; models are {', '.join(MODELS)}.")
+    if model is None and (dense_clip or weights is not None):
+        raise UsageError(f"{'--dense-clip' if dense_clip else '--weights'} needs a --model. Name it.")
+    if windows is not None and (model is None or dense_clip):
+        raise UsageError(f"--windows {windows:g}: expected a --model, and no --dense-clip. Leave one of them out.")
 
 
 if __name__ == "__main__":

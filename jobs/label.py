@@ -17,10 +17,14 @@ from maskmill.pipeline.config import (
 )
 from maskmill.pipeline.reading.decoding import DecodingConfig
 from maskmill.pipeline.reading.limits import ReadLimits
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_error, print_lines
 
 if TYPE_CHECKING:
-    from maskmill.pipeline.cluster.job import JobResult
+    from collections.abc import Sequence
+
+    from maskmill.pipeline.labeling.begin import JobResult
+    from maskmill.pipeline.labeling.preflight import Work
     from maskmill.pipeline.output import Output
     from maskmill.pipeline.shards.shard import Shard
 
@@ -42,7 +46,7 @@ def label(
 
     The same command resumes: done shards are skipped, failed ones are tried again. `--config FILE.yaml` gives defaults
     for all options, named as here. Exit codes: 0 all shards done; 1 some failed or are missing; 2 wrong usage; 3 the
-    environment failed; 130 interrupted.
+    environment failed; 130 interrupted; 143 terminated.
 
     Args:
         shards: tar files, directories, globs, brace ranges, @list.txt; paths or any fsspec URL (s3, gs, az, hf).
@@ -55,9 +59,6 @@ def label(
         replica: replicas and their resources.
         job: what to take and when to give up.
     """
-    from maskmill.pipeline.output import Output
-    from maskmill.pipeline.shards.planning import dry_run, price_lines, refuse_another_run, shards_of
-
     config = LabelConfig(
         model=model,
         vocabulary=vocabulary,
@@ -71,24 +72,47 @@ def label(
     if not shards:
         raise UsageError("SHARDS: none given. Expected tar files, globs, brace ranges or @list.txt.")
     check_folder("--output", output)
-    target = Output.of(output)
-    asked = shards_of(shards, limit=job.limit)
-    if job.dry_run:
-        refuse_another_run(config, target)
-        print_lines(*dry_run(asked, config, target))
-        return 0
+    with Steps() as steps:
+        steps("checking shards, output and model", logged=False)
+        from maskmill.pipeline.labeling.preflight import preflight
+        from maskmill.pipeline.output import Output
+        from maskmill.pipeline.shards.planning import shards_of
 
-    from maskmill.pipeline.cluster.job import check
+        target = Output.of(output)
+        work = preflight(shards_of(shards, limit=job.limit), config, target)
+        if job.dry_run:
+            steps.clear()
+            return tell_work(work, config, target)
+        result = run(work, config, target, steps)
+    return report(result, work.shards, target)
+
+
+def tell_work(work: "Work", config: LabelConfig, target: "Output") -> int:
+    """Print what a job would do; exit code 1 where no shard that is left could be labeled."""
+    from maskmill.pipeline.labeling.preflight import dry_run
+
+    print_lines(*dry_run(work, config, target))
+    return 0 if work.needs_model or not work.todo else 1
+
+
+def run(work: "Work", config: LabelConfig, target: "Output", steps: Steps) -> "JobResult":
+    """Do what is to be done; Ray starts only where a shard can be labeled."""
+    if not work.needs_model:
+        from maskmill.pipeline.labeling.begin import end_without_model
+
+        return end_without_model(work, config, target)
+    from maskmill.pipeline.shards.planning import price_lines
+
+    if lines := price_lines(config):
+        steps.clear()
+        print_lines(*lines)
+    steps("starting Ray")
     from maskmill.pipeline.cluster.job import label as run_job
 
-    check(config, target)
-    for line in price_lines(config):
-        print_lines(line)
-    result = run_job(asked, config, target)
-    return report(result, asked, target)
+    return run_job(work.shards, config, target, steps)
 
 
-def report(result: "JobResult", asked: "list[Shard]", target: "Output") -> int:
+def report(result: "JobResult", asked: "Sequence[Shard]", target: "Output") -> int:
     """Print what a job did; its exit code."""
     from maskmill.pipeline.ledger import summary
     from maskmill.pipeline.reading.errors import ENVIRONMENT_REASONS

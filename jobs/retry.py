@@ -7,7 +7,8 @@ from cyclopts import Parameter
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, JobConfig, ReplicaConfig
-from maskmill.pipeline.terminal import print_error, print_lines
+from maskmill.pipeline.steps import Steps
+from maskmill.pipeline.terminal import print_lines
 
 _Flat = Parameter(name="*")
 
@@ -44,48 +45,50 @@ def retry(
         replica: replicas and their resources.
         job: what to take and when to give up.
     """
-    from maskmill.models.zoo import MODELS
-    from maskmill.pipeline.ledger import summary
-    from maskmill.pipeline.ledger.status import status
-    from maskmill.pipeline.output import Output
-    from maskmill.pipeline.retry import Given, configuration, kept
-    from maskmill.pipeline.retry_choice import choose, lines
-    from maskmill.pipeline.shards import manifest
-    from maskmill.pipeline.shards.moved import ShardsAt
-    from maskmill.pipeline.shards.planning import dry_run, price_lines, refuse_another_run
+    with Steps() as steps:
+        steps("looking for shards to label again", logged=False)
+        from maskmill.models.zoo import MODELS
+        from maskmill.pipeline.ledger import summary
+        from maskmill.pipeline.ledger.status import status
+        from maskmill.pipeline.output import Output
+        from maskmill.pipeline.retry import Given, configuration, kept
+        from maskmill.pipeline.retry_choice import choose, lines
+        from maskmill.pipeline.shards import manifest
+        from maskmill.pipeline.shards.moved import ShardsAt
+        from maskmill.pipeline.shards.planning import refuse_another_run
 
-    target = Output.of(out)
-    given = Given(weights=weights, vocab=vocab, templates=templates, device=device)
-    config = configuration(target, given=given, replica=replica, job=job)
-    if config.model.model not in MODELS:
-        raise UsageError(f"{target.run}: no such model as {config.model.model!r}; models are {', '.join(MODELS)}.")
-    refuse_another_run(config, target)
-    chosen = choose(
-        target,
-        failed_samples=failed_samples,
-        stale=stale,
-        moved=ShardsAt.parse(shards_at or ()),
-        scratch=replica.scratch if replica.scratch.is_dir() else None,
-        told=print_error,
-    )
-    asked = list(chosen.shards[: job.limit])
-    print_lines(*lines(chosen, target))
-    if job.dry_run:
-        print_lines(*dry_run(asked, config, target))
-        return 0
-    manifest.accept(target, chosen.same, chosen.same_as)
-    if not asked:
-        print_lines(*summary.lines(status(target)))
-        return 0
+        target = Output.of(out)
+        given = Given(weights=weights, vocab=vocab, templates=templates, device=device)
+        config = configuration(target, given=given, replica=replica, job=job)
+        if config.model.model not in MODELS:
+            raise UsageError(f"{target.run}: no such model as {config.model.model!r}; models are {', '.join(MODELS)}.")
+        refuse_another_run(config, target)
+        chosen = choose(
+            target,
+            failed_samples=failed_samples,
+            stale=stale,
+            moved=ShardsAt.parse(shards_at or ()),
+            scratch=replica.scratch if replica.scratch.is_dir() else None,
+            told=steps,
+        )
+        asked = list(chosen.shards[: job.limit])
+        steps.clear()
+        print_lines(*lines(chosen, target))
+        if not job.dry_run:
+            manifest.accept(target, chosen.same, chosen.same_as)
+        if not asked:
+            if not job.dry_run:
+                print_lines(*summary.lines(status(target)))
+            return 0
+        from maskmill.jobs.label import report, run, tell_work
+        from maskmill.pipeline.labeling.preflight import preflight
 
-    from maskmill.jobs.label import report
-    from maskmill.pipeline.cluster.job import check
-    from maskmill.pipeline.cluster.job import label as run_job
-
-    check(config, target)
-    for line in price_lines(config):
-        print_lines(line)
-    result = run_job(asked, config, target)
+        steps("checking shards, output and model", logged=False)
+        work = preflight(asked, config, target)
+        if job.dry_run:
+            steps.clear()
+            return tell_work(work, config, target)
+        result = run(work, config, target, steps)
     old = kept(target, asked, result.status)
     for url, why in old:
         print_lines(f"kept      {url}  its earlier labels: {why}")

@@ -1,6 +1,5 @@
 """`maskmill train`: from the words of a command line to a training, on one device or on Ray Train."""
 
-import os
 import sys
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from cyclopts import Parameter
 from maskmill.jobs.places import check_folder
 from maskmill.models.errors import UsageError
 from maskmill.models.training.recipe import Recipe
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.terminal import print_lines
 from maskmill.pipeline.training.config import DataConfig, StartConfig, StudentConfig, TrainConfig, TrainJobConfig
@@ -54,8 +54,6 @@ def train(
         job: workers and intervals.
     """
     from maskmill.models.zoo import MODELS
-    from maskmill.pipeline.training.output import TrainOutput
-    from maskmill.pipeline.training.progress import Following
 
     check_folder("--output", output)
     if start.model not in MODELS:
@@ -77,17 +75,27 @@ def train(
         recipe=recipe,
         job=job,
     )
-    target = TrainOutput.of(output)
-    with Following(target.log, recipe.steps):
-        # One worker needs no Ray, but where a cluster is named it is meant.
-        if job.workers == 1 and not os.environ.get("RAY_ADDRESS"):
-            from maskmill.pipeline.training.run import on_one_device
+    with Steps() as steps:
+        steps("checking images and weights", logged=False)
+        from maskmill.pipeline.labeling.placement import joins
+        from maskmill.pipeline.training.output import TrainOutput
+        from maskmill.pipeline.training.preflight import preflight
+        from maskmill.pipeline.training.progress import Following
 
-            on_one_device(config, target)
-        else:
-            from maskmill.pipeline.cluster.training import train_on_ray
+        target = TrainOutput.of(output)
+        preflight(config)
+        with Following(target.log, recipe.steps, steps):
+            # One worker needs no Ray, but where a cluster is named it is meant; a training that is done needs none.
+            if (job.workers == 1 and not joins()) or target.is_finished(recipe.steps):
+                from maskmill.pipeline.training.run import on_one_device
 
-            train_on_ray(config, target)
+                steps(f"loading {config.model}", logged=False)
+                on_one_device(config, target)
+            else:
+                steps("starting Ray")
+                from maskmill.pipeline.cluster.training import train_on_ray
+
+                train_on_ray(config, target, steps)
     print_lines(f"weights   {target.model}")
     return 0
 

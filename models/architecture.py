@@ -33,6 +33,9 @@ class Architecture:
     ignored: ClassVar[frozenset[str]] = frozenset()
     """Tensors of released checkpoints that nothing here reads."""
 
+    closed: ClassVar[bool] = False
+    """Whether the weights decide how many names a model can be asked about."""
+
     takes_windows: ClassVar[bool] = False
     """Whether sliding windows can be asked for (`models.family.Family.slide`)."""
 

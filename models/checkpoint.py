@@ -8,15 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from maskmill.models import remote, torch_file
-from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models import torch_file, weights_files
+from maskmill.models.errors import UsageError
 from maskmill.models.pickled import PickleError, StandIn
 from maskmill.models.redaction import redact
 from maskmill.models.scratch import scratch_folder
 from maskmill.models.torch_file import StoredTensor
-
-MAX_BYTES = 16 * 2**30
-"""Largest checkpoint that is read, also after unzipping."""
 
 _SHOWN, _SHOWN_CHARACTERS = 3, 80
 """Names that an error line quotes, and characters of one."""
@@ -46,18 +43,49 @@ def load(location: str, *, option: str = "--weights") -> dict[str, Tensor]:
         UsageError: no such file, or it holds no tensors by name.
         EnvironmentFailure: the store or the hub doesn't answer.
     """
-    shown = redact(location)
-    suffix = Path(shown).suffix.lower()
-    if suffix not in (".safetensors", ".pth", ".pt", ".bin"):
-        raise UsageError(f"{option} {shown!r}: expected a .safetensors, .pth, .pt or .bin file. Name one.")
+    shown, suffix = _named(location, option)
     if location.startswith("hf://"):
-        return _read(_from_hub(location, option), shown, suffix, option)
+        return _read(weights_files.from_hub(location, option), shown, suffix, option)
     if "://" not in location:
         return _read(Path(location), shown, suffix, option)
     with scratch_folder() as scratch:
         local = scratch / f"weights{suffix}"
-        _download(location, local, f"{option} {shown!r}")
+        weights_files.download(location, local, f"{option} {shown!r}")
         return _read(local, shown, suffix, option)
+
+
+def headers(location: str, *, option: str = "--weights") -> dict[str, Tensor] | None:
+    """Names, shapes and types of a checkpoint's tensors, as tensors of the meta device: their data isn't read.
+
+    Args:
+        location: as for `load`.
+        option: as for `load`.
+
+    Returns:
+        None for a file in a store, or one on the hub that no earlier download left here: `load` would fetch it first.
+
+    Raises:
+        UsageError, EnvironmentFailure: as `load`, for all that can be seen without the data.
+    """
+    shown, suffix = _named(location, option)
+    path: Path | None = Path(location)
+    if location.startswith("hf://"):
+        path = weights_files.cached(location, option)
+    elif "://" in location:
+        weights_files.check_remote(location, f"{option} {shown!r}")
+        path = None
+    if path is None:
+        return None
+    return {name: tensor.to("meta") for name, tensor in _read(path, shown, suffix, option, data=False).items()}
+
+
+def _named(location: str, option: str) -> tuple[str, str]:
+    """A location as it may be shown, and its suffix."""
+    shown = redact(location)
+    suffix = Path(shown).suffix.lower()
+    if suffix not in (".safetensors", ".pth", ".pt", ".bin"):
+        raise UsageError(f"{option} {shown!r}: expected a .safetensors, .pth, .pt or .bin file. Name one.")
+    return shown, suffix
 
 
 def save_safetensors(state: Mapping[str, Tensor], path: str | Path) -> None:
@@ -136,26 +164,30 @@ def _kind(tensor: Tensor) -> str:
     return shape if tensor.is_floating_point() else f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def _read(path: Path, location: str, suffix: str, option: str) -> dict[str, Tensor]:
-    """The tensors of a local file; `location` is what the user called it."""
+def _read(path: Path, location: str, suffix: str, option: str, *, data: bool = True) -> dict[str, Tensor]:
+    """The tensors of a local file; `location` is what the user called it. Without `data` they may be on `meta`."""
     shown = f"{option} {location!r}"
     if not path.is_file():
         raise UsageError(f"{shown}: no such file. Check the path.")
-    _check_size(path.stat().st_size, shown)
+    weights_files.check_size(path.stat().st_size, shown)
     if suffix == ".safetensors":
-        return _unprefixed(_read_safetensors(path, shown))
+        return _unprefixed(_read_safetensors(path, shown))  # mapped into memory, and read when it is used
     try:
         with torch_file.open_file(path) as file:
             chosen, left_out = _state_dict(file.held, shown)
-            _check_size(sum(stored.nbytes for stored in chosen.values()), shown)
-            read = file.tensors(chosen)
+            weights_files.check_size(sum(stored.nbytes for stored in chosen.values()), shown)
+            read = file.tensors(chosen) if data else {name: _without_data(stored) for name, stored in chosen.items()}
     except (PickleError, OSError) as error:
         raise UsageError(
             f"{shown}: no whole file of torch.save's ({error}). Download it again, or save a state dict."
         ) from error
-    if left_out:
+    if left_out and data:
         _log.warning("%s: only tensors are read, left out: %s", shown, _listed(left_out))
     return _unprefixed(read)
+
+
+def _without_data(stored: StoredTensor) -> Tensor:
+    return torch.empty(stored.size, dtype=stored.dtype, device="meta")
 
 
 def _state_dict(held: object, shown: str) -> tuple[dict[str, StoredTensor], list[str]]:
@@ -213,61 +245,3 @@ def _read_safetensors(path: Path, shown: str) -> dict[str, Tensor]:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
         raise UsageError(f"{shown}: not a whole safetensors file. Download or write it again.") from error
-
-
-def _check_size(size: int, shown: str) -> None:
-    if size > MAX_BYTES:
-        raise UsageError(f"{shown}: {size} bytes, expected at most {MAX_BYTES}. Export the weights alone.")
-
-
-def _download(url: str, local: Path, shown: str) -> None:
-    try:
-        filesystem, path = remote.filesystem(url)
-        size = filesystem.size(path)
-        if size is not None:
-            _check_size(size, shown)
-        filesystem.get_file(path, str(local))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UsageError(f"{shown}: no such file. Check the URL.") from error
-    except (ImportError, ValueError) as error:
-        raise UsageError(f"{shown}: no file system for this URL. Install its fsspec package, or fix it.") from error
-    except UsageError:
-        raise
-    except Exception as error:  # each store has its own family of errors; none of their texts is safe to show
-        raise EnvironmentFailure(
-            f"{shown}: the store failed ({type(error).__name__}). Check credentials and network."
-        ) from error
-
-
-def _from_hub(location: str, option: str) -> Path:
-    """The local copy of a file on the Hugging Face hub."""
-    shown = f"{option} {location!r}"
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    owner, _, rest = location.removeprefix("hf://").partition("/")
-    repository, _, filename = rest.partition("/")
-    repository, _, revision = repository.partition("@")
-    if not (owner and repository and filename):
-        raise UsageError(f"{shown}: expected hf://OWNER/REPO/FILE, such as hf://Mendel192/san/san_vit_b_16.pth.")
-    download = "Download the file elsewhere and give its path"
-    options = remote.options(location)  # endpoint and token are called alike here and in HfFileSystem
-    try:
-        return Path(hf_hub_download(f"{owner}/{repository}", filename, revision=revision or None, **options))
-    except LocalEntryNotFoundError as error:
-        raise EnvironmentFailure(f"{shown}: huggingface.co can't be reached. {download}.") from error
-    except GatedRepoError as error:
-        raise EnvironmentFailure(f"{shown}: access is restricted. Run `hf auth login`, or: {download}.") from error
-    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError, HFValidationError) as error:
-        raise UsageError(f"{shown}: the hub has no such public file. Check owner, repository and name.") from error
-    except Exception as error:  # network and hub errors; their texts may quote request headers
-        raise EnvironmentFailure(
-            f"{shown}: the hub failed ({type(error).__name__}). Check the network, or: {download}."
-        ) from error

@@ -7,3 +7,7 @@ class UsageError(Exception):
 
 class EnvironmentFailure(Exception):
     """The surroundings failed (credentials, disk, a job that ended early): exit code 3. The text is one line."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as of a spot machine's notice or `kubectl delete`: exit code 143."""

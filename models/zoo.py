@@ -71,6 +71,18 @@ class ModelSpec:
             return self.config.sliding
         return f"{third_overlapping(self.short_side)} of images up to {windows:g} times their usual size"
 
+    def source(self, weights: str | None) -> str:
+        """Where the weights come from: those named, else the default.
+
+        Raises:
+            UsageError: none are named, and there is no default.
+        """
+        source = self.default_weights if weights is None else weights
+        if source is None:
+            known = f"Its weights are at {self.weights_page}: name a file."
+            raise UsageError(f"--weights: none given, and {self.name} has no default. {known}")
+        return source
+
     def check_windows(self, windows: float | None) -> None:
         """Refuse sliding windows of a scale that makes none, or of a model that can't be asked for them.
 
@@ -188,27 +200,28 @@ def load(
         UsageError: an unknown name, weights that don't fit, a device that isn't there, or windows that can't be had.
         EnvironmentFailure: the weights' store or hub doesn't answer.
     """
-    if not isinstance(name, str) or name not in MODELS:
-        raise UsageError(f"--model {name!r}: no such model. Models are {', '.join(MODELS)}.")
-    spec = MODELS[name]
+    from maskmill.models import checkpoint
+
+    spec = spec_of(name)
     if windows is not None:
         arguments.number("windows", windows)
     spec.check_windows(windows)
     _check_dtype(dtype)
     target = pick_device(device)
-    source = spec.default_weights if weights is None else arguments.location("weights", weights)
-    if source is None:
-        raise UsageError(
-            f"--weights: none given, and {name} has no default. Its weights are at {spec.weights_page}: name a file."
-        )
-    from maskmill.models import checkpoint
-
+    source = spec.source(None if weights is None else arguments.location("weights", weights))
     state = checkpoint.load(source)
     segmenter = build(
         spec.config.fitted_to(state), state, name=name, rule=spec.rule, device=target, dtype=dtype, source=source
     )
     segmenter.settle()
     return segmenter if windows is None else family_of(spec.config).slide(segmenter, windows)
+
+
+def spec_of(name: str) -> ModelSpec:
+    """The model of this name; UsageError where there is none."""
+    if not isinstance(name, str) or name not in MODELS:
+        raise UsageError(f"--model {name!r}: no such model. Models are {', '.join(MODELS)}.")
+    return MODELS[name]
 
 
 def shapes(config: Architecture) -> dict[str, tuple[int, ...]]:
@@ -250,14 +263,7 @@ def build(
     _exact_products()
     family = family_of(config)
     model = family.empty()
-    wanted = model.state_dict()
-    own = checkpoint.fitted(
-        state,
-        {key: tuple(tensor.shape) for key, tensor in wanted.items()},
-        ignored=config.ignored,
-        integers={key for key, tensor in wanted.items() if not tensor.is_floating_point()},
-        source=source,
-    )
+    own = family.fitted(state, source=source)
     model.load_state_dict(own, assign=True)
     model.to(device=torch.device(device), dtype=torch.float64 if dtype == "float64" else torch.float32).eval()
     return family.segmenter(

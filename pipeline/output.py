@@ -1,12 +1,14 @@
 """The places of one run's files below OUT, and what stands there. Everything else asks here for a path."""
 
 import json
+import os
 import posixpath
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from maskmill.models.errors import UsageError
+from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline.stores.publish import create_bytes, is_local, listing, names, publish_bytes, read_bytes
 from maskmill.pipeline.stores.urls import canonical, check, redact
 
@@ -69,6 +71,29 @@ class Output:
     def folders(self) -> list[str]:
         """All folders that files are published into."""
         return [self.url, *map(self._join, ("text", "manifest", "labels", "failed", "ledger-parts"))]
+
+    def check_writable(self) -> None:
+        """Refuse a local OUT that can't be written, and write nothing; a store says so at the first file.
+
+        Raises:
+            UsageError: a file stands where a folder is needed.
+            EnvironmentFailure: no permission.
+        """
+        if not is_local(self.url):
+            return
+        place = Path(self.url)
+        try:
+            while not place.exists():
+                place = place.parent
+            if not place.is_dir():
+                raise UsageError(f"--output {self.url!r}: {place} is a file, expected a folder. Name another.")
+            allowed = os.access(place, os.W_OK | os.X_OK)
+        except OSError:
+            allowed = False
+        if not allowed:
+            raise EnvironmentFailure(
+                f"--output {self.url!r}: no permission to write into {place}. Allow it, or name another folder."
+            )
 
     def label(self, name: str) -> str:
         """The label file of the shard with this label name."""

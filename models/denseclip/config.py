@@ -135,6 +135,8 @@ class DenseClipConfig(Architecture):
 
     templates: ClassVar[str] = "bare"
 
+    closed: ClassVar[bool] = True
+
     image: ResNetConfig | VitConfig
     """CLIP's image encoder."""
 

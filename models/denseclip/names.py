@@ -1,8 +1,11 @@
-"""Whether a vocabulary is one that a DenseCLIP can be asked about: as many names as it was trained with, all short."""
+"""Whether a DenseCLIP can be asked about a vocabulary: as many names as it was trained with, all short, and bare."""
+
+from collections.abc import Sequence
 
 from maskmill.models.denseclip.config import DenseClipConfig
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary import Vocabulary
+from maskmill.models.vocabulary.templates import TEMPLATE_SETS
 
 
 def check_names(vocabulary: Vocabulary, config: DenseClipConfig, *, model: str) -> None:
@@ -31,3 +34,20 @@ def check_names(vocabulary: Vocabulary, config: DenseClipConfig, *, model: str) 
                 f"--vocab: id {entry.vocab_id} {entry.name[:40]!r} has {count} tokens with start and end; "
                 f"{model} reads {config.name_tokens}. Shorten the name."
             )
+
+
+def check_templates(templates: Sequence[str], config: DenseClipConfig, *, model: str) -> None:
+    """Refuse templates other than the bare name.
+
+    Args:
+        templates: prompts with one `{}` each.
+        config: the model's sizes.
+        model: what it is called in errors.
+
+    Raises:
+        UsageError: other templates.
+    """
+    if tuple(templates) != TEMPLATE_SETS[config.templates]:
+        raise UsageError(
+            f"--templates: {model} reads bare names after contexts that it has learned. Leave --templates out."
+        )

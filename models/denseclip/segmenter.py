@@ -13,7 +13,7 @@ from maskmill.models.clip.layers import full_precision
 from maskmill.models.clip.pixels import Normalisation
 from maskmill.models.clip.tokenizer import Tokenizer
 from maskmill.models.denseclip.model import DenseClip
-from maskmill.models.denseclip.names import check_names
+from maskmill.models.denseclip.names import check_names, check_templates
 from maskmill.models.denseclip.windows import LEAST_SIDE, grid_of, side_by_side, window_bands
 from maskmill.models.errors import UsageError
 from maskmill.models.inference.forms import offered
@@ -22,7 +22,6 @@ from maskmill.models.resize import ImageBatch, ResizeRule, Size
 from maskmill.models.segment import Segment
 from maskmill.models.segmenter import ClassFeatures, Segmenter
 from maskmill.models.vocabulary import Vocabulary
-from maskmill.models.vocabulary.templates import TEMPLATE_SETS
 from maskmill.models.windows import WindowConfig
 
 if TYPE_CHECKING:
@@ -68,10 +67,7 @@ class DenseClipSegmenter(Segmenter):
             UsageError: another number of names than the model was trained with, a name of too many tokens, or
                 templates other than the bare name.
         """
-        if tuple(templates) != TEMPLATE_SETS[self.templates]:
-            raise UsageError(
-                f"--templates: {self.name} reads bare names after contexts that it has learned. Leave --templates out."
-            )
+        check_templates(templates, self.model.config, model=self.name)
         check_names(vocabulary, self.model.config, model=self.name)
         return self.encode_names(vocabulary.names).float()
 

@@ -35,6 +35,7 @@ from maskmill.pipeline.bench.whole import IN_FLIGHT, whole_shards
 from maskmill.pipeline.config import InferenceConfig, machine_cpus
 from maskmill.pipeline.labeling.windows_price import windows_price
 from maskmill.pipeline.reading.errors import SampleError, ShardError
+from maskmill.pipeline.reading.first_bytes import refuse_unreadable
 from maskmill.pipeline.shards.shard import Shard, describe_many
 
 BATCHES = {"cpu": 4, "cuda": 32}
@@ -61,6 +62,7 @@ def bench(config: BenchConfig, shards: Sequence[str] = (), say: Say = lambda _: 
     """
     if not config.scratch.is_dir():
         raise UsageError(f"--scratch {str(config.scratch)!r}: no such folder. Make it first.")
+    refuse_unreadable(describe_many(list(shards)))
     threads = config.threads or machine_cpus()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -2,62 +2,37 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from maskmill.models.errors import EnvironmentFailure
 from maskmill.models.vocabulary.templates import load_templates
-from maskmill.models.zoo import MODELS
-from maskmill.pipeline import parquet, run
+from maskmill.pipeline import run
 from maskmill.pipeline.cluster import session
 from maskmill.pipeline.cluster.labeling import label_shards
 from maskmill.pipeline.cluster.replica import ReplicaSpec, clean_nodes, prepare
 from maskmill.pipeline.config import LabelConfig
-from maskmill.pipeline.labeling.placement import place
+from maskmill.pipeline.labeling.begin import JobResult, begin
+from maskmill.pipeline.labeling.placement import joins, place
 from maskmill.pipeline.ledger.parts import LedgerParts
-from maskmill.pipeline.ledger.status import Status, settle
+from maskmill.pipeline.ledger.status import settle
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.progress import LabelProgress
 from maskmill.pipeline.retry import forget
-from maskmill.pipeline.shards import manifest
-from maskmill.pipeline.shards.planning import refuse_another_run, vocabulary_of
+from maskmill.pipeline.shards.planning import vocabulary_of
 from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.stores import stores
 from maskmill.pipeline.stores.names import local_name
-from maskmill.pipeline.table.vocabulary_table import to_table
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobResult:
-    """What one `label` did."""
-
-    status: Status
-    """Where the whole run stands now."""
-
-    images: int
-    """Samples of the shards that ended in this job, labeled or failed."""
-
-    seconds: float
-    """From the start of the first shard to the end of the last; replicas' start is not in it."""
-
-    stopped: EnvironmentFailure | None
-    """Why the job ended before its shards did; None if it didn't."""
-
-
-def check(config: LabelConfig, output: Output) -> None:
-    """Find what can be found to be wrong before Ray starts and a model is loaded, so that it is told at once.
-
-    Raises:
-        UsageError: a wrong vocabulary, a run in OUT that differs; on a cluster of one also a device that isn't there,
-            a decoder that it hasn't, or replicas that don't fit.
-    """
-    refuse_another_run(config, output)
-    if not session.joins():
-        placement = place([session.local_node()], config.replica, device=config.model.device)
-        config.decoding.refuse_without_gpu(placement.device)
-
-
-def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobResult:
+def label(shards: Sequence[Shard], config: LabelConfig, output: Output, steps: Steps) -> JobResult:
     """Label what isn't done yet and settle the ledger.
+
+    Args:
+        shards: what was named.
+        config: the run's configuration, checked by `pipeline.labeling.preflight`.
+        output: its OUT.
+        steps: says what is being done.
 
     Raises:
         UsageError: OUT holds another run, a checkpoint is wrong, a device isn't there.
@@ -67,23 +42,13 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
     vocabulary = vocabulary_of(config)
     templates = load_templates(config.templates)
     with ExitStack() as opened:
-        opened.enter_context(session.session())
-        placement = place(session.nodes(), config.replica, device=config.model.device, may_grow=session.joins())
+        opened.enter_context(session.session(steps))
+        placement = place(session.nodes(), config.replica, device=config.model.device, may_grow=joins())
         config.decoding.refuse_without_gpu(placement.device)
         here = _absolute(config)
+        steps(f"loading {config.model.model}")
         text = prepare(here, placement, output, vocabulary, templates)
-        identity = run.identity(
-            config,
-            rule=MODELS[config.model.model].rule_with(config.inference.windows),
-            weights=text.weights,
-            vocabulary=text.vocabulary,
-            templates=text.templates,
-            text_features=text.hash,
-        )
-        run.record(output, identity, config)
-        parquet.write(to_table(vocabulary), output.vocabulary)
-        manifest.add(output, shards)
-        run.confirm(output, identity.fingerprint)
+        identity = begin(shards, config, output, vocabulary, text)
         done = output.done()
         todo = [shard for shard in shards if shard.replace or shard.label_name not in done]
         forget(output, [shard.url for shard in todo if shard.replace])
@@ -99,6 +64,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
         rows, stopped, ours = LedgerParts(output), None, True
         try:
             if todo:
+                steps.clear()
                 _run(todo, spec, rows, already_done=len(shards) - len(todo))
         except run.AnotherRunError:
             ours = False
@@ -108,6 +74,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output) -> JobRe
         finally:
             if ours:
                 seconds = rows.seconds
+                steps("merging the ledger", logged=False)
                 now = settle(output)
             with suppress(Exception):  # whatever Ray says by now, the run is settled
                 clean_nodes(here.replica.scratch)

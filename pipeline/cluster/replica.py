@@ -1,7 +1,6 @@
 """The Ray actor that holds one model on one device, and the task that prepares a run on the same kind of device."""
 
 import logging
-import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from maskmill.pipeline.config import LabelConfig
 from maskmill.pipeline.labeling.labeling import Labeler, label_shard
 from maskmill.pipeline.labeling.model_thread import DeviceLostError, ModelThread
 from maskmill.pipeline.labeling.placement import Placement
+from maskmill.pipeline.labeling.preflight import check_scratch
 from maskmill.pipeline.labeling.threads import decoders
 from maskmill.pipeline.labeling.watchdog import LAST_WORDS_SECONDS, InFlight, Watchdog, bounded, end_process
 from maskmill.pipeline.ledger import ledger
@@ -245,10 +245,7 @@ def _prepare(
     asked: tuple[Vocabulary, tuple[str, ...]],
 ) -> TextIdentity:
     stores.use(options)
-    if not config.replica.scratch.is_dir():
-        raise UsageError(
-            f"--scratch {str(config.replica.scratch)!r}: no such folder on {socket.gethostname()}. Make it there first."
-        )
+    check_scratch(config)
     segmenter = _segmenter(config, placement)
     if config.replica.compile:
         # Replicas compile; here it is only seen whether they can.

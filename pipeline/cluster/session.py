@@ -2,26 +2,32 @@
 
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 
 import ray
-import torch
 
-from maskmill.models.errors import EnvironmentFailure
+from maskmill.models.errors import EnvironmentFailure, Terminated
 from maskmill.models.scratch import scratch_folder
-from maskmill.pipeline.cluster import head
-from maskmill.pipeline.config import machine_cpus
-from maskmill.pipeline.labeling.placement import Node
+from maskmill.pipeline.cluster import head, leftovers
+from maskmill.pipeline.cluster.leftovers import ended_with_driver
+from maskmill.pipeline.cluster.starting import start_patiently
+from maskmill.pipeline.labeling.placement import Node, joins, local_node
 from maskmill.pipeline.labeling.threads import wait_briefly_awake
+from maskmill.pipeline.steps import Steps
 
 
 @contextmanager
-def session() -> Iterator[None]:
+def session(steps: Steps | None = None) -> Iterator[None]:
     """Ray for the length of a `with`: the cluster that RAY_ADDRESS names (`ray job submit` sets it), else a local one.
+
+    Args:
+        steps: hears of another try where the first start was too slow.
 
     Raises:
         EnvironmentFailure: the cluster can't be joined or started.
@@ -31,34 +37,39 @@ def session() -> Iterator[None]:
         # Ray puts the driver's current folder first on its workers' import path, where a user's own timm/ or queue.py
         # would be imported in place of the library. So it starts in an empty folder, which lives as long as Ray does.
         empty = opened.enter_context(scratch_folder(Path(tempfile.gettempdir())))
-        with chdir(empty), _stderr_closed():
-            _init()
+        mark = None if joins() else opened.enter_context(ended_with_driver())
+        with chdir(empty), _own_sigterm():
+            _init(mark, steps)
         opened.callback(ray.shutdown)
         opened.enter_context(head.watched(ray.get_runtime_context().gcs_address))
         yield
 
 
-def _init() -> None:
+def _init(mark: str | None, steps: Steps | None) -> None:
     """`ray.init` for this job.
+
+    Args:
+        mark: of the local cluster's processes (`leftovers`); None to join one.
+        steps: hears of another try.
 
     Raises:
         EnvironmentFailure: the cluster can't be joined or started.
     """
     try:
-        if joins():
-            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        if mark is None:
+            with _stderr_closed():
+                ray.init(logging_level=logging.ERROR, log_to_driver=False)
             return
-        here = local_node()
-        wait_briefly_awake()  # replicas inherit it
-        ray.init(
-            "local",
-            num_cpus=here.cpus,
-            num_gpus=here.gpus,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _node_ip_address="127.0.0.1",
-        )
+
+        def again() -> None:
+            ray.shutdown()
+            leftovers.end(mark)
+            if steps is not None:
+                steps("starting Ray again, as it was not up in time")
+
+        start_patiently(_init_local, again=again)
+    except EnvironmentFailure:
+        raise
     except Exception as error:  # Ray raises many kinds here, a bare Exception among them where a process starts late
         if "InvalidAuthToken" in str(error.__cause__):
             raise EnvironmentFailure(
@@ -69,15 +80,34 @@ def _init() -> None:
         raise EnvironmentFailure(f"{where}: {' '.join(str(error).split())[:300]}") from error
 
 
-def joins() -> bool:
-    """Whether `session` joins a cluster that is there already."""
-    return bool(os.environ.get("RAY_ADDRESS"))
+def _init_local() -> None:
+    here = local_node()
+    wait_briefly_awake()  # replicas inherit it
+    with _stderr_closed():
+        ray.init(
+            "local",
+            num_cpus=here.cpus,
+            num_gpus=here.gpus,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
 
 
-def local_node() -> Node:
-    """What this machine offers to the cluster of one that `session` starts on it."""
-    # A replica and the task that feeds it need a CPU each, also on a machine that has but one.
-    return Node(cpus=max(2, machine_cpus()), gpus=torch.cuda.device_count())
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what this process does on SIGTERM: Ray puts handlers of its own in place, Python's and then one that prints
+    a native stack. While Ray starts, its own ends the process; that becomes what ours means.
+    """
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        raise Terminated from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
 
 
 def _quiet() -> None:

@@ -12,11 +12,13 @@ from maskmill.models.training.loop import StepReport
 from maskmill.models.training.ranks import Ranks
 from maskmill.pipeline.cluster import session
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.stores import stores
 from maskmill.pipeline.stores.publish import publish_bytes
 from maskmill.pipeline.stores.stores import Stores
 from maskmill.pipeline.training.config import TrainConfig
 from maskmill.pipeline.training.output import TrainOutput
+from maskmill.pipeline.training.preflight import worker_resources
 from maskmill.pipeline.training.run import train
 from maskmill.pipeline.truth.pairs import sources_of
 
@@ -44,18 +46,27 @@ class TrainSpec:
     """How stores are asked."""
 
 
-def train_on_ray(config: TrainConfig, output: TrainOutput) -> None:
+def train_on_ray(config: TrainConfig, output: TrainOutput, steps: Steps) -> None:
     """Train with `config.job.workers` workers on the cluster that is there, or on one on this machine.
+
+    Args:
+        config: the training, checked by `pipeline.training.preflight`.
+        output: its folder.
+        steps: says what is being done.
 
     Raises:
         UsageError: as `pipeline.training.run.train`; or more workers than the cluster has room for.
         EnvironmentFailure: Ray can't start, or workers died more often than `config.job.restarts`.
     """
-    with session.session():
+    with session.session(steps):
+        steps(f"loading {config.model}")
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        spec = _placed(absolute(config), output)
+        worker = worker_resources(config, session.nodes())
+        spec = TrainSpec(
+            config=absolute(config), output=output, cpus=worker.cpus, gpu=worker.gpus > 0, stores=stores.used()
+        )
         told = output.folder / "ray" / WRONG_USAGE
         told.unlink(missing_ok=True)
         trainer = TorchTrainer(
@@ -108,20 +119,6 @@ def absolute(config: TrainConfig) -> TrainConfig:
         data=replace(data, vocab=file(data.vocab), templates=file(data.templates) or data.templates),
         job=replace(config.job, scratch=config.job.scratch.absolute()),
     )
-
-
-def _placed(config: TrainConfig, output: TrainOutput) -> TrainSpec:
-    """CPUs and device of a worker on the cluster as it is."""
-    nodes, workers = session.nodes(), config.job.workers
-    gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
-    gpu = config.start.device == "cuda" or (config.start.device == "auto" and gpus > 0)
-    if gpu and gpus < workers:
-        raise UsageError(f"--workers {workers}: the cluster has {gpus} GPUs. Take fewer workers, or --device cpu.")
-    # Ray Train's own controller declares no CPU, so that workers may have them all.
-    each = config.job.cpus_per_worker or max(1, cpus // workers)
-    if each * workers > cpus:
-        raise UsageError(f"--workers {workers} of {each} CPUs: the cluster has {cpus}. Take fewer of either.")
-    return TrainSpec(config=config, output=output, cpus=each, gpu=gpu, stores=stores.used())
 
 
 def _worker(given: dict[str, Any]) -> None:

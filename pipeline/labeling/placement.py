@@ -1,10 +1,11 @@
 """How replicas fit on a cluster: how many, with how many CPUs and GPUs each. Only arithmetic; Ray does the rest."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
-from maskmill.pipeline.config import ReplicaConfig
+from maskmill.pipeline.config import ReplicaConfig, machine_cpus
 
 CPU_BATCH = 8
 """Images in a full batch where there is no GPU."""
@@ -22,6 +23,19 @@ class Node:
 
     gpus: int
     """GPUs that Ray may hand out."""
+
+
+def joins() -> bool:
+    """Whether a job joins the cluster that RAY_ADDRESS names (`ray job submit` sets it), and starts none."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def local_node() -> Node:
+    """What this machine offers to a cluster of one. Imports torch, which counts its GPUs."""
+    import torch
+
+    # A replica and the task that feeds it need a CPU each, also on a machine that has but one.
+    return Node(cpus=max(2, machine_cpus()), gpus=torch.cuda.device_count())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a `label` is asked to do: shards out of the command line's words, and what of them is left to do."""
+"""What a `label` is asked to do: shards out of the command line's words, and whether OUT holds the same run."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -14,9 +14,6 @@ from maskmill.pipeline.output import Output
 from maskmill.pipeline.shards.listing import named
 from maskmill.pipeline.shards.shard import Shard, describe_many
 from maskmill.pipeline.stores.urls import redact
-
-LISTED = 20
-"""Shards that a dry run lists before it only counts."""
 
 
 def shards_of(arguments: Sequence[str], *, limit: int | None) -> list[Shard]:
@@ -44,8 +41,11 @@ def vocabulary_of(config: LabelConfig) -> Vocabulary:
     return Vocabulary.load(config.vocabulary.vocab or MODELS[config.model.model].default_vocabulary)
 
 
-def refuse_another_run(config: LabelConfig, output: Output) -> None:
+def refuse_another_run(config: LabelConfig, output: Output) -> bool:
     """Compare what is known without loading the model with the run that OUT holds, if any; the job compares it all.
+
+    Returns:
+        Whether OUT holds a run.
 
     Raises:
         UsageError: they differ; OUT holds a sealed table; or the vocabulary or the templates are wrong.
@@ -53,7 +53,7 @@ def refuse_another_run(config: LabelConfig, output: Output) -> None:
     vocabulary, templates = vocabulary_of(config), load_templates(config.templates)
     recorded = run.read(output)
     if recorded is None:
-        return
+        return False
     run.refuse_sealed(recorded, output)
     there = recorded["identity"]
     now = run.identity(
@@ -66,6 +66,7 @@ def refuse_another_run(config: LabelConfig, output: Output) -> None:
         text_features=there.get("text_features", ""),
     )
     now.refuse(there, output)
+    return True
 
 
 def price_lines(config: LabelConfig) -> list[str]:
@@ -78,24 +79,3 @@ def price_lines(config: LabelConfig) -> list[str]:
     if config.inference.views:
         told.append(agreement_price.price_line(config.inference.views))
     return told
-
-
-def dry_run(shards: Sequence[Shard], config: LabelConfig, output: Output) -> list[str]:
-    """What `label` would do, as lines; nothing is written, no model is loaded."""
-    vocabulary = vocabulary_of(config)
-    done = output.done()
-    todo = [shard for shard in shards if shard.replace or shard.label_name not in done]
-    absent = sum(shard.missing for shard in todo)
-    size = sum(shard.size or 0 for shard in todo)
-    lines = [
-        f"would label {len(todo):,} of {len(shards):,} shards ({size / 1e6:,.1f} MB; "
-        f"{len(shards) - len(todo):,} done already, {absent:,} not found)",
-        f"model {config.model.model}, {len(vocabulary):,} names, {config.form} inference, into {redact(output.url)}",
-    ]
-    lines += price_lines(config)
-    lines += [
-        f"  {shard.url}  " + ("not found" if shard.missing else f"{shard.size or 0:,} bytes") for shard in todo[:LISTED]
-    ]
-    if len(todo) > LISTED:
-        lines.append(f"  and {len(todo) - LISTED:,} more")
-    return lines

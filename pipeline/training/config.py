@@ -101,10 +101,21 @@ class DataConfig:
     keep_sides: bool = False
     """Never mirror images left to right."""
 
-    def augmentation(self, side: int) -> Augmentation:
-        """The augmentation for a model whose input has this short side, in pixels."""
+    def augmentation(self, side: int, *, multiple: int) -> Augmentation:
+        """The augmentation for a model.
+
+        Args:
+            side: short side of its input, in pixels.
+            multiple: what its input's sides are multiples of.
+
+        Raises:
+            UsageError: a crop that is none.
+        """
+        crop = side if self.crop is None else self.crop
+        if crop % multiple:
+            raise UsageError(f"--crop {crop}: expected a multiple of {multiple}.")
         return Augmentation(
-            crop=side if self.crop is None else self.crop,
+            crop=crop,
             scales=tuple(self.scales),
             colour=not self.keep_colours,
             flip=not self.keep_sides,

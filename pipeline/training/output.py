@@ -109,6 +109,11 @@ class TrainOutput:
             raise UsageError(f"{path}: damaged, expected a JSON object. Restore it, or name another --output.")
         return found
 
+    def is_finished(self, steps: int) -> bool:
+        """Whether a training of so many updates has left its weights here."""
+        done = [_step(line) for line in self.log.read_bytes().splitlines()[-1:]] if self.log.exists() else []
+        return self.model.exists() and done == [steps]
+
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint, all at once."""
         with replacing(self.checkpoint) as waiting, waiting.open("wb") as file:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_error
 
 SECONDS = 1.0
@@ -17,11 +18,12 @@ class Following:
 
     Args:
         log: JSON lines, which need not exist yet.
-        steps: updates of the whole training.
+        updates: of the whole training.
+        steps: what was said before the first line goes.
     """
 
-    def __init__(self, log: Path, steps: int) -> None:
-        self._log, self._steps = log, steps
+    def __init__(self, log: Path, updates: int, steps: Steps) -> None:
+        self._log, self._updates, self._steps = log, updates, steps
         self._seen = -1
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
@@ -49,7 +51,8 @@ class Following:
         # A resumed training cuts its log back: what is left then was told before.
         self._seen = min(self._seen, len(entries) - 1) if not fresh else fresh[-1][0]
         for _, entry in fresh if tell else ():
-            print_error(line_of(entry, self._steps))
+            self._steps.clear()
+            print_error(line_of(entry, self._updates))
 
 
 def line_of(entry: dict[str, Any], steps: int) -> str:

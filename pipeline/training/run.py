@@ -124,14 +124,10 @@ def _arithmetic(config: TrainConfig) -> None:
 def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> Work:
     start, data = config.start, config.data
     spec = zoo.MODELS[start.model]
-    if not isinstance(spec.config, SanConfig):
-        raise UsageError(f"--model {start.model!r}: not a SAN. A DenseCLIP is named with --student.")
-    source = start.init or CLIP_WEIGHTS.get(start.model)
-    if source is None:
-        raise UsageError(f"--init: {start.model} has no published CLIP to start from. Name a CLIP or a SAN checkpoint.")
-    state, _ = initial(spec.config, checkpoint.load(source, option="--init"), seed=config.recipe.seed, source=source)
+    sizes, source = san_start(config)
+    state, _ = initial(sizes, checkpoint.load(source, option="--init"), seed=config.recipe.seed, source=source)
     segmenter = zoo.build(
-        spec.config, state, name=start.model, rule=spec.rule, device=device, dtype=start.dtype, source=source
+        sizes, state, name=start.model, rule=spec.rule, device=device, dtype=start.dtype, source=source
     )
     assert isinstance(segmenter, SanSegmenter)
     vocabulary = examples.vocabulary
@@ -143,9 +139,7 @@ def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> 
     ids = np.full(len(vocabulary), -1, np.int32)
     ids[kept] = np.arange(len(kept))
     classes = segmenter.classes(vocabulary, templates).to(device)
-    augmentation = data.augmentation(spec.short_side)
-    if augmentation.crop % spec.config.size_divisibility:
-        raise UsageError(f"--crop {augmentation.crop}: expected a multiple of {spec.config.size_divisibility}.")
+    augmentation = data.augmentation(spec.short_side, multiple=sizes.size_divisibility)
     seen = classes.features[torch.from_numpy(kept)]
     found = TrainingData(
         pairs=examples.pairs, ids=ids, augmentation=augmentation, recipe=config.recipe, limits=examples.limits
@@ -170,6 +164,22 @@ def _prepared(config: TrainConfig, examples: Examples, device: torch.device) -> 
         groups=groups,
         identity=with_fingerprint(identity),
     )
+
+
+def san_start(config: TrainConfig) -> tuple[SanConfig, str]:
+    """Sizes of the SAN that trains, and where it starts from; nothing is loaded.
+
+    Raises:
+        UsageError: a model that is no SAN, or one that has to be given a start.
+    """
+    start = config.start
+    sizes = zoo.MODELS[start.model].config
+    if not isinstance(sizes, SanConfig):
+        raise UsageError(f"--model {start.model!r}: not a SAN. A DenseCLIP is named with --student.")
+    source = start.init or CLIP_WEIGHTS.get(start.model)
+    if source is None:
+        raise UsageError(f"--init: {start.model} has no published CLIP to start from. Name a CLIP or a SAN checkpoint.")
+    return sizes, source
 
 
 class _Writer:

@@ -14,6 +14,7 @@ from maskmill.models.errors import UsageError
 from maskmill.models.segmenter import ClassFeatures
 from maskmill.models.training.recipe import Recipe
 from maskmill.models.training.student import StudentTraining
+from maskmill.models.vocabulary import Vocabulary
 from maskmill.models.vocabulary.templates import DEFAULT_TEMPLATES
 from maskmill.pipeline.evaluation.groups import groups_of
 from maskmill.pipeline.training.config import Identity, StartConfig, TrainConfig
@@ -39,14 +40,9 @@ def prepared_student(config: TrainConfig, examples: Examples, device: torch.devi
         EnvironmentFailure: weights can't be fetched.
     """
     name, recipe, data = config.model, config.recipe, config.data
-    _only_a_students(config)
     spec = zoo.MODELS[name]
-    assert isinstance(spec.config, DenseClipConfig), "--student was checked"
     vocabulary = examples.vocabulary
-    sizes = replace(spec.config, num_classes=len(vocabulary))
-    check_names(vocabulary, sizes, model=name)
-    source = config.start.init or CLIP_WEIGHTS[name]
-    assert source is not None
+    sizes, source = student_start(config, vocabulary)
     state, origin = initial(sizes, checkpoint.load(source, option="--init"), seed=recipe.seed, source=source)
     segmenter = zoo.build(
         sizes, state, name=name, rule=spec.rule, device=device, dtype=config.start.dtype, source=source
@@ -56,9 +52,7 @@ def prepared_student(config: TrainConfig, examples: Examples, device: torch.devi
     ids = np.array([-1 if entry.name in data.leave_out else entry.vocab_id for entry in vocabulary], np.int32)
     if (ids < 0).all():
         raise UsageError("--leave-out: names every class. Leave some to learn.")
-    augmentation = data.augmentation(sizes.image.image_size)
-    if augmentation.crop % sizes.size_divisibility:
-        raise UsageError(f"--crop {augmentation.crop}: expected a multiple of {sizes.size_divisibility}.")
+    augmentation = data.augmentation(sizes.image.image_size, multiple=sizes.size_divisibility)
     found = StudentData(
         data=TrainingData(
             pairs=examples.pairs, ids=ids, augmentation=augmentation, recipe=recipe, limits=examples.limits
@@ -99,6 +93,22 @@ def prepared_student(config: TrainConfig, examples: Examples, device: torch.devi
         groups=groups,
         identity=with_fingerprint(identity),
     )
+
+
+def student_start(config: TrainConfig, vocabulary: Vocabulary) -> tuple[DenseClipConfig, str]:
+    """Sizes of the DenseCLIP that trains, and where it starts from; nothing is loaded.
+
+    Raises:
+        UsageError: options that are a SAN's, names that it can't read.
+    """
+    _only_a_students(config)
+    sizes = zoo.MODELS[config.model].config
+    assert isinstance(sizes, DenseClipConfig), "--student was checked"
+    sizes = replace(sizes, num_classes=len(vocabulary))
+    check_names(vocabulary, sizes, model=config.model)
+    source = config.start.init or CLIP_WEIGHTS[config.model]
+    assert source is not None, "each student has a CLIP"
+    return sizes, source
 
 
 def _only_a_students(config: TrainConfig) -> None:

@@ -70,23 +70,30 @@ def test_a_head_that_dies_ends_the_job_with_one_line_and_the_same_command_goes_o
     os.kill(head, signal.SIGKILL)
     ended = running.wait()
     assert ended.code == 3, ended.err
-    assert len(ended.err.splitlines()) == 1
-    assert "the head of the Ray cluster has not answered" in ended.err
+    *started, last = ended.err.splitlines()
+    assert started == ["starting Ray", "loading san-tiny"]
+    assert "the head of the Ray cluster has not answered" in last
     running.kill()  # what the head left behind
     assert start(whole, "headless").wait().code == 0
     same(whole, "headless")
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_one_line_and_a_table_that_resumes(whole: Workplace) -> None:
-    running = start(whole, "interrupted")
-    running.until(lambda: len(labels(whole, "interrupted")) >= 3)
-    running.interrupt()
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_ctrl_c_and_sigterm_leave_one_line_and_a_table_that_resumes(
+    whole: Workplace, number: signal.Signals, code: int, said: str
+) -> None:
+    running = start(whole, said)
+    running.until(lambda: len(labels(whole, said)) >= 3)
+    # A terminal sends SIGINT to all foreground processes, whoever ends a machine SIGTERM to the command.
+    running.interrupt() if number == signal.SIGINT else os.kill(running.pid, number)
     ended = running.wait()
-    assert ended.code == 130, ended.err
-    assert "Traceback" not in ended.err
-    assert ended.err.splitlines()[-1].startswith("maskmill: interrupted")
-    ledger = pq.read_table(whole.cwd / "interrupted" / "ledger.parquet")
-    assert ledger["state"].to_pylist().count("done") == len(labels(whole, "interrupted"))
-    assert start(whole, "interrupted").wait().code == 0
-    same(whole, "interrupted")
+    assert ended.code == code, ended.err
+    assert ended.err.splitlines() == ["starting Ray", "loading san-tiny", f"maskmill: {said}"]
+    assert running.processes() == [], "the cluster's processes end with their driver"
+    ledger = pq.read_table(whole.cwd / said / "ledger.parquet")
+    assert ledger["state"].to_pylist().count("done") == len(labels(whole, said))
+    assert start(whole, said).wait().code == 0
+    same(whole, said)

@@ -1,16 +1,14 @@
-"""What a `label` would do is told without doing any of it."""
+"""Shards out of words, and whether OUT holds the same run: nothing of a shard is read, no model is loaded."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from maskmill.models.errors import UsageError
-from maskmill.pipeline.config import InferenceConfig, LabelConfig, ModelConfig, ReplicaConfig, VocabularyConfig
+from maskmill.pipeline.config import InferenceConfig, LabelConfig, ModelConfig, VocabularyConfig
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.shards.planning import LISTED, dry_run, refuse_another_run, shards_of
-from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.shards.planning import refuse_another_run, shards_of
 from tests.fault_proxy import fault_proxy
 from tests.plain_run import MANY_SEGMENTS, PLAIN, label
 from tests.s3_server import led_to, moto_server
@@ -31,42 +29,9 @@ def test_a_named_shard_that_is_not_there_is_kept_and_a_pattern_without_a_match_i
         shards_of([str(tmp_path / "*.tar")], limit=None)
 
 
-def test_a_dry_run_lists_shards_and_writes_nothing(scenes, tmp_path):
-    output = Output.of(str(tmp_path / "out"))
-    shards = shards_of([*map(str, scenes), str(tmp_path / "never.tar")], limit=None)
-    text = dry_run(shards, LabelConfig(), output)
-    size = sum(path.stat().st_size for path in scenes) / 1e6
-    assert text[0] == f"would label 3 of 3 shards ({size:.1f} MB; 0 done already, 1 not found)"
-    assert text[1] == f"model san-vit-b16, 171 names, general inference, into {output.url}"
-    assert text[2:] == [
-        f"  {scenes[0]}  {scenes[0].stat().st_size:,} bytes",
-        f"  {scenes[1]}  {scenes[1].stat().st_size:,} bytes",
-        f"  {tmp_path}/never.tar  not found",
-    ]
-    assert not Path(output.url).exists()
-
-
-def test_a_dry_run_of_many_shards_lists_the_first_and_counts_the_rest(tmp_path):
-    shards = [Shard(url=f"s3://b/{n}.tar", source=f"s3://b/{n}.tar", size=1) for n in range(LISTED + 1_500)]
-    text = dry_run(shards, LabelConfig(), Output.of(str(tmp_path)))
-    assert len(text) == 2 + LISTED + 1
-    assert text[-1] == "  and 1,500 more"
-
-
-def test_no_credentials_are_listed(tmp_path):
-    shard = Shard(url="https://h/a.tar", source="https://me:hunter2@h/a.tar?sig=hunter3", size=1)
-    assert "hunter" not in "\n".join(dry_run([shard], LabelConfig(), Output.of(str(tmp_path))))
-
-
-def test_what_is_done_is_left_out_and_another_run_is_refused_before_a_model_is_loaded(tiny, scenes, tmp_path):
+def test_another_run_is_refused_before_a_model_is_loaded(tiny, scenes, tmp_path):
     output = Output.of(str(tmp_path / "out"))
     label(tiny, scenes, output, only=1)
-    shards = shards_of([*map(str, scenes)], limit=None)
-    text = dry_run(shards, replace(PLAIN, replica=ReplicaConfig(batch_size=1)), output)
-    assert text[0].startswith("would label 1 of 2 shards")
-    assert "1 done already" in text[0]
-    assert str(scenes[1]) in text[2]
-
     other = replace(PLAIN, inference=replace(MANY_SEGMENTS, inference="semantic"))
     with pytest.raises(UsageError, match='inference: "general" there, "semantic" now'):
         refuse_another_run(other, output)
@@ -74,8 +39,8 @@ def test_what_is_done_is_left_out_and_another_run_is_refused_before_a_model_is_l
         refuse_another_run(replace(PLAIN, model=ModelConfig(model="san-vit-b16")), output)
     with pytest.raises(UsageError, match=r"score_threshold: 0\.1 there, 0\.5 now"):
         refuse_another_run(replace(PLAIN, inference=InferenceConfig(overlap_threshold=0.0)), output)
-    refuse_another_run(PLAIN, output)
-    refuse_another_run(other, Output.of(str(tmp_path / "nothing there yet")))
+    assert refuse_another_run(PLAIN, output)
+    assert not refuse_another_run(other, Output.of(str(tmp_path / "nothing there yet")))
 
 
 def test_an_unknown_vocabulary_is_refused_before_a_model_is_loaded(tmp_path):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.training.progress import Following
 
 
@@ -13,7 +14,7 @@ def write(path: Path, *steps: int) -> None:
 def test_new_lines_are_told_and_old_ones_are_not(tmp_path, capsys):
     log = tmp_path / "log.jsonl"
     write(log, 1, 2)
-    with Following(log, 4000):
+    with Following(log, 4000, Steps()):
         write(log, 1, 2, 3)
         with log.open("a") as file:
             file.write(json.dumps({"step": 3, "mean_iou": {"all": 0.1234, "novel": 0.05}}) + "\n" + '{"step": 4, "to')
@@ -25,6 +26,6 @@ def test_new_lines_are_told_and_old_ones_are_not(tmp_path, capsys):
 
 
 def test_a_training_without_a_log_yet_says_nothing(tmp_path, capsys):
-    with Following(tmp_path / "log.jsonl", 10):
+    with Following(tmp_path / "log.jsonl", 10, Steps()):
         pass
     assert capsys.readouterr().err == ""

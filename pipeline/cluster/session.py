@@ -36,34 +36,35 @@ def session(steps: Steps | None = None) -> Iterator[None]:
     with ExitStack() as opened:
         # Ray puts the driver's current folder first on its workers' import path, where a user's own timm/ or queue.py
         # would be imported in place of the library. So it starts in an empty folder, which lives as long as Ray does.
-        empty = opened.enter_context(scratch_folder(Path(tempfile.gettempdir())))
-        mark = None if joins() else opened.enter_context(ended_with_driver())
+        empty = opened.enter_context(scratch_folder(Path(tempfile.gettempdir()))).resolve()
+        if not joins():
+            opened.enter_context(ended_with_driver(empty))
         with chdir(empty), _own_sigterm():
-            _init(mark, steps)
+            _init(empty, steps)
         opened.callback(ray.shutdown)
         opened.enter_context(head.watched(ray.get_runtime_context().gcs_address))
         yield
 
 
-def _init(mark: str | None, steps: Steps | None) -> None:
+def _init(folder: Path, steps: Steps | None) -> None:
     """`ray.init` for this job.
 
     Args:
-        mark: of the local cluster's processes (`leftovers`); None to join one.
+        folder: the working directory, and of a local cluster all its processes' (`leftovers`).
         steps: hears of another try.
 
     Raises:
         EnvironmentFailure: the cluster can't be joined or started.
     """
     try:
-        if mark is None:
+        if joins():
             with _stderr_closed():
                 ray.init(logging_level=logging.ERROR, log_to_driver=False)
             return
 
         def again() -> None:
             ray.shutdown()
-            leftovers.end(mark)
+            leftovers.end(folder)
             if steps is not None:
                 steps("starting Ray again, as it was not up in time")
 

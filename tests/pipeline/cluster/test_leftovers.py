@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 DRIVER = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, tempfile
+from contextlib import chdir
+from pathlib import Path
 from maskmill.pipeline.cluster.leftovers import ended_with_driver
-with ended_with_driver():
+folder = Path(tempfile.mkdtemp(dir={place!r})).resolve()
+with ended_with_driver(folder), chdir(folder):
     # What a server starts, and what that starts, in a session of its own.
     code = (
         "import subprocess, sys\\n"
@@ -22,19 +25,21 @@ with ended_with_driver():
 """
 
 
-def driver(end: str) -> tuple[int, int]:
+def driver(end: str, place: Path) -> tuple[int, int]:
     """Its exit code, and the id of a process that it started; comes back when nobody holds its output any more."""
-    ended = subprocess.run([sys.executable, "-c", DRIVER.format(end=end)], check=False, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", DRIVER.format(end=end, place=str(place))], check=False, capture_output=True, text=True
+    )
     return ended.returncode, int(ended.stdout)
 
 
-def test_they_end_when_the_driver_ends():
-    code, process = driver("pass")
+def test_they_end_when_the_driver_ends(tmp_path):
+    code, process = driver("pass", tmp_path)
     assert (code, is_running(process)) == (0, False)
 
 
-def test_they_end_when_the_driver_is_killed():
-    code, process = driver("os.kill(os.getpid(), signal.SIGKILL)")
+def test_they_end_when_the_driver_is_killed(tmp_path):
+    code, process = driver("os.kill(os.getpid(), signal.SIGKILL)", tmp_path)
     assert code == -signal.SIGKILL
     while is_running(process):
         pass

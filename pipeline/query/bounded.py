@@ -132,9 +132,11 @@ class Statement:
     def __exit__(self, *raised: object) -> None:
         """Stop what is under way."""
         self._calls.put(None)
-        if self._thread.is_alive():
+        # Again and again, since DuckDB forgets an interruption that comes just before a statement begins.
+        end = time.monotonic() + GRACE
+        while self._thread.is_alive() and time.monotonic() < end:
             self._connection.interrupt()
-            self._thread.join(GRACE)
+            self._thread.join(LOOK_SECONDS)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -86,13 +86,14 @@ FILTER_OPTIONS = {
 """Options of `pipeline.table.filters`, the same words in every command that has them."""
 
 REPORT_OPTIONS = {
-    "--output", "-o", "--seed", "--images", "--image-shards", "--shards-at", "--scratch", *FILTER_OPTIONS,
+    "--output", "-o", "--seed", "--images", "--image-shards", "--title", "--truth-ids", "--shards-at", "--scratch", *FILTER_OPTIONS,
     "--help", "-h",
 }  # fmt: skip
 """All options of `report`."""
 
 SHOW_OPTIONS = {
-    "--output", "-o", "--sample-index", "--shard", "--each", "--limit", "--shards-at", *FILTER_OPTIONS, "--help", "-h",
+    "--output", "-o", "--sample-index", "--shard", "--each", "--limit", "--truth-ids", "--shards-at", *FILTER_OPTIONS,
+    "--help", "-h",
 }  # fmt: skip
 """All options of `show`."""
 

@@ -89,7 +89,7 @@ def test_iterations_of_one_reader_do_not_disturb_each_other(run_of):
 
 @pytest.mark.parametrize("number", [-1, 1.5, True, "2", None])
 def test_a_number_is_a_whole_one(run_of, number):
-    with pytest.raises(UsageError, match=r"set_epoch.*whole number"):
+    with pytest.raises(UsageError, match=r"epoch=.*whole number"):
         LabeledImages(run_of[1].url).set_epoch(number)
 
 

@@ -96,5 +96,5 @@ def test_a_transform_that_gives_something_else_is_refused(transform, message):
 def test_a_transform_is_a_function(run_of):
     with pytest.raises(UsageError, match="transform 'flip'"):
         LabeledImages(run_of[1].url, transform="flip")
-    with pytest.raises(UsageError, match="batch_size 0"):
+    with pytest.raises(UsageError, match="batch_size=0"):
         LabeledImages(run_of[1].url, batch_size=0)

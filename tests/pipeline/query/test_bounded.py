@@ -45,13 +45,12 @@ def command(made, *arguments):
 
 def test_control_c_ends_the_wait_and_the_statement():
     connection = duckdb.connect()
-    # The signal comes when DuckDB has begun.
-    begun = lambda value: signal.raise_signal(signal.SIGINT) or value  # noqa: E731
-    connection.create_function("begun", begun, ["BIGINT"], "BIGINT")
-    statement = Statement(connection, 60.0)
-    sql = f"SELECT begun(1), ({ENDLESS})"
+    statement, begun = Statement(connection, 60.0), threading.Event()
+    interrupting = threading.Thread(target=lambda: begun.wait() and signal.raise_signal(signal.SIGINT))
+    interrupting.start()
     with pytest.raises(KeyboardInterrupt), statement:
-        statement.call(lambda: connection.execute(sql).fetchall())
+        statement.call(lambda: (begun.set(), connection.execute(ENDLESS).fetchall()))
+    interrupting.join()
     assert not any(thread.name == "duckdb" for thread in threading.enumerate())
 
 

@@ -86,8 +86,8 @@ FILTER_OPTIONS = {
 """Options of `pipeline.table.filters`, the same words in every command that has them."""
 
 REPORT_OPTIONS = {
-    "--output", "-o", "--seed", "--images", "--image-shards", "--title", "--truth-ids", "--shards-at", "--scratch", *FILTER_OPTIONS,
-    "--help", "-h",
+    "--output", "-o", "--seed", "--images", "--image-shards", "--title", "--truth-ids", "--shards-at", "--scratch",
+    *FILTER_OPTIONS, "--help", "-h",
 }  # fmt: skip
 """All options of `report`."""
 

@@ -37,7 +37,9 @@ def test_a_job_with_nothing_to_label_is_summed_up_without_ray(workplace: Workpla
     assert (again.code, "2 failed" in again.out, again.err) == (1, True, "")
 
 
-@pytest.mark.parametrize("command", ["label", "evaluate", "bench", "train"])
+@pytest.mark.parametrize(
+    "command", ["label", *(pytest.param(command, marks=pytest.mark.slow) for command in ("evaluate", "bench", "train"))]
+)
 def test_weights_that_are_none_are_one_line_without_ray(workplace: Workplace, scenes: list[Path], command: str) -> None:
     (workplace.cwd / "random.pth").write_bytes(os.urandom(5_000))
     option = "--init" if command == "train" else "--weights"

@@ -70,6 +70,7 @@ def test_a_statement_that_takes_too_long_ends_with_the_option_named(made):
     assert ended.stderr == "maskmill: SQL: no answer in 1 s. Ask for less, or give it longer: --timeout SECONDS.\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql", ["SELECT list_sum(range(1000000000))", "SELECT repeat('x', 1000000000) || key FROM samples"]
 )

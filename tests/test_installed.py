@@ -18,7 +18,7 @@ from tests.ray_nodes import free_ports, ray_nodes
 
 ROOT = Path(__file__).parents[1]
 
-PATIENCE = 280.0
+PATIENCE = 900.0
 """Seconds after which a command that should have ended is a failed test."""
 
 API = """

@@ -24,7 +24,7 @@ MASKMILL = Path(sys.executable).with_name("maskmill")
 MANY_SEGMENTS = ("--model", "san-tiny", "--score-threshold", "0.1", "--overlap-threshold", "0")
 """Options with which san-tiny finds all it can in a scene; tests assert three segments on average."""
 
-PATIENCE = 240.0
+PATIENCE = 600.0
 """Seconds after which a command that should have ended is a failed test."""
 
 

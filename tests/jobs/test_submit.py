@@ -28,7 +28,7 @@ MASKMILL = RAY.with_name("maskmill")
 
 SHARDS = 12
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds after which a job that should have ended is a failed test."""
 
 

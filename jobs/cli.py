@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
@@ -19,6 +20,9 @@ from maskmill.pipeline.terminal import print_error, protect
 
 USAGE, ENVIRONMENT, INTERRUPTED, UNREAD, TERMINATED = 2, 3, 130, 141, 143
 """Exit codes beyond 0 (done) and 1 (shards failed or are missing)."""
+
+_SIGTERM = threading.Event()
+"""Set once the process was sent SIGTERM."""
 
 # Commands are named, not imported: `maskmill --help` must not wait for torch.
 _COMMANDS = {
@@ -82,7 +86,9 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one for ea
     except EnvironmentFailure as error:
         return _say(str(error), ENVIRONMENT)
     except KeyboardInterrupt as error:
-        ended = ("terminated", TERMINATED) if isinstance(error, Terminated) else ("interrupted", INTERRUPTED)
+        # Ray Train raises a KeyboardInterrupt of its own in the place of ours.
+        by_sigterm = isinstance(error, Terminated) or _SIGTERM.is_set()
+        ended = ("terminated", TERMINATED) if by_sigterm else ("interrupted", INTERRUPTED)
         return _say(*ended)
     except BrokenPipeError:
         # The reader, `head` for instance, has enough. What is still buffered must not fail again at the end.
@@ -118,6 +124,7 @@ def _help(arguments: Sequence[str]) -> str:
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
     """End as Ctrl-C does: what a command has begun is put in order, and its own processes end."""
+    _SIGTERM.set()
     raise Terminated
 
 

@@ -60,13 +60,7 @@ def _made(scratch: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=scratch))
         descriptor = os.open(folder / _HELD, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            held = lock(descriptor)
-        except OSError:
-            # A file system without locks: `clean` can't lock it either, and leaves the folder alone.
-            held = True
-        # Between these lines `clean` of another process may have taken it for one that was left behind.
-        if held and (folder / _HELD).exists():
+        if holds(descriptor, folder / _HELD):
             return folder, descriptor
         os.close(descriptor)
 
@@ -105,6 +99,18 @@ def _removed(folder: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def holds(descriptor: int, path: Path) -> bool:
+    """Lock a file that this process has just made; False if another took it for one that was left behind meanwhile.
+
+    On a file system without locks it counts as held: others can't lock it either.
+    """
+    try:
+        held = lock(descriptor)
+    except OSError:
+        held = True
+    return held and path.exists()
 
 
 def lock(descriptor: int) -> bool:

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
@@ -36,7 +35,7 @@ def session(steps: Steps | None = None) -> Iterator[None]:
     with ExitStack() as opened:
         # Ray puts the driver's current folder first on its workers' import path, where a user's own timm/ or queue.py
         # would be imported in place of the library. So it starts in an empty folder, which lives as long as Ray does.
-        empty = opened.enter_context(scratch_folder(Path(tempfile.gettempdir()))).resolve()
+        empty = opened.enter_context(scratch_folder()).resolve()
         if not joins():
             opened.enter_context(ended_with_driver(empty))
         with chdir(empty), _own_sigterm():

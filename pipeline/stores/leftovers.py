@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from maskmill.models.scratch import lock
+from maskmill.models.scratch import holds, lock
 from maskmill.pipeline.stores.names import canonical, scheme_of
 from maskmill.pipeline.stores.urls import filesystem
 
@@ -55,13 +55,7 @@ def _made(folder: Path) -> tuple[Path, int]:
     while True:
         copy = folder / f".{_MACHINE}{uuid.uuid4().hex[8:]}.tmp"
         descriptor = os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
-        try:
-            held = lock(descriptor)
-        except OSError:
-            # A file system without locks: others can't lock it either, and go by its age.
-            held = True
-        # Between these lines another process may have taken it for one that was left behind.
-        if held and copy.exists():
+        if holds(descriptor, copy):
             return copy, descriptor
         os.close(descriptor)
 

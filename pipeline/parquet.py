@@ -39,7 +39,7 @@ def read(url: str, schema: pa.Schema, *, fix: str) -> pa.Table | None:
     data = read_bytes(url)
     if data is None:
         return None
-    with _damage(url, fix):
+    with damage(url, fix):
         table = pq.ParquetFile(BytesIO(data), page_checksum_verification=True).read()
     _check(table.schema, schema, url, fix)
     return _filled(table, schema)
@@ -50,21 +50,24 @@ def read_columns(url: str, schema: pa.Schema, columns: Sequence[str], *, fix: st
     with opened(url, schema, fix=fix) as file:
         if file is None:
             return None
-        with _damage(url, fix):
+        with damage(url, fix):
             table = file.read(columns=[name for name in columns if name in file.schema_arrow.names])
         return _filled(table, pa.schema([schema.field(name) for name in columns]))
 
 
 @contextmanager
 def opened(url: str, schema: pa.Schema, *, fix: str) -> Iterator[pq.ParquetFile | None]:
-    """A published table, read in ranges while the `with` lasts (see `read`); it may lack the last columns."""
+    """A published table, read in ranges while the `with` lasts (see `read`); it may lack the last columns.
+
+    What reads its rows does so inside `damage`.
+    """
     try:
         source = open_ranged(url)
     except FileNotFoundError:
         yield None
         return
     with source:
-        with _damage(url, fix):
+        with damage(url, fix):
             # Buffered by column chunk, so that a request asks for many pages.
             file = pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True)
         _check(file.schema_arrow, schema, url, fix)
@@ -87,7 +90,12 @@ def _filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 @contextmanager
-def _damage(url: str, fix: str) -> Iterator[None]:
+def damage(url: str, fix: str) -> Iterator[None]:
+    """Turns what PyArrow says of a file that can't be read, or that was removed meanwhile, into one line.
+
+    Raises:
+        UsageError: it can't.
+    """
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -66,11 +66,11 @@ class Page:
         self._call(
             "Emulation.setEmulatedMedia", features=[scheme, {"name": "prefers-reduced-motion", "value": "reduce"}]
         )
-        self._loaded = False
-        self._call("Page.navigate", url=path.as_uri() + fragment)
-        while not self._loaded:
-            self._heard(self._next())
-        self.until("document.documentElement.dataset.ready === 'yes'")
+        self._load("Page.navigate", url=path.as_uri() + fragment)
+
+    def reload(self) -> None:
+        """Load the same page again and wait until its script has run."""
+        self._load("Page.reload")
 
     def resize(self, size: tuple[int, int]) -> None:
         """Give the page another size; one as narrow as a telephone is one."""
@@ -134,6 +134,13 @@ class Page:
         """A PNG of what is seen, or of the whole page."""
         data = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
         path.write_bytes(base64.b64decode(data))
+
+    def _load(self, method: str, **parameters: Any) -> None:
+        self._loaded = False
+        self._call(method, **parameters)
+        while not self._loaded:
+            self._heard(self._next())
+        self.until("document.documentElement.dataset.ready === 'yes'")
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._last += 1

@@ -40,6 +40,8 @@ class ObjectStore:
         """Access keys whose tokens have expired."""
         self.replaced: dict[str, bytes] = {}
         """Key -> what the object is replaced with once it was read."""
+        self.removed: set[str] = set()
+        """Keys of objects that are removed once they were read, a part of them or the whole."""
         self.lost: set[str] = set()
         """Keys of which the answer to the next PUT is lost, after it was carried out."""
         self.garbled: set[str] = set()
@@ -110,6 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
             )
             if body and key in self.store.replaced:
                 self.store.objects[key] = self.store.replaced.pop(key)
+            if body and key in self.store.removed:
+                self.store.removed.discard(key)
+                del self.store.objects[key]
 
     def do_PUT(self) -> None:
         key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]

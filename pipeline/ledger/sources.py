@@ -170,7 +170,12 @@ def from_failure(output: Output, label_name: str) -> LedgerRow | None:
 
 
 def rows_of(url: str, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table | None:
-    """Some rows of a ledger file, in their order; only their row groups are read."""
+    """Some rows of a ledger file, in their order; only their row groups are read. None where it has no such rows.
+
+    Raises:
+        UsageError: it is damaged, or was removed while it was read.
+        OutputError: it can't be read.
+    """
     with parquet.opened(url, SCHEMA, fix=FIX) as file:
         if file is None:
             return None
@@ -178,7 +183,8 @@ def rows_of(url: str, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Tab
         if rows.max() >= ends[-1]:
             return None
         groups = np.unique(np.searchsorted(ends, rows, side="right"))
-        table = file.read_row_groups(groups.tolist(), columns=list(columns)).select(columns)
+        with parquet.damage(url, FIX):
+            table = file.read_row_groups(groups.tolist(), columns=list(columns)).select(columns)
         starts = np.concatenate([[0], ends])[groups]
         before = np.concatenate([[0], np.cumsum(ends[groups] - starts)])
         within = np.searchsorted(groups, np.searchsorted(ends, rows, side="right"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,11 @@ class Ended:
     code: int
     out: str
     err: str
+
+    @property
+    def steps(self) -> list[str]:
+        """Lines of stderr but for those of progress, which come only where labeling takes longer than half a minute."""
+        return [line for line in self.err.splitlines() if not re.search(r"^[\d,]+ of [\d,]+ shards, ", line)]
 
 
 class Running:

@@ -27,7 +27,7 @@ def labeled(shared_workplace: Workplace) -> Workplace:
     assert made.code == 0, made.err
     ended = label(shared_workplace, "shards", "out")
     (shared_workplace.cwd / "out.log").write_text(ended.out)
-    (shared_workplace.cwd / "err.log").write_text(ended.err)
+    (shared_workplace.cwd / "steps.log").write_text("\n".join(ended.steps))
     assert ended.code == 0, ended.err
     return shared_workplace
 
@@ -49,12 +49,12 @@ def test_the_output_is_laid_out_as_documented_and_nothing_is_left_over(labeled: 
 
 
 def test_it_says_what_was_done_and_nothing_of_ray(labeled: Workplace) -> None:
-    out, err = ((labeled.cwd / name).read_text() for name in ("out.log", "err.log"))
+    out, steps = ((labeled.cwd / name).read_text() for name in ("out.log", "steps.log"))
     read = SHARDS * SAMPLES
     assert out.splitlines()[0] == f"shards    {SHARDS} done, 0 failed, 0 missing, of {SHARDS} asked for"
     assert f"{read} read = {read} labeled + 0 failed" in out
     assert "images/s" in out
-    assert err.splitlines() == ["starting Ray", "loading san-tiny"]
+    assert steps.splitlines() == ["starting Ray", "loading san-tiny"]
 
 
 def test_every_sample_is_there_with_three_segments_or_more_on_average(labeled: Workplace) -> None:

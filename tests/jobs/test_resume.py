@@ -70,7 +70,7 @@ def test_a_head_that_dies_ends_the_job_with_one_line_and_the_same_command_goes_o
     os.kill(head, signal.SIGKILL)
     ended = running.wait()
     assert ended.code == 3, ended.err
-    *started, last = ended.err.splitlines()
+    *started, last = ended.steps
     assert started == ["starting Ray", "loading san-tiny"]
     assert "the head of the Ray cluster has not answered" in last
     running.kill()  # what the head left behind
@@ -91,7 +91,7 @@ def test_ctrl_c_and_sigterm_leave_one_line_and_a_table_that_resumes(
     running.interrupt() if number == signal.SIGINT else os.kill(running.pid, number)
     ended = running.wait()
     assert ended.code == code, ended.err
-    assert ended.err.splitlines() == ["starting Ray", "loading san-tiny", f"maskmill: {said}"]
+    assert ended.steps == ["starting Ray", "loading san-tiny", f"maskmill: {said}"]
     assert running.processes() == [], "the cluster's processes end with their driver"
     ledger = pq.read_table(whole.cwd / said / "ledger.parquet")
     assert ledger["state"].to_pylist().count("done") == len(labels(whole, said))

@@ -250,6 +250,31 @@ def test_one_that_is_replaced_each_time_is_given_up_with_one_line(there: Output)
     assert "\n" not in str(gave_up.value)
 
 
+def test_a_part_that_is_merged_and_removed_between_two_requests_is_read_again(
+    finished: Output, store: ObjectStore
+) -> None:
+    for path in Path(finished.url).rglob("*"):
+        if path.is_file():
+            store.put(f"part/{path.relative_to(finished.url)}", path.read_bytes())
+    there = Output.of("s3://shards/part")
+    rows = ledger.read(there.ledger)
+    part = there.ledger_part(ledger.part_name())
+    ledger.write([replace(rows[0], attempts=7)], part)
+    seen = 0
+
+    def merge(now: Merged) -> list[str]:
+        nonlocal seen
+        seen += 1
+        if seen == 1:
+            # Its footer is still there to be read, its rows no longer.
+            ledger.write([replace(rows[0], attempts=7), *rows[1:]], there.ledger)
+            store.removed.add(part.removeprefix("s3://shards/"))
+        return [url for block in now.blocks() for url in block["url"].to_pylist()]
+
+    assert sorted(from_merged(there, merge, wait=_never)) == sorted(row.url for row in rows)
+    assert (seen, there.ledger_parts()) == (2, [])
+
+
 def test_what_another_merged_meanwhile_is_not_written_over(there: Output) -> None:
     def merge(now: Merged) -> None:
         _replaced(there)

@@ -103,13 +103,13 @@ def run(work: "Work", config: LabelConfig, target: "Output", steps: Steps) -> "J
         return end_without_model(work, config, target)
     from maskmill.pipeline.shards.planning import price_lines
 
-    if lines := price_lines(config):
+    if lines := price_lines(config, len(work.vocabulary)):
         steps.clear()
         print_lines(*lines)
     steps("starting Ray")
     from maskmill.pipeline.cluster.job import label as run_job
 
-    return run_job(work.shards, config, target, steps)
+    return run_job(work, config, target, steps)
 
 
 def report(result: "JobResult", asked: "Sequence[Shard]", target: "Output") -> int:

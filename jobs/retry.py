@@ -47,6 +47,7 @@ def retry(
     """
     with Steps() as steps:
         steps("looking for shards to label again", logged=False)
+        from maskmill.models.vocabulary.templates import load_templates
         from maskmill.models.zoo import MODELS
         from maskmill.pipeline.ledger import summary
         from maskmill.pipeline.ledger.status import status
@@ -55,14 +56,14 @@ def retry(
         from maskmill.pipeline.retry_choice import choose, lines
         from maskmill.pipeline.shards import manifest
         from maskmill.pipeline.shards.moved import ShardsAt
-        from maskmill.pipeline.shards.planning import refuse_another_run
+        from maskmill.pipeline.shards.planning import refuse_another_run, vocabulary_of
 
         target = Output.of(out)
         given = Given(weights=weights, vocab=vocab, templates=templates, device=device)
         config = configuration(target, given=given, replica=replica, job=job)
         if config.model.model not in MODELS:
             raise UsageError(f"{target.run}: no such model as {config.model.model!r}; models are {', '.join(MODELS)}.")
-        refuse_another_run(config, target)
+        refuse_another_run(config, target, vocabulary_of(config), load_templates(config.templates))
         chosen = choose(
             target,
             failed_samples=failed_samples,

@@ -5,7 +5,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from maskmill.models.errors import EnvironmentFailure
-from maskmill.models.vocabulary.templates import load_templates
 from maskmill.pipeline import run
 from maskmill.pipeline.cluster import session
 from maskmill.pipeline.cluster.labeling import label_shards
@@ -13,24 +12,24 @@ from maskmill.pipeline.cluster.replica import ReplicaSpec, clean_nodes, prepare
 from maskmill.pipeline.config import LabelConfig
 from maskmill.pipeline.labeling.begin import JobResult, begin
 from maskmill.pipeline.labeling.placement import joins, place
+from maskmill.pipeline.labeling.preflight import Work
 from maskmill.pipeline.ledger.parts import LedgerParts
 from maskmill.pipeline.ledger.status import settle
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.progress import LabelProgress
 from maskmill.pipeline.retry import forget
-from maskmill.pipeline.shards.planning import vocabulary_of
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.stores import stores
 from maskmill.pipeline.stores.names import local_name
 
 
-def label(shards: Sequence[Shard], config: LabelConfig, output: Output, steps: Steps) -> JobResult:
+def label(work: Work, config: LabelConfig, output: Output, steps: Steps) -> JobResult:
     """Label what isn't done yet and settle the ledger.
 
     Args:
-        shards: what was named.
-        config: the run's configuration, checked by `pipeline.labeling.preflight`.
+        work: what `preflight` found.
+        config: the run's configuration.
         output: its OUT.
         steps: says what is being done.
 
@@ -39,24 +38,22 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output, steps: S
         EnvironmentFailure: Ray or the store failed. A job that ended early comes back with what it did.
         KeyboardInterrupt: Ctrl-C; the ledger holds what had ended.
     """
-    vocabulary = vocabulary_of(config)
-    templates = load_templates(config.templates)
     with ExitStack() as opened:
         opened.enter_context(session.session(steps))
         placement = place(session.nodes(), config.replica, device=config.model.device, may_grow=joins())
         config.decoding.refuse_without_gpu(placement.device)
         here = _absolute(config)
         steps(f"loading {config.model.model}")
-        text = prepare(here, placement, output, vocabulary, templates)
-        identity = begin(shards, config, output, vocabulary, text)
+        text = prepare(here, placement, output, work.vocabulary, work.templates)
+        identity = begin(work.shards, config, output, work.vocabulary, text)
         done = output.done()
-        todo = [shard for shard in shards if shard.replace or shard.label_name not in done]
+        todo = [shard for shard in work.shards if shard.replace or shard.label_name not in done]
         forget(output, [shard.url for shard in todo if shard.replace])
         spec = ReplicaSpec(
             config=here,
             placement=placement,
             output=output,
-            vocabulary=vocabulary,
+            vocabulary=work.vocabulary,
             text=text,
             fingerprint=identity.fingerprint,
             stores=stores.used(),
@@ -65,7 +62,7 @@ def label(shards: Sequence[Shard], config: LabelConfig, output: Output, steps: S
         try:
             if todo:
                 steps.clear()
-                _run(todo, spec, rows, already_done=len(shards) - len(todo))
+                _run(todo, spec, rows, already_done=len(work.shards) - len(todo))
         except run.AnotherRunError:
             ours = False
             raise

@@ -10,7 +10,7 @@ from typing import Any
 
 from maskmill.models.errors import EnvironmentFailure
 from maskmill.models.vocabulary import Vocabulary
-from maskmill.models.vocabulary.templates import load_templates, templates_hash
+from maskmill.models.vocabulary.templates import templates_hash
 from maskmill.models.zoo import MODELS, spec_of
 from maskmill.pipeline import parquet, run
 from maskmill.pipeline.config import LabelConfig
@@ -24,7 +24,6 @@ from maskmill.pipeline.output import Output
 from maskmill.pipeline.retry import forget
 from maskmill.pipeline.run import Identity
 from maskmill.pipeline.shards import manifest
-from maskmill.pipeline.shards.planning import vocabulary_of
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.vocabulary_table import to_table
@@ -85,16 +84,15 @@ def end_without_model(work: Work, config: LabelConfig, output: Output) -> JobRes
         EnvironmentFailure: a store failed, that of the weights where run.json doesn't tell their hash.
     """
     assert not work.needs_model, "there is a shard to label"
-    vocabulary = vocabulary_of(config)
     text = TextIdentity(
-        vocabulary=vocabulary.hash,
-        classes=len(vocabulary),
-        templates=templates_hash(load_templates(config.templates)),
+        vocabulary=work.vocabulary.hash,
+        classes=len(work.vocabulary),
+        templates=templates_hash(work.templates),
         model=config.model.model,
         weights=_weights_hash(config, output),
         dtype=config.model.dtype,
     )
-    begin(work.shards, config, output, vocabulary, text)
+    begin(work.shards, config, output, work.vocabulary, text)
     forget(output, [shard.url for shard in work.todo if shard.replace])
     tried = attempts(output, work.todo)
     failures = Failures(config.job.max_failed_shards, known=frozenset(tried))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary import Vocabulary
 from maskmill.models.vocabulary.templates import load_templates
 from maskmill.models.zoo import spec_of
 from maskmill.pipeline.config import LabelConfig
@@ -29,6 +30,12 @@ class Work:
 
     todo: tuple[Shard, ...]
     """Those that are to be labeled: not done, or done and to be replaced."""
+
+    vocabulary: Vocabulary
+    """The run's."""
+
+    templates: tuple[str, ...]
+    """The run's prompt templates."""
 
     unreadable: Mapping[str, ShardError] = field(default_factory=dict)
     """Those of them that are known to fail, by canonical URL, and why."""
@@ -56,17 +63,24 @@ def preflight(shards: Sequence[Shard], config: LabelConfig, output: Output) -> W
         EnvironmentFailure: OUT can't be written or read, the weights' store doesn't answer.
     """
     output.check_writable()
-    holds_it = refuse_another_run(config, output)
+    vocabulary, templates = vocabulary_of(config), load_templates(config.templates)
+    holds_it = refuse_another_run(config, output, vocabulary, templates)
     if not joins():
         check_scratch(config)
     done = output.done()
     todo = tuple(shard for shard in shards if shard.replace or shard.label_name not in done)
-    work = Work(shards=tuple(shards), todo=todo, unreadable=unreadable(todo, config.limits))
+    work = Work(
+        shards=tuple(shards),
+        todo=todo,
+        vocabulary=vocabulary,
+        templates=templates,
+        unreadable=unreadable(todo, config.limits),
+    )
     if work.needs_model and not joins():
         placement = place([local_node()], config.replica, device=config.model.device)
         config.decoding.refuse_without_gpu(placement.device)
     if work.needs_model or not holds_it:
-        _check_model(config)
+        _check_model(config, vocabulary, templates)
     return work
 
 
@@ -83,7 +97,7 @@ def check_scratch(config: LabelConfig) -> None:
         raise UsageError(f"--scratch {str(scratch)!r}: no such folder on {socket.gethostname()}. Make it there first.")
 
 
-def _check_model(config: LabelConfig) -> None:
+def _check_model(config: LabelConfig, vocabulary: Vocabulary, templates: tuple[str, ...]) -> None:
     from maskmill.models import checking  # with it comes torch
 
     words = config.vocabulary
@@ -93,14 +107,14 @@ def _check_model(config: LabelConfig) -> None:
     checking.check(
         config.model.model,
         weights=config.model.weights,
-        vocabulary=None if words.vocab is None and words.templates is None else vocabulary_of(config),
-        templates=load_templates(config.templates),
+        vocabulary=None if words.vocab is None and words.templates is None else vocabulary,
+        templates=templates,
     )
 
 
 def dry_run(work: Work, config: LabelConfig, output: Output) -> list[str]:
     """What a `label` would do, as lines."""
-    todo, names = work.todo, len(vocabulary_of(config))
+    todo, names = work.todo, len(work.vocabulary)
     absent = sum(shard.missing for shard in todo)
     size = sum(shard.size or 0 for shard in todo)
     counts = [f"{len(work.shards) - len(todo):,} done already", f"{absent:,} not found"]
@@ -110,7 +124,7 @@ def dry_run(work: Work, config: LabelConfig, output: Output) -> list[str]:
         f"would label {len(todo):,} of {len(work.shards):,} shards ({size / 1e6:,.1f} MB; {', '.join(counts)})",
         f"model {config.model.model}, {names:,} names, {config.form} inference, into {redact(output.url)}",
     ]
-    lines += price_lines(config)
+    lines += price_lines(config, names)
     lines += [f"  {shard.url}  {_described(shard, work)}" for shard in todo[:LISTED]]
     if len(todo) > LISTED:
         lines.append(f"  and {len(todo) - LISTED:,} more")

@@ -48,8 +48,8 @@ def windows_price(config: SanConfig, rule: SlidingRule, image: Size, names: int)
     return WindowsPrice(windows=len(grid), macs=len(grid) * each, whole_macs=whole)
 
 
-def price_line(model: str, scale: float, names: int) -> str:
-    """One line: windows, work and its multiple for large photos of common shapes.
+def price_lines(model: str, scale: float, names: int) -> list[str]:
+    """Windows, work and its multiple for large photos of common shapes, a line each below a heading.
 
     Args:
         model: a model that takes windows.
@@ -60,12 +60,14 @@ def price_line(model: str, scale: float, names: int) -> str:
     rule, config = spec.rule_with(scale), spec.config
     assert isinstance(rule, SlidingRule), "a scale makes windows"
     assert isinstance(config, SanConfig), "checked to take windows"
-    told = []
+    side, short = rule.windows.side, round(scale * spec.short_side)
+    lines = [f"windows   {side} x {side}, in photos of a short side of {short:,} or more:"]
     for width, height in USUAL:
         price = windows_price(config, rule, (height * LARGE, width * LARGE), names)
         work = price.macs / 1e9
-        told.append(
-            f"{width}:{height} {price.windows} ({work:,.{0 if work >= 100 else 1}f} GMAC, {price.times:.1f}x whole)"
+        digits = 0 if work >= 100 else 1
+        shape = f"{width}:{height}"
+        lines.append(
+            f"          {shape:>4}  {price.windows:2} windows, {work:,.{digits}f} GMAC, {price.times:.1f}x the whole photo"
         )
-    side, short = rule.windows.side, round(scale * spec.short_side)
-    return f"windows   {side} x {side}, in photos of a short side of {short:,} or more: {', '.join(told)}"
+    return lines

@@ -5,7 +5,7 @@ from itertools import islice
 
 from maskmill.models.errors import EnvironmentFailure
 from maskmill.models.vocabulary import Vocabulary
-from maskmill.models.vocabulary.templates import load_templates, templates_hash
+from maskmill.models.vocabulary.templates import templates_hash
 from maskmill.models.zoo import MODELS
 from maskmill.pipeline import run
 from maskmill.pipeline.config import LabelConfig
@@ -41,16 +41,21 @@ def vocabulary_of(config: LabelConfig) -> Vocabulary:
     return Vocabulary.load(config.vocabulary.vocab or MODELS[config.model.model].default_vocabulary)
 
 
-def refuse_another_run(config: LabelConfig, output: Output) -> bool:
+def refuse_another_run(config: LabelConfig, output: Output, vocabulary: Vocabulary, templates: tuple[str, ...]) -> bool:
     """Compare what is known without loading the model with the run that OUT holds, if any; the job compares it all.
+
+    Args:
+        config: the run's configuration.
+        output: its OUT.
+        vocabulary: what `vocabulary_of` loaded.
+        templates: prompt templates.
 
     Returns:
         Whether OUT holds a run.
 
     Raises:
-        UsageError: they differ; OUT holds a sealed table; or the vocabulary or the templates are wrong.
+        UsageError: they differ; OUT holds a sealed table.
     """
-    vocabulary, templates = vocabulary_of(config), load_templates(config.templates)
     recorded = run.read(output)
     if recorded is None:
         return False
@@ -69,13 +74,18 @@ def refuse_another_run(config: LabelConfig, output: Output) -> bool:
     return True
 
 
-def price_lines(config: LabelConfig) -> list[str]:
-    """What options cost that take many times the work; no line where none of them is on."""
-    told = []
+def price_lines(config: LabelConfig, names: int) -> list[str]:
+    """What options cost that take many times the work; no line where none of them is on.
+
+    Args:
+        config: the run's configuration.
+        names: classes asked about.
+    """
+    told: list[str] = []
     if (scale := config.inference.windows) is not None:
         from maskmill.pipeline.labeling import windows_price  # with it comes torch, which a dry run else does without
 
-        told.append(windows_price.price_line(config.model.model, scale, len(vocabulary_of(config))))
+        told += windows_price.price_lines(config.model.model, scale, names)
     if config.inference.views:
-        told.append(agreement_price.price_line(config.inference.views))
+        told += agreement_price.price_lines(config.inference.views)
     return told

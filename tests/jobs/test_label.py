@@ -132,7 +132,7 @@ def test_large_photos_are_labeled_through_windows_and_a_retry_knows_it(workplace
     second.write_bytes(b"no archive")
     ended = workplace.run("label", "a.tar", "b.tar", "--output", "out", *options)
     assert ended.code == 1, ended.err
-    price = "windows   128 x 128, in photos of a short side of 256 or more: 1:1 9 ("
+    price = "windows   128 x 128, in photos of a short side of 256 or more:\n           1:1   9 windows, "
     assert price in ended.out
     run = json.loads((workplace.cwd / "out" / "run.json").read_bytes())
     assert run["identity"]["windows"] == "128 every 85 of images up to 2 times their usual size"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.vocabulary import Vocabulary
 from maskmill.pipeline.config import LabelConfig, ModelConfig, ReplicaConfig, VocabularyConfig
 from maskmill.pipeline.labeling.preflight import LISTED, Work, dry_run, preflight
 from maskmill.pipeline.output import Output
@@ -65,11 +66,12 @@ def test_a_finished_run_has_nothing_to_do_and_half_a_one_the_rest(tiny, scenes, 
 def test_many_shards_are_listed_up_to_a_bound_and_without_credentials(tmp_path):
     output = Output.of(str(tmp_path))
     shards = tuple(Shard(url=f"s3://b/{n}.tar", source=f"s3://b/{n}.tar", size=1) for n in range(LISTED + 1_500))
-    text = dry_run(Work(shards=shards, todo=shards), LabelConfig(), output)
+    words = {"vocabulary": Vocabulary.load("scenes"), "templates": ("{}",)}
+    text = dry_run(Work(shards=shards, todo=shards, **words), LabelConfig(), output)
     assert len(text) == 2 + LISTED + 1
     assert text[-1] == "  and 1,500 more"
     one = (Shard(url="https://h/a.tar", source="https://me:hunter2@h/a.tar?sig=hunter3", size=1),)
-    assert "hunter" not in "\n".join(dry_run(Work(shards=one, todo=one), LabelConfig(), output))
+    assert "hunter" not in "\n".join(dry_run(Work(shards=one, todo=one, **words), LabelConfig(), output))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -6,12 +6,17 @@ from dataclasses import replace
 import pytest
 
 from maskmill.models.errors import UsageError
+from maskmill.models.vocabulary.templates import load_templates
 from maskmill.pipeline.config import InferenceConfig, LabelConfig, ModelConfig, VocabularyConfig
 from maskmill.pipeline.output import Output
-from maskmill.pipeline.shards.planning import refuse_another_run, shards_of
+from maskmill.pipeline.shards.planning import refuse_another_run, shards_of, vocabulary_of
 from tests.fault_proxy import fault_proxy
 from tests.plain_run import MANY_SEGMENTS, PLAIN, label
 from tests.s3_server import led_to, moto_server
+
+
+def holds_this_run(config: LabelConfig, output: Output) -> bool:
+    return refuse_another_run(config, output, vocabulary_of(config), load_templates(config.templates))
 
 
 def test_shards_come_in_the_order_of_asking_once_each_and_up_to_the_limit(scenes, tmp_path):
@@ -34,25 +39,25 @@ def test_another_run_is_refused_before_a_model_is_loaded(tiny, scenes, tmp_path)
     label(tiny, scenes, output, only=1)
     other = replace(PLAIN, inference=replace(MANY_SEGMENTS, inference="semantic"))
     with pytest.raises(UsageError, match='inference: "general" there, "semantic" now'):
-        refuse_another_run(other, output)
+        holds_this_run(other, output)
     with pytest.raises(UsageError, match="model: "):
-        refuse_another_run(replace(PLAIN, model=ModelConfig(model="san-vit-b16")), output)
+        holds_this_run(replace(PLAIN, model=ModelConfig(model="san-vit-b16")), output)
     with pytest.raises(UsageError, match=r"score_threshold: 0\.1 there, 0\.5 now"):
-        refuse_another_run(replace(PLAIN, inference=InferenceConfig(overlap_threshold=0.0)), output)
-    assert refuse_another_run(PLAIN, output)
-    assert not refuse_another_run(other, Output.of(str(tmp_path / "nothing there yet")))
+        holds_this_run(replace(PLAIN, inference=InferenceConfig(overlap_threshold=0.0)), output)
+    assert holds_this_run(PLAIN, output)
+    assert not holds_this_run(other, Output.of(str(tmp_path / "nothing there yet")))
 
 
 def test_an_unknown_vocabulary_is_refused_before_a_model_is_loaded(tmp_path):
     config = LabelConfig(vocabulary=VocabularyConfig(vocab="no-such-set"))
     with pytest.raises(UsageError, match="no-such-set"):
-        refuse_another_run(config, Output.of(str(tmp_path)))
+        holds_this_run(config, Output.of(str(tmp_path)))
 
 
 def test_a_run_json_without_its_fields_is_another_run(tmp_path):
     (tmp_path / "run.json").write_text('{"identity": {}, "fingerprint": ""}')
     with pytest.raises(UsageError, match="holds another run"):
-        refuse_another_run(PLAIN, Output.of(str(tmp_path)))
+        holds_this_run(PLAIN, Output.of(str(tmp_path)))
 
 
 @pytest.fixture(scope="module")

@@ -65,9 +65,7 @@ def price_lines(model: str, scale: float, names: int) -> list[str]:
     for width, height in USUAL:
         price = windows_price(config, rule, (height * LARGE, width * LARGE), names)
         work = price.macs / 1e9
-        digits = 0 if work >= 100 else 1
         shape = f"{width}:{height}"
-        lines.append(
-            f"          {shape:>4}  {price.windows:2} windows, {work:,.{digits}f} GMAC, {price.times:.1f}x the whole photo"
-        )
+        gmac = f"{work:,.{0 if work >= 100 else 1}f} GMAC"
+        lines.append(f"          {shape:>4}  {price.windows:2} windows, {gmac}, {price.times:.1f}x the whole photo")
     return lines

@@ -1,6 +1,7 @@
 """What tests share: the smallest model, and scenes to label. Heavy packages are imported where a test needs them."""
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,9 @@ import pytest
 
 # Test processes share the cores; threads that spin for one another on a busy core make everything many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a shell starts in the background ignores SIGINT, and so would all commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from maskmill.models.segmenter import Segmenter

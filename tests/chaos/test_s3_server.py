@@ -1,4 +1,4 @@
-"""What tests lean on in moto: listings in pages, checksums, and puts that never overwrite, also at the same time."""
+"""What tests lean on in moto: checksums, and puts that never overwrite, also at the same time."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.s3_server import S3Server, led_to, moto_server
+from tests.s3_server import S3Server, moto_server
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,3 @@ def test_an_object_keeps_the_checksum_that_it_was_put_with(store: S3Server) -> N
     store.put_all({"checked": b"body"})
     head = store.client().head_object(Bucket=store.bucket, Key="checked", ChecksumMode="ENABLED")
     assert head["ChecksumCRC32"] == "26gLsg=="
-
-
-def test_a_listing_of_more_than_a_thousand_has_pages_and_s3fs_reads_them_all(store: S3Server) -> None:
-    import s3fs
-
-    with ThreadPoolExecutor(4) as threads:
-        client = store.client()
-        list(threads.map(lambda n: client.put_object(Bucket=store.bucket, Key=f"many/{n}", Body=b""), range(1001)))
-    assert client.list_objects_v2(Bucket=store.bucket, Prefix="many/")["IsTruncated"]
-    with led_to(store):
-        assert len(s3fs.S3FileSystem().ls(f"{store.bucket}/many", detail=False)) == 1001

@@ -25,6 +25,7 @@ runpy.run_module("maskmill.jobs.bench", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", [LACKING])
 def test_bench_runs_as_a_module_where_nothing_is_installed_but_what_labels(tmp_path: Path, lacking) -> None:
     arguments = (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests import hostile
 from tests.jobs.conftest import MANY_SEGMENTS, Workplace
@@ -34,6 +35,7 @@ def _programs(canary: Path) -> hostile.Files:
     ]
 
 
+@pytest.mark.slow
 def test_hostile_shards_end_in_the_ledger_with_their_reasons(workplace: Workplace) -> None:
     expected = hostile.write_hostile(workplace.cwd / "shards")
     assert workplace.run("synthesize", "good", "--shards", "1", "--samples", "4").code == 0

@@ -247,6 +247,7 @@ def test_leftovers_of_a_killed_process_are_no_label_files(output):
     assert verify(output, deep=True).problems == ()
 
 
+@pytest.mark.slow
 def test_many_files_are_decoded_in_processes_with_the_same_findings(output, monkeypatch):
     table = pq.read_table(first(output))
     row = table.to_pylist()[0]

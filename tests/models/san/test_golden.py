@@ -82,6 +82,7 @@ def test_the_command_writes_the_arrays(tmp_path):
     assert written["c/mask_logits"].dtype == np.float64
 
 
+@pytest.mark.slow
 def test_vit_b16_equals_the_authors_numbers():
     torch.set_num_threads(2)
     compare(run(GOLDEN / "B16.json"), "B16", 5e-5)

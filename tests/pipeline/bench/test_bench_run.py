@@ -71,6 +71,7 @@ def test_a_compiled_model_is_measured_with_its_parts_and_shards(tmp_path: Path) 
     assert (compiled.settings["compile"], plain.settings["compile"]) == (True, False)
 
 
+@pytest.mark.slow
 def test_windows_are_measured_beside_the_model_without_them(tmp_path: Path) -> None:
     small = {**SMALL, "image": "160x120"}
     found = bench(BenchConfig(**small, windows=2.0, parts=("model", "shard"), scratch=tmp_path))
@@ -88,6 +89,7 @@ def test_windows_are_measured_beside_the_model_without_them(tmp_path: Path) -> N
     assert found.settings["windows"] == 2.0
 
 
+@pytest.mark.slow
 def test_agreement_is_measured_beside_the_model_without_it(tmp_path: Path) -> None:
     found = bench(BenchConfig(**SMALL, agreement="scale,flip", parts=("model",), scratch=tmp_path))
     assert [row.part for row in found.rows] == [
@@ -110,6 +112,7 @@ def test_shards_of_many_sizes_are_made_up_where_a_mix_is_asked_for(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_user_s_shards_are_measured_and_left_alone(tmp_path: Path, scenes: list[Path]) -> None:
     before = [path.read_bytes() for path in scenes]
     (tmp_path / "scratch").mkdir()

@@ -10,7 +10,9 @@ import pytest
 from tests.full_disk import on_a_full_disk
 
 
-@pytest.mark.parametrize("ending", ["csv", "json", "parquet", "txt"])
+@pytest.mark.parametrize(
+    "ending", ["csv", "parquet", *(pytest.param(end, marks=pytest.mark.slow) for end in ("json", "txt"))]
+)
 def test_an_answer_on_a_full_disk_is_one_line_and_no_file(made, tmp_path, ending):
     answer = tmp_path / f"answer.{ending}"
     sql = "SELECT a, hash(a) AS b, hash(a + 1) AS c FROM range(20000) r(a)"

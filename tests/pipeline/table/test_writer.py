@@ -75,6 +75,7 @@ def most_arrow_memory(path: Path, rows: int) -> int:
     return pa.default_memory_pool().max_memory()
 
 
+@pytest.mark.slow
 def test_one_row_group_is_held_and_no_second_copy_of_it_however_long_the_shard_is(tmp_path):
     each = ROW_GROUP_BYTES >> 13
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

@@ -33,6 +33,7 @@ def bench(
         output: also write the JSON to this file.
         json: print the JSON instead of the table.
     """
+    from maskmill.models.zoo import spec_of
     from maskmill.pipeline.labeling.threads import wait_briefly_awake
 
     wait_briefly_awake()  # as in a replica
@@ -42,6 +43,7 @@ def bench(
         check_file("--output", str(output), (".json",))
         if not output.absolute().parent.is_dir():
             raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
+    spec_of(config.model)
     with Steps() as steps:
         steps("checking shards", logged=False)
         from maskmill.pipeline.bench.results import Bench
@@ -49,7 +51,6 @@ def bench(
 
         if compare is not None:
             first, second = (Bench.read(path, "--compare") for path in compare)
-            steps.clear()
             print_lines(*compared(first, second, compare))
             return 0
         from maskmill.pipeline.bench.run import bench as measure

@@ -15,7 +15,6 @@ import cyclopts
 from maskmill.jobs import config_file, store_option
 from maskmill.models.disk import disk_errors, is_of_disk
 from maskmill.models.errors import EnvironmentFailure, Terminated, UsageError
-from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_error, protect
 
 USAGE, ENVIRONMENT, INTERRUPTED, UNREAD, TERMINATED = 2, 3, 130, 141, 143
@@ -129,7 +128,6 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _say(message: str, code: int) -> int:
-    Steps().clear()
     print_error(f"maskmill: {message}")
     return code
 

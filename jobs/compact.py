@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from maskmill.jobs.byte_size import byte_size
-from maskmill.jobs.places import check_folder
-from maskmill.models.errors import UsageError
+from maskmill.jobs.places import check_folder, scratch_of
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_error, print_lines
 
 
@@ -28,8 +28,7 @@ def compact(
     Returns:
         Exit code 0.
     """
-    import tempfile
-
+    Steps()("copying label files", logged=False)
     from maskmill.pipeline.compaction.compaction import compact as seal
     from maskmill.pipeline.ledger.summary import counted
     from maskmill.pipeline.output import Output
@@ -37,9 +36,7 @@ def compact(
 
     size = byte_size("--file-size", file_size)
     check_folder("DEST", dest)
-    folder = scratch or Path(tempfile.gettempdir())
-    if not folder.is_dir():
-        raise UsageError(f"--scratch {folder}: no such folder. Make it, or name another.")
+    folder = scratch_of(scratch)
     target = Output.of(dest)
     found = seal(
         Output.of(out),

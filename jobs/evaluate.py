@@ -1,11 +1,11 @@
 """`maskmill evaluate`: how right a model or a label table is, on shards with ground truth."""
 
 import sys
-import tempfile
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from maskmill.jobs.places import scratch_of
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.config import Device, Dtype
 from maskmill.pipeline.steps import Steps
@@ -80,6 +80,7 @@ def evaluate(
     _check_model(model, weights=weights, labels=labels, dense_clip=dense_clip, windows=windows)
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected 1 or more.")
+    folder = scratch_of(scratch)
     moved = _moved(shards_at or [], labels)
     output = None if labels is None else Output.of(labels)
     known = _vocabulary(vocab, model, output)
@@ -87,7 +88,6 @@ def evaluate(
     groups = groups_of(known, left_out)
     sources = sources_of(shards)
     refuse_unreadable(sources)
-    folder = scratch or Path(tempfile.gettempdir())
     found = []
     if model is not None:
         prompts = load_templates(templates or MODELS[model].config.templates)
@@ -106,7 +106,6 @@ def evaluate(
             scratch=folder,
         )
     if output is not None:
-        steps.clear()
         say(LabelTable(output).incomplete)
         steps("evaluating labels", logged=False)
         found.append(
@@ -114,7 +113,6 @@ def evaluate(
                 sources, output, len(known), truth_ids=truth_ids, limits=_limits(output), scratch=folder, moved=moved
             )
         )
-    steps.clear()
     if json:
         print_json(dumps([scores.to_json(one, groups, known) for one in found], indent=2))
     else:
@@ -158,12 +156,12 @@ def _check_model(
     model: str | None, *, weights: str | None, labels: str | None, dense_clip: bool, windows: float | None
 ) -> None:
     """Refuse options that don't go together, and a model that doesn't exist."""
-    from maskmill.models.zoo import MODELS
+    from maskmill.models.zoo import spec_of
 
     if model is None and labels is None:
         raise UsageError("--model or --labels: neither given. Name what to score: a model, a label table, or both.")
-    if model is not None and model not in MODELS:
-        raise UsageError(f"--model {model!r}: no such model; models are {', '.join(MODELS)}.")
+    if model is not None:
+        spec_of(model)
     if model is None and (dense_clip or weights is not None):
         raise UsageError(f"{'--dense-clip' if dense_clip else '--weights'} needs a --model. Name it.")
     if windows is not None and (model is None or dense_clip):

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from maskmill.jobs.places import check_folder
+from maskmill.jobs.places import check_folder, scratch_of
 from maskmill.models.errors import UsageError
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.terminal import print_error, print_lines
 
@@ -51,8 +52,7 @@ def export(
     Returns:
         Exit code 0.
     """
-    import tempfile
-
+    Steps()("exporting the label table", logged=False)
     from maskmill.pipeline.export.destination import RECORD, Destination
     from maskmill.pipeline.export.export import Export
     from maskmill.pipeline.export.export import export as write
@@ -65,9 +65,7 @@ def export(
         raise UsageError(f"--workers {workers}: expected 1 or more.")
     if shard_base is not None:
         check(shard_base)
-    folder = scratch or Path(tempfile.gettempdir())
-    if not folder.is_dir():
-        raise UsageError(f"--scratch {folder}: no such folder. Make it, or name another.")
+    folder = scratch_of(scratch)
     asked = Export(
         output=Output.of(out),
         destination=Destination.of(output),

@@ -81,7 +81,6 @@ def label(
         target = Output.of(output)
         work = preflight(shards_of(shards, limit=job.limit), config, target)
         if job.dry_run:
-            steps.clear()
             return tell_work(work, config, target)
         result = run(work, config, target, steps)
     return report(result, work.shards, target)
@@ -104,7 +103,6 @@ def run(work: "Work", config: LabelConfig, target: "Output", steps: Steps) -> "J
     from maskmill.pipeline.shards.planning import price_lines
 
     if lines := price_lines(config, len(work.vocabulary)):
-        steps.clear()
         print_lines(*lines)
     steps("starting Ray")
     from maskmill.pipeline.cluster.job import label as run_job

@@ -1,4 +1,4 @@
-"""What an option that names a place to write may name: a file whose suffix says its format, or a folder."""
+"""What options that name places may name: a file whose suffix says its format, a folder to write, one for scratch."""
 
 import posixpath
 from collections.abc import Collection
@@ -65,6 +65,19 @@ def check_folder(option: str, url: str) -> None:
             f"{option} {_shown(url)}: named like a file, and a folder will be written. Leave {suffix_of(url)} out, "
             "or end it with a slash."
         )
+
+
+def scratch_of(folder: Path | None) -> Path:
+    """The local folder for what is under way: the one named, else the system's.
+
+    Raises:
+        UsageError: it isn't there.
+    """
+    import tempfile
+
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--scratch {str(folder)!r}: no such folder. Make it, or name another.")
+    return folder or Path(tempfile.gettempdir())
 
 
 def _shown(url: str) -> str:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from maskmill.jobs.byte_size import byte_size
 from maskmill.jobs.places import check_file, suffix_of
 from maskmill.models.errors import UsageError
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.terminal import print_lines
 
@@ -59,6 +60,7 @@ def query(
     Returns:
         Exit code 0.
     """
+    Steps()("asking the label table", logged=False)
     from maskmill.jobs.incomplete import say
     from maskmill.models.disk import disk_errors
     from maskmill.pipeline.query import Limits, ask, process_memory
@@ -72,6 +74,7 @@ def query(
         raise UsageError(f"--timeout {timeout:g}: expected seconds, more than 0.")
     limits = Limits(memory=None if memory is None else byte_size("--memory", memory), seconds=timeout)
     with process_memory(limits), ask(out, sql, keep, limits=limits) as answer:
+        Steps.clear()
         say(answer.incomplete)
         if output is None:
             # Lines of JSON and CSV hold their own line ends; their texts are escaped already.

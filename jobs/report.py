@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from maskmill.jobs.places import check_file
 from maskmill.pipeline.report.config import ReportConfig
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.terminal import print_lines
 
@@ -41,6 +42,7 @@ def report(
     Returns:
         Exit code 0.
     """
+    Steps()("making the page", logged=False)
     from maskmill.jobs.incomplete import say
     from maskmill.pipeline.report.report import report as make
     from maskmill.pipeline.showing.write import write

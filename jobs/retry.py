@@ -73,7 +73,6 @@ def retry(
             told=steps,
         )
         asked = list(chosen.shards[: job.limit])
-        steps.clear()
         print_lines(*lines(chosen, target))
         if not job.dry_run:
             manifest.accept(target, chosen.same, chosen.same_as)
@@ -87,7 +86,6 @@ def retry(
         steps("checking shards, output and model", logged=False)
         work = preflight(asked, config, target)
         if job.dry_run:
-            steps.clear()
             return tell_work(work, config, target)
         result = run(work, config, target, steps)
     old = kept(target, asked, result.status)

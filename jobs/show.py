@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from maskmill.jobs.places import check_file, check_folder
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.table.filters import SegmentFilter
 from maskmill.pipeline.terminal import print_error, print_lines
 
@@ -46,6 +47,7 @@ def show(
     Returns:
         Exit code 0.
     """
+    Steps()("drawing samples", logged=False)
     from maskmill.jobs.incomplete import say
     from maskmill.pipeline.ledger.summary import counted
     from maskmill.pipeline.output import Output

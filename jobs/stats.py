@@ -2,6 +2,7 @@
 
 import sys
 
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_json, print_lines
 
 
@@ -12,6 +13,7 @@ def stats(out: str, /, *, json: bool = False) -> int:
         out: the --output of a `maskmill label`, or a sealed table.
         json: print JSON, with every class.
     """
+    Steps()("adding up the label table", logged=False)
     from json import dumps
 
     from maskmill.jobs.incomplete import say

@@ -2,6 +2,7 @@
 
 import sys
 
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_lines
 
 
@@ -14,6 +15,7 @@ def status(out: str, /, *, json: bool = False) -> int:
         out: the --output of a `maskmill label`.
         json: print JSON.
     """
+    Steps()("reading the ledger", logged=False)
     from maskmill.pipeline.json_stream import chunks
     from maskmill.pipeline.ledger import summary
     from maskmill.pipeline.ledger.speed import run_speed
@@ -31,6 +33,7 @@ def status(out: str, /, *, json: bool = False) -> int:
             **summary.to_json(now),
             "speed": summary.speed_to_json(speed),
         }
+        Steps.clear()
         sys.stdout.writelines(chunks(found))
         print_lines("")
     else:

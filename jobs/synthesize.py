@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from maskmill.jobs.places import check_folder
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_lines
 
 
@@ -19,6 +20,7 @@ def synthesize(directory: Path, /, *, shards: int = 2, samples: int = 100, seed:
     Returns:
         Exit code 0.
     """
+    Steps()("making shards", logged=False)
     import time
 
     from maskmill.pipeline.synthesis.shards import synthesize as write

@@ -53,11 +53,10 @@ def train(
         recipe: steps, rates, seed.
         job: workers and intervals.
     """
-    from maskmill.models.zoo import MODELS
+    from maskmill.models.zoo import spec_of
 
     check_folder("--output", output)
-    if start.model not in MODELS:
-        raise UsageError(f"--model {start.model!r}: no such model; models are {', '.join(MODELS)}.")
+    spec_of(start.model)
     shards = (*shards, *(more_shards or ()))
     if not shards and labels is None:
         raise UsageError("SHARDS: none given. Expected tar files, globs, or a folder with images/ and annotations/.")

@@ -2,6 +2,7 @@
 
 import sys
 
+from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.terminal import print_error, print_lines
 
 
@@ -19,6 +20,7 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
             a store each file is fetched into TMPDIR once.
         json: print JSON.
     """
+    Steps()("checking label files", logged=False)
     from maskmill.pipeline.json_stream import chunks
     from maskmill.pipeline.ledger import summary
     from maskmill.pipeline.ledger.summary import counted
@@ -40,6 +42,7 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
             "strays": iter(result.strays),
             "status": summary.to_json(result.status),
         }
+        Steps.clear()
         sys.stdout.writelines(chunks(whole))
         print_lines("")
     else:

@@ -10,7 +10,7 @@ from maskmill.models.agreement.views import View, views_of
 from maskmill.models.architecture import Form
 from maskmill.models.errors import UsageError
 from maskmill.models.inference.forms import GeneralInference, Inference, QueriesInference, SemanticInference, offered
-from maskmill.models.zoo import MODELS
+from maskmill.models.zoo import MODELS, spec_of
 from maskmill.pipeline.ledger.tolerance import Tolerance
 from maskmill.pipeline.reading.decoding import DecodingConfig
 from maskmill.pipeline.reading.limits import ReadLimits
@@ -239,9 +239,7 @@ class LabelConfig:
         Raises:
             UsageError: either.
         """
-        spec = MODELS.get(self.model.model)
-        if spec is None:
-            raise UsageError(f"--model {self.model.model!r}: no such model; models are {', '.join(MODELS)}.")
+        spec = spec_of(self.model.model)
         spec.check_windows(self.inference.windows)
         if self.replica.compile and not spec.config.compiles:
             raise UsageError(f"--compile: {spec.name} isn't compiled, SAN models are. Leave it out.")

@@ -3,12 +3,19 @@
 import os
 import sys
 from types import TracebackType
+from typing import ClassVar
 
 _CLEAR = "\r\x1b[2K"
 
 
 class Steps:
-    """Says what a command is doing, for the length of a `with`: in a line that changes on a terminal, else in lines."""
+    """Says what a command is doing, for the length of a `with`: in a line that changes on a terminal, else in lines.
+
+    The line goes before anything else is printed through pipeline/terminal.py.
+    """
+
+    _shown: ClassVar[bool] = False
+    """Whether the line of any step stands on the terminal."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -29,12 +36,15 @@ class Steps:
         if self._live:
             sys.stderr.write(f"{_CLEAR}{what}")
             sys.stderr.flush()
+            Steps._shown = True
         elif logged:
             sys.stderr.write(f"{what}\n")
             sys.stderr.flush()
 
-    def clear(self) -> None:
+    @staticmethod
+    def clear() -> None:
         """Take the line off the terminal: something else is printed now."""
-        if self._live:
+        if Steps._shown:
+            Steps._shown = False
             sys.stderr.write(_CLEAR)
             sys.stderr.flush()

@@ -8,6 +8,7 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from maskmill.models.disk import disk_errors
+from maskmill.pipeline.steps import Steps
 
 _ACTING = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 """Unicode's categories of controls (escape sequences, line ends, C1), formats (direction, zero width), surrogates,
@@ -42,6 +43,7 @@ def print_lines(*lines: object, to: TextIO | None = None) -> None:
         lines: texts, or what has one.
         to: where; stdout by default.
     """
+    Steps.clear()
     file = sys.stdout if to is None else to
     with disk_errors("standard output"):
         file.writelines(f"{escaped(str(line))}\n" for line in lines)
@@ -50,6 +52,7 @@ def print_lines(*lines: object, to: TextIO | None = None) -> None:
 
 def print_json(text: str) -> None:
     """Print a JSON text, of any number of lines (see `escaped_json`)."""
+    Steps.clear()
     with disk_errors("standard output"):
         sys.stdout.write(f"{escaped_json(text)}\n")
 

@@ -52,6 +52,7 @@ import maskmill
 vocabulary = maskmill.Vocabulary.load("scenes")
 segments: list[maskmill.Segment] = maskmill.load("san-tiny")(Image.new("RGB", (9, 9)), vocabulary)
 keep: maskmill.SegmentFilter = maskmill.SegmentFilter(min_score="high")
+misspelled = maskmill.Vocabluary
 """
 
 
@@ -235,6 +236,7 @@ def test_a_submitted_job_with_that_folder_as_its_working_directory_labels(labele
 def test_a_type_checker_reads_the_public_names(project: Project) -> None:
     (project.folder / "typed.py").write_text(TYPED)
     ended = project.run("python", "-m", "mypy", "--strict", "typed.py")
-    # The one line that is wrong, and no other; nothing of `missing stubs or py.typed`.
-    assert ended.stdout.count("error:") == 1, ended.stdout
+    # The lines that are wrong, and no other; nothing of `missing stubs or py.typed`.
+    assert ended.stdout.count("error:") == 2, ended.stdout
+    assert 'Module has no attribute "Vocabluary"' in ended.stdout
     assert 'Argument "min_score" to "SegmentFilter" has incompatible type "str"' in ended.stdout

@@ -23,10 +23,15 @@ _FILE = {1: I32, 2: list, 3: I64, 4: list, 5: list, 6: bytes, 7: list}
 _GROUP = {1: list, 2: I64, 3: I64, 5: I64, 6: I64, 7: I16}
 _CHUNK = {2: I64, 3: dict, 4: I64, 5: I32, 6: I64, 7: I32}
 _COLUMN = {1: I32, 2: list, 3: list, 4: I32, 5: I64, 6: I64, 7: I64, 9: I64, 11: I64, 12: dict, 13: list, 16: dict}
-"""Fields that FileMetaData, RowGroup, ColumnChunk and ColumnMetaData may have, and their types. What else there is in
-parquet.thrift, such as bloom filters, encryption and the name of another file, label files don't have."""
+_PAGE = {1: I32, 2: I32, 3: I32, 4: I32, 5: dict, 7: dict}
+_DATA = {1: I32, 2: I32, 3: I32, 4: I32, 5: dict}
+_DICTIONARY = {1: I32, 2: I32, 3: bool}
+"""Fields that FileMetaData, RowGroup, ColumnChunk, ColumnMetaData, PageHeader, DataPageHeader and DictionaryPageHeader
+may have, and their types. What else there is in parquet.thrift, such as bloom filters, encryption and the name of
+another file, label files don't have."""
 
 _ZSTD, _RLE = I32(6), I32(3)
+_TYPE_ORDER: Struct = {1: {}}
 _DATA_PAGE, _DICTIONARY_PAGE = 0, 2
 _UNORDERED, _ASCENDING, _DESCENDING = 0, 1, 2
 _MAGIC = 4
@@ -184,6 +189,7 @@ def _check_schema(footer: Struct, schema: pa.Schema) -> None:
     """Compare Parquet's columns, and Arrow's copy of them, which Arrow and Polars go by."""
     made = _written(schema.empty_table())
     _same("schema", footer.get(2), made[2])
+    _same("orders of columns", footer.get(7), [_TYPE_ORDER] * len(made[7]))
     stored, ours = ({pair[1]: pair.get(2) for pair in found[5]} for found in (footer, made))
     _same("keys", stored.keys(), {_ARROW_SCHEMA, FOOTER_KEY})
     # Readers take it for UTF-8, and go by it where old writers had faults.
@@ -199,6 +205,11 @@ def _check_schema(footer: Struct, schema: pa.Schema) -> None:
 def _check_layout(where: str, column: Struct, pages: Sequence[_Page]) -> None:
     """Compare what ColumnMetaData says of its pages with the pages."""
     data = [page for page in pages if not page.is_dictionary]
+    for page in pages:
+        _check_fields(f"{where}: page", page.header, _PAGE)
+        _check_fields(f"{where}: page", page.fields, _DICTIONARY if page.is_dictionary else _DATA)
+        if not page.is_dictionary:
+            _same(f"{where}: encodings of levels", (page.fields[3], page.fields[4]), (_RLE, _RLE))
     _same(f"{where}: offset of data", column[9], data[0].offset)
     _same(f"{where}: offset of the dictionary", column.get(11), pages[0].offset if pages[0].is_dictionary else None)
     _same(f"{where}: bytes", column[6], sum(page.uncompressed for page in pages))
@@ -247,13 +258,8 @@ def _pages(source: BinaryIO, at: int, length: int) -> Iterator[_Page]:
         header, end = decode_struct(data, place)
         if header[1] not in (_DATA_PAGE, _DICTIONARY_PAGE) or min(header[2], header[3]) < 0:
             raise _DifferenceError(f"a page at byte {at + place} that isn't one of ours")
-        length_of_header = end - place
-        yield _Page(
-            offset=at + place,
-            header=header,
-            length=length_of_header + header[3],
-            uncompressed=length_of_header + header[2],
-        )
+        size = end - place
+        yield _Page(offset=at + place, header=header, length=size + header[3], uncompressed=size + header[2])
         place = end + header[3]
     _same(f"pages at byte {at}", place, length)
 

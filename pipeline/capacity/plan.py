@@ -10,8 +10,9 @@ from maskmill.pipeline.capacity.inputs import Input, PlanConfig, inputs_of
 if TYPE_CHECKING:
     from maskmill.pipeline.bench.results import Bench
 
-READS_A_SHARD = 3
-"""GET and HEAD of a shard, and HEAD of its label file after the PUT; counted in tests/pipeline/test_plan.py."""
+READS_A_SHARD = 5
+"""GET and HEAD of a shard, the same of run.json before its label file is published, and HEAD of the label file after
+the PUT; counted in tests/pipeline/capacity/test_plan.py."""
 
 WRITES_A_SHARD = 1
 """PUT of its label file. One larger than 100 MB goes up in parts of 50 MB, each a request more."""

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import signal
 import sys
 import threading
@@ -72,7 +73,7 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one for ea
     """Run one command line and return its exit code; errors a user can cause leave as one line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        _check_utf8(arguments)
+        _check_texts(arguments)
         arguments, config = config_file.take(arguments)
         arguments = store_option.use(arguments, config)
         result = app(config)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -100,8 +101,12 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one for ea
     return result if isinstance(result, int) else 0
 
 
-def _check_utf8(arguments: Sequence[str]) -> None:
-    for argument in arguments:
+def _check_texts(arguments: Sequence[str]) -> None:
+    """Refuse what no option and no name can be: an empty text, which many a library takes for the current folder."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        if not argument or re.fullmatch(r"-\S+=", argument):
+            named = argument or (before if before.startswith("-") else "")
+            raise UsageError(f"{f'{named} ' if named else ''}'': an empty argument. Give a value, or leave it out.")
         try:
             argument.encode()
         except UnicodeEncodeError:

@@ -51,8 +51,9 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
         for stray in result.strays:
             print_lines(f"note      {stray}: not a file of this run; nothing reads it")
         decoded = f", {result.masks:,} masks decoded" if deep else ""
+        unread = "" if deep else "; not all bytes were read, --deep does"
         files, problems = counted(result.files, "label file"), counted(len(result.problems), "problem")
-        print_lines(f"checked   {files}, {counted(result.rows, 'row')}{decoded}: {problems}")
+        print_lines(f"checked   {files}, {counted(result.rows, 'row')}{decoded}: {problems}{unread}")
         if result.unrecorded:
             print_lines(
                 f"checksums {counted(result.unrecorded, 'label file')} without one in the ledger; "

@@ -18,8 +18,11 @@ from maskmill.models.torch_file import StoredTensor
 _SHOWN, _SHOWN_CHARACTERS = 3, 80
 """Names that an error line quotes, and characters of one."""
 
-_INNER = ("model", "state_dict")
-"""Where released checkpoints keep their tensors: SAN's, and those of MMSegmentation, such as DenseCLIP's."""
+_INNER = ("model", "state_dict", "model_state_dict", "module", "net", "model_ema")
+"""Where checkpoints keep their tensors, the likeliest first: SAN's, those of MMSegmentation, such as DenseCLIP's, and
+those that PyTorch's own examples, DeepSpeed and timm write."""
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 _WRAPPERS, _WRAPPED = ("module.", "_orig_mod.", "model."), 3
 """What DistributedDataParallel, torch.compile and Lightning put before every name; so many of them are taken off."""
@@ -35,7 +38,7 @@ def load(location: str, *, option: str = "--weights") -> dict[str, Tensor]:
 
     Args:
         location: a path, any fsspec URL, or `hf://OWNER/REPO/FILE` (`OWNER/REPO@REVISION` for a certain revision).
-            `.safetensors`, or `.pth`, `.pt`, `.bin` as torch.save writes: name -> tensor, or
+            `.safetensors`, or `.pth`, `.pt`, `.bin`, `.ckpt` as torch.save writes: name -> tensor, or
             {"model": {...}} or {"state_dict": {...}} as released.
         option: what named it, for errors.
 
@@ -83,8 +86,8 @@ def _named(location: str, option: str) -> tuple[str, str]:
     """A location as it may be shown, and its suffix."""
     shown = redact(location)
     suffix = Path(shown).suffix.lower()
-    if suffix not in (".safetensors", ".pth", ".pt", ".bin"):
-        raise UsageError(f"{option} {shown!r}: expected a .safetensors, .pth, .pt or .bin file. Name one.")
+    if suffix not in _SUFFIXES:
+        raise UsageError(f"{option} {shown!r}: expected a file that ends with {', '.join(_SUFFIXES)}. Name one.")
     return shown, suffix
 
 
@@ -151,7 +154,8 @@ def fitted(
     if said:
         raise UsageError(f"{shown}: does not fit the model: {'; '.join(said)}. Name their --model.")
     numbers = {name: state[name] for name in shapes if name not in integers and not state[name].is_meta}
-    infinite = [name for name, tensor in numbers.items() if not bool(tensor.isfinite().all())]
+    # Models compute in 32 bits, beyond which a larger number is infinite.
+    infinite = [name for name, tensor in numbers.items() if not bool(tensor.float().isfinite().all())]
     if infinite:
         raise UsageError(
             f"{shown}: {len(infinite)} tensors hold NaN or infinity ({_listed(infinite)}). Take an earlier checkpoint."
@@ -207,7 +211,8 @@ def _state_dict(held: object, shown: str) -> tuple[dict[str, StoredTensor], list
         )
     if not tensors:
         raise UsageError(
-            f"{shown}: expected names and tensors, bare or under 'model' or 'state_dict'. Export a state dict."
+            f"{shown}: expected names and tensors, bare or under {' or '.join(map(repr, _INNER))}"
+            f"{f', found a whole {_listed([held.name])}' if isinstance(held, StandIn) else ''}. Save a state_dict()."
         )
     return tensors, left_out + [_described(name, value) for name, value in items.items() if name not in tensors]
 

@@ -223,6 +223,8 @@ def _stream(file: BinaryIO, size: int) -> TorchFile:
             raise PickleError("a storage that no tensor is of")
         places[storages[key]] = place + 8
         place += 8 + storages[key].nbytes
+    if place > size:
+        raise PickleError("cut short")
 
     def find(storage: Storage) -> AbstractContextManager[IO[bytes]]:
         file.seek(places[storage] - 8)

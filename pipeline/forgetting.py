@@ -1,7 +1,7 @@
 """Takes shards out of a run: mistyped names, shards that are no longer wanted. Their sources aren't touched."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 
@@ -50,7 +50,7 @@ def choose(output: Output, names: Sequence[str], *, labels: bool = False) -> Cho
     asked: list[str] = manifest.read(output)["url"].to_pylist()
     known = frozenset(asked)
     wanted: set[str] = set()
-    for name in _names(names):
+    for name in _names(names, known):
         check(name)
         url = canonical(name)
         matches = {url} if url in known else _matches(url, asked)
@@ -91,10 +91,11 @@ def forget(output: Output, chosen: Chosen) -> None:
         settle(output)
 
 
-def _names(arguments: Sequence[str]) -> Iterator[str]:
+def _names(arguments: Sequence[str], known: Collection[str]) -> Iterator[str]:
     for argument in arguments:
         for line in list_lines(argument[1:]) if argument.startswith("@") else (argument,):
-            yield from expand_braces(line)
+            check(line)
+            yield from (line,) if canonical(line) in known else expand_braces(line)
 
 
 def _matches(pattern: str, urls: Sequence[str]) -> set[str]:

@@ -19,7 +19,7 @@ from maskmill.pipeline.reading.errors import SampleError
 from maskmill.pipeline.reading.images import decode
 from maskmill.pipeline.reading.limits import ReadLimits
 from maskmill.pipeline.truth.class_map import TruthIds, decode_class_map
-from maskmill.pipeline.truth.pairs import Pair, Source, open_pairs
+from maskmill.pipeline.truth.pairs import NO_PAIRS, Pair, Source, open_pairs
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -77,7 +77,7 @@ def evaluate_model(
                     maps = [np.full(truth.shape, size) for truth in truths] if batch is None else predict(batch)
                     totals[name] += _counts(truths, maps, size)
     if not images:
-        raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members, or annotations/*.png.")
+        raise UsageError(NO_PAIRS)
     return [Evaluation(name=name, counts=totals[name], images=images, failed=failed) for name in predictors]
 
 

@@ -26,7 +26,7 @@ from maskmill.pipeline.table.footer import FooterError
 from maskmill.pipeline.table.label_table import LabelTable, ShardRows
 from maskmill.pipeline.table.schema import STATUS_OK
 from maskmill.pipeline.truth.class_map import TruthIds
-from maskmill.pipeline.truth.pairs import Pair, Source, open_pairs
+from maskmill.pipeline.truth.pairs import NO_PAIRS, Pair, Source, open_pairs
 
 _COLUMNS = ["key", "sample_index", "status", "sha256", "mask_width", "mask_height", "segments", "masks"]
 _ROWS_AT_ONCE = 64
@@ -77,7 +77,7 @@ def evaluate_table(
                 images += 1
                 failed += not labeled
     if not images:
-        raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members.")
+        raise UsageError(NO_PAIRS)
     return Evaluation(name="labels", counts=counts, images=images, failed=failed)
 
 

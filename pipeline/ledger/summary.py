@@ -14,8 +14,9 @@ SHOWN = 10
 """Failed, missing or stale shards listed before the rest is only counted."""
 
 
-PACK = "tar --sort=name -cf NEW.tar FOLDER"
-"""Packs a folder's files by name: a sample's files, which begin alike, come one after the other."""
+PACK = "find FOLDER -type f | sort | tar -cf NEW.tar -T -"
+"""Packs a folder's files by name, with GNU's tar and BSD's: a sample's files, which begin alike, come one after the
+other."""
 
 
 def lines(now: Status) -> list[str]:
@@ -38,7 +39,7 @@ def lines(now: Status) -> list[str]:
         text.append(f"warnings  {', '.join(f'{word} {n:,}' for word, n in warned.items())}")
     if apart := warned.get("split_sample"):
         text.append(f"split     {counted(apart, 'sample')} packed apart: read whole here, not by webdataset")
-        text.append(f"          to pack a folder right: {PACK}")
+        text.append(f"          to pack right: {PACK}")
     if now.truncated:
         text.append(f"cut       {now.truncated:,} done shards were cut; their whole samples were taken")
     failed_shards = (f"{row.url}  {row.error}  (attempts: {row.attempts})" for row in now.rows("failed"))

@@ -129,7 +129,9 @@ def list_lines(url: str) -> Iterator[str]:
 def _matches(pattern: str) -> Iterator[_Named]:
     """The file of each name; else the `*.tar` in the folder of that name; else what matches it as a pattern."""
     check(pattern)
-    for name in expand_braces(pattern):
+    local = local_name(pattern)
+    exact = local is not None and Path(local).is_file()
+    for name in (pattern,) if exact else expand_braces(pattern):
         check(name)
         path = local_name(name)
         files: _LocalFiles | _StoreFiles = _StoreFiles(name) if path is None else _LocalFiles(path)

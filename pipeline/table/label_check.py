@@ -168,10 +168,15 @@ def _open(file: LabelFile, source: BinaryIO) -> tuple[list[str], list[_Claim], s
     if footer.shard != row.url:
         wrong.append(f"holds {footer.shard}, the ledger says {row.url}")
     if footer.counts != row.counts:
-        wrong.append(f"its counts {footer.counts} aren't the ledger's {row.counts}")
+        wrong.append(f"its counts ({_stated(footer.counts)}) aren't the ledger's ({_stated(row.counts)})")
     if (footer.size, footer.etag) != (row.size, row.etag):
         wrong.append(f"read at size {footer.size}, etag {footer.etag}; the ledger says {row.size}, {row.etag}")
     return wrong, [_Claim(url=footer.shard, counts=footer.counts, where="in its footer")], None
+
+
+def _stated(counts: Counts) -> str:
+    segments = f"{counts.segments:,} segments of {len(counts.classes):,} classes"
+    return f"{counts.read:,} read, {counts.labeled:,} labeled, {segments}"
 
 
 def _sealed(file: LabelFile, source: BinaryIO) -> tuple[list[str], list[_Claim], str | None]:

@@ -17,7 +17,7 @@ from maskmill.pipeline.table.label_table import LabelTable
 from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 from maskmill.pipeline.training.config import TrainConfig
 from maskmill.pipeline.truth.labels import LabeledPair, open_labels
-from maskmill.pipeline.truth.pairs import Pair, open_pairs, sources_of
+from maskmill.pipeline.truth.pairs import NO_PAIRS, Pair, open_pairs, sources_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def _of_truth(config: TrainConfig, default_vocabulary: str, opened: ExitStack) -
         pairs = open_pairs(source, config.job.scratch, ReadLimits(), ids=config.data.truth_ids)
         found.extend(opened.enter_context(pairs).pairs)
     if not found:
-        raise UsageError("SHARDS: no sample has ground truth. Expected seg.png members, or annotations/*.png.")
+        raise UsageError(NO_PAIRS)
     return Examples(
         pairs=tuple(found),
         vocabulary=Vocabulary.load(config.data.vocab or default_vocabulary),

@@ -21,6 +21,12 @@ from maskmill.pipeline.truth.class_map import TruthIds
 TRUTH_MEMBER = "seg.png"
 """Extension of the member that holds a sample's ground truth: a class id a pixel."""
 
+NO_PAIRS = (
+    "SHARDS: no sample has an image and ground truth. Expected KEY.jpg (or jpeg, png, webp) beside KEY.seg.png, or a "
+    "folder with images/ and annotations/."
+)
+"""What is said where nothing was found."""
+
 IMAGES, ANNOTATIONS = "images", "annotations"
 """The two folders of a data set in files: images/A/B.jpg has its class ids in annotations/A/B.png."""
 
@@ -160,6 +166,8 @@ def _of_shard(shard: Shard, path: Path, groups: Sequence[Group], limits: ReadLim
     for index, sample in enumerate(groups):
         image = image_of(sample.members, limits)
         truth = sample.members.get(TRUTH_MEMBER)
+        if truth is not None and truth.fault is not None:
+            raise UsageError(f"{shard.url}: {truth.name[:80]!r}: {truth.fault.detail}. Pack the file itself.")
         if image is not None and truth is not None and image.fault is None and truth.fault is None:
             spans = _span(path, image), _span(path, truth)
             found.append(Pair(source=shard.url, index=index, key=sample.key, image=spans[0], truth=spans[1], ids=ids))

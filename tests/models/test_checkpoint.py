@@ -162,6 +162,31 @@ def test_foreign_names_reach_no_terminal_raw(tmp_path, caplog):
         checkpoint.fitted({"c\n": torch.ones(1)}, {}, source="x")
 
 
+@pytest.mark.parametrize("inner", ["model_state_dict", "module", "net", "model_ema"])
+def test_weights_stand_where_trainings_put_them(tmp_path, inner):
+    torch.save({inner: state(), "epoch": 3}, tmp_path / "last.ckpt")
+    assert checkpoint.load(str(tmp_path / "last.ckpt")).keys() == SHAPES.keys()
+
+
+def test_a_whole_module_is_refused_with_what_to_save(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    assert "found a whole torch.nn.modules.linear.Linear. Save a state_dict()" in refused(tmp_path / "module.pth")
+
+
+def test_a_number_beyond_32_bits_is_not_finite():
+    large = state() | {"scale": torch.tensor(1e300, dtype=torch.float64)}
+    with pytest.raises(UsageError, match=r"1 tensors hold NaN or infinity \(scale\)"):
+        checkpoint.fitted(large, SHAPES, source="x")
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_file_that_was_cut_is_refused_by_its_header_already(tmp_path, zipped):
+    torch.save({"a": torch.zeros(100_000)}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    (tmp_path / "a.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:200_000])
+    with pytest.raises(UsageError, match=r"no whole file of torch\.save's"):
+        checkpoint.headers(str(tmp_path / "a.pth"))
+
+
 @pytest.mark.parametrize("prefixes", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model.module."])
 def test_what_wrappers_put_before_every_name_is_taken_off(tmp_path, prefixes):
     wrapped = {prefixes + name: tensor for name, tensor in state().items()}

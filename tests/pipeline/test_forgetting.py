@@ -13,6 +13,7 @@ from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.status import settle, status
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.shards import manifest
+from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.verify import verify
 from tests.plain_run import label, table_of
 from tests.version_1 import put_run
@@ -64,6 +65,12 @@ def test_patterns_are_held_against_the_names_of_the_run(output, typos, tmp_path,
     given = [name.format(folder=Path(typos[0]).parent.parent, list=tmp_path / "list.txt") for name in names]
     given = [name if name.startswith("@") or not name.startswith("*") else f"/{name}" for name in given]
     assert [shard.url for shard in choose(output, given).shards] == typos
+
+
+def test_a_name_with_braces_is_itself_first(output, scenes):
+    braces = str(scenes[0].with_name("a{1,2}.tar"))
+    manifest.add(output, [Shard(url=braces, source=braces, missing=True)])
+    assert [shard.url for shard in choose(output, [braces]).shards] == [braces]
 
 
 def test_a_relative_name_is_one_from_the_current_folder(output, typos, monkeypatch):

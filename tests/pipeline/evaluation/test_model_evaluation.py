@@ -127,5 +127,5 @@ def test_truth_of_another_size_or_another_vocabulary_is_told(tiny, classes, tmp_
         with pytest.raises(UsageError, match=said):
             evaluate_model(sources_of([str(shard)]), tiny, classes, scratch=tmp_path)
     bare = write_tar(tmp_path / "b.tar", {"x.png": image.getvalue()})
-    with pytest.raises(UsageError, match="no sample has ground truth"):
+    with pytest.raises(UsageError, match="no sample has an image and ground truth"):
         evaluate_model(sources_of([str(bare)]), tiny, classes, scratch=tmp_path)

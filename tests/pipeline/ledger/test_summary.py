@@ -62,7 +62,7 @@ def test_members_of_no_sample_and_samples_packed_apart_are_told():
         "other     1 file and 2 directories in the shards belong to no sample",
         "warnings  split_sample 8, caption_json 1",
         "split     8 samples packed apart: read whole here, not by webdataset",
-        "          to pack a folder right: tar --sort=name -cf NEW.tar FOLDER",
+        "          to pack right: find FOLDER -type f | sort | tar -cf NEW.tar -T -",
     ]
     value = json.loads("".join(chunks(summary.to_json(now))))
     assert (value["directories"], value["warnings"]) == (2, {"split_sample": 8, "caption_json": 1})

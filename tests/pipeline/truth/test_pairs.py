@@ -1,6 +1,7 @@
 """Images with ground truth are found in shards and folders, at the positions that `label` counts."""
 
 import io
+import tarfile
 
 import numpy as np
 import pytest
@@ -24,6 +25,17 @@ def test_a_shards_pairs_have_the_bytes_and_positions_of_its_samples(tmp_path):
             (b"image d", b"truth d"),
         ]
     assert opened.bare == 2
+
+
+def test_a_truth_that_is_a_link_to_nothing_is_refused_and_not_left_out(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("a.jpg"))
+        link = tarfile.TarInfo("a.seg.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/data/truth/a.png"
+        archive.addfile(link)
+    (source,) = sources_of([str(tmp_path / "x.tar")])
+    with pytest.raises(UsageError, match=r"x\.tar: 'a\.seg\.png': .*link"), open_pairs(source, tmp_path, ReadLimits()):
+        pass
 
 
 def test_a_folders_pairs_are_images_with_an_annotation_of_the_same_name(tmp_path):

@@ -5,11 +5,10 @@ import posixpath
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from maskmill.pipeline.ledger.ledger import LedgerRow
 from maskmill.pipeline.ledger.merging import Merged, from_merged, write
 from maskmill.pipeline.ledger.status import Status
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
+from maskmill.pipeline.processes import process_pool, result_of
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores import stores
 from maskmill.pipeline.table.label_check import FileCheck, LabelFile, check
@@ -36,6 +36,7 @@ TOLD_SECONDS = 30.0
 """Time between lines on how far it is."""
 
 _ROWS_AT_ONCE = 256
+_FIX = "Run the same command again, with more memory to spare."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,7 +168,7 @@ def _pool(decoded: int) -> Executor:
     """Where files are checked: most of reading is waiting, most of decoding is Python."""
     workers = min(os.cpu_count() or 1, FILES)
     if decoded >= PROCESSES_FROM and workers > 1:
-        return ProcessPoolExecutor(workers, get_context("spawn"), initializer=stores.use, initargs=(stores.used(),))
+        return process_pool(workers, stores.use, stores.used())
     return ThreadPoolExecutor(workers if decoded else FILES)
 
 
@@ -181,9 +182,9 @@ def _in_order(
             waiting.append((file, pool.submit(work, file)))
             if len(waiting) > 2 * FILES:
                 first, future = waiting.popleft()
-                yield first, future.result()
+                yield first, result_of(future, _FIX)
         for first, future in waiting:
-            yield first, future.result()
+            yield first, result_of(future, _FIX)
     finally:
         for _, future in waiting:
             future.cancel()

@@ -1,9 +1,7 @@
 """A replica without Ray: the threads and the model that label shards, over shards of any size. Ray's is in cluster/."""
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +20,7 @@ from maskmill.pipeline.labeling.model_thread import ModelThread
 from maskmill.pipeline.labeling.threads import decoders
 from maskmill.pipeline.ledger.ledger import LedgerRow
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.processes import process_pool, result_of
 from maskmill.pipeline.reading.decoding import DecodingConfig
 from maskmill.pipeline.shards.shard import Shard, describe
 
@@ -76,8 +75,8 @@ def peaks(config: BenchConfig) -> tuple[ReplicaPeak, ...]:
     """The memory of a replica over shards of the sizes asked for, each in a fresh process."""
     found = []
     for samples in config.shard_sizes:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            found.append(process.submit(_peak, config, samples).result())
+        with process_pool(1) as process:
+            found.append(result_of(process.submit(_peak, config, samples), "Ask for smaller --shard-sizes."))
     return tuple(found)
 
 

@@ -3,15 +3,12 @@
 A shard's work holds Python's lock for most of its time, so that threads would take turns.
 """
 
-import multiprocessing
-import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from maskmill.models.errors import EnvironmentFailure
+from maskmill.pipeline.processes import process_pool, result_of
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -40,10 +37,8 @@ def in_order(
         function = make(setup)
         yield from ((task, function(task)) for task in tasks)
         return
-    # Forks of a process that has threads, as PyTorch's and a store's client's, may hang.
-    context = multiprocessing.get_context("spawn")
     waiting: deque[tuple[Task, Future[Result]]] = deque()
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(make, setup))
+    pool = process_pool(processes, _begin, make, setup)
     try:
         for task in tasks:
             waiting.append((task, pool.submit(_call, task)))
@@ -57,12 +52,7 @@ def in_order(
 
 def _result(waiting: deque[tuple[Task, Future[Result]]]) -> tuple[Task, Result]:
     task, future = waiting.popleft()
-    try:
-        return task, future.result()
-    except BrokenProcessPool as error:
-        raise EnvironmentFailure(
-            "a process of the export was killed, most often for want of memory. Export with fewer --workers."
-        ) from error
+    return task, result_of(future, "Export with fewer --workers.")
 
 
 _function: list[Callable[..., Any]] = []
@@ -70,8 +60,6 @@ _function: list[Callable[..., Any]] = []
 
 
 def _begin(make: Callable[[Setup], Callable[[Task], Result]], setup: Setup) -> None:
-    # Ctrl-C reaches all processes of a terminal; the one that the others work for says when to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _function[:] = [make(setup)]
 
 

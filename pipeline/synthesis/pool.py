@@ -1,14 +1,14 @@
 """Pools of scenes in memory for training: drawn by worker processes, a function of seed and index. Writes no file."""
 
-import multiprocessing
 from collections.abc import Generator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskmill.models.vocabulary.scenes import names
+from maskmill.pipeline.processes import process_pool, result_of
 from maskmill.pipeline.synthesis.scene import MOST_OBJECTS, scene
 from maskmill.pipeline.synthesis.shapes import SIDE
 
@@ -89,7 +89,7 @@ def pools(
         masks: as in `draw`.
         workers: processes that draw.
     """
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
+    with process_pool(workers) as executor:
 
         def ask(number: int) -> list[Future[ScenePool]]:
             first, end = number * size, (number + 1) * size
@@ -100,7 +100,7 @@ def pools(
 
         number, coming = start, ask(start)
         while True:
-            parts = [part.result() for part in coming]
+            parts = [result_of(part, "Run the same command again: it goes on.") for part in coming]
             number += 1
             coming = ask(number)
             yield _joined(parts)

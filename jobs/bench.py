@@ -37,12 +37,14 @@ def bench(
     from maskmill.pipeline.labeling.threads import wait_briefly_awake
 
     wait_briefly_awake()  # as in a replica
+    from maskmill.pipeline.stores.leftovers import remove_leftovers
     from maskmill.pipeline.stores.local_file import replacing
 
     if output is not None:
         check_file("--output", str(output), (".json",))
         if not output.absolute().parent.is_dir():
             raise UsageError(f"--output {str(output)!r}: its folder isn't there. Make it first.")
+        remove_leftovers(str(output.absolute().parent))
     spec_of(config.model)
     with Steps() as steps:
         steps("checking shards", logged=False)

@@ -7,6 +7,7 @@ from maskmill.jobs.places import check_folder
 from maskmill.pipeline.terminal import print_lines
 
 _MARK = ".maskmill-demo"
+_SEED = 0
 _QUERY = """
 SELECT name, segments, round(mean_score, 3) AS mean_score, round(share, 3) AS share
 FROM classes ORDER BY segments DESC, name LIMIT 5
@@ -30,9 +31,10 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
     from maskmill.models.errors import UsageError
     from maskmill.pipeline.config import ModelConfig
     from maskmill.pipeline.stores.local_file import writing
-    from maskmill.pipeline.synthesis.shards import synthesize
+    from maskmill.pipeline.synthesis.shards import check_counts, synthesize
 
     check_folder("--output", str(output))
+    check_counts(shards, samples, _SEED)
     mark = output / _MARK
     if output.exists() and any(output.iterdir()):
         if not mark.exists():
@@ -43,7 +45,7 @@ def demo(*, output: Path = Path("demo-output"), shards: int = 2, samples: int = 
         mark.touch()
 
     print_lines(f"1. {shards} shards of {samples} scenes each -> {output / 'shards'}")
-    synthesize(output / "shards", shards, samples, 0)
+    synthesize(output / "shards", shards, samples, _SEED)
     print_lines(f"2. maskmill label {output / 'shards'} --output {output / 'run'} --model san-tiny")
     code = label(str(output / "shards"), output=str(output / "run"), model=ModelConfig(model="san-tiny"))
     print_lines(*f'3. maskmill query {output / "run"} "{_QUERY}"'.split("\n"))

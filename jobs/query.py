@@ -1,5 +1,6 @@
 """The command `maskmill query`: asks a label table a question in SQL. The answering is done in `pipeline.query`."""
 
+import posixpath
 import sys
 from collections.abc import Iterator
 from itertools import count
@@ -122,9 +123,11 @@ def _write(answer: "Answer", how: Format, output: str, *, raw: bool) -> None:
 
     from maskmill.models.scratch import scratch_folder
     from maskmill.pipeline.query import write_parquet
+    from maskmill.pipeline.stores.leftovers import remove_leftovers
     from maskmill.pipeline.stores.publish import publish
     from maskmill.pipeline.stores.urls import redact
 
+    remove_leftovers(posixpath.dirname(output) or ".")
     with scratch_folder() as scratch:
         local = scratch / "answer"
         if how == "parquet":

@@ -46,9 +46,11 @@ def report(
     from maskmill.jobs.incomplete import say
     from maskmill.pipeline.report.report import report as make
     from maskmill.pipeline.showing.write import write
+    from maskmill.pipeline.stores.leftovers import remove_leftovers
 
     check_file("--output", str(output), (".html", ".htm"))
     made = make(out, keep, config)
+    remove_leftovers(str(output.parent))
     write(output, made.html)
     say(made.incomplete)
     print_lines(f"{output}: {len(made.html) / 1e6:,.1f} MB, nothing of it from the network")

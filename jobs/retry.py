@@ -50,7 +50,7 @@ def retry(
         from maskmill.models.vocabulary.templates import load_templates
         from maskmill.models.zoo import MODELS
         from maskmill.pipeline.ledger import summary
-        from maskmill.pipeline.ledger.status import status
+        from maskmill.pipeline.ledger.status import settle
         from maskmill.pipeline.output import Output
         from maskmill.pipeline.retry import Given, configuration, kept
         from maskmill.pipeline.retry_choice import choose, lines
@@ -78,7 +78,7 @@ def retry(
             manifest.accept(target, chosen.same, chosen.same_as)
         if not asked:
             if not job.dry_run:
-                print_lines(*summary.lines(status(target)))
+                print_lines(*summary.lines(settle(target)))
             return 0
         from maskmill.jobs.label import report, run, tell_work
         from maskmill.pipeline.labeling.preflight import preflight

@@ -53,6 +53,7 @@ def show(
     from maskmill.pipeline.output import Output
     from maskmill.pipeline.shards.moved import ShardsAt
     from maskmill.pipeline.showing.show import places, show_all, show_each
+    from maskmill.pipeline.stores.leftovers import remove_leftovers
     from maskmill.pipeline.stores.urls import canonical
     from maskmill.pipeline.table.label_table import LabelTable
 
@@ -65,6 +66,7 @@ def show(
     if shard is not None and moved.moves:
         shard = moved.recorded(canonical(shard))
     chosen, bound = places(run, keys, keep, limit=limit, sample_index=sample_index, shard=shard)
+    remove_leftovers(str(output if each else output.parent))
     warnings: tuple[str, ...] = ()
     draw = show_each if each else show_all
     for one in draw(run, chosen, output, bound, moved, truth_ids=truth_ids):

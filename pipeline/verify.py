@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from maskmill.models.errors import UsageError
 from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline import run
 from maskmill.pipeline.ledger import ledger
@@ -24,7 +25,9 @@ from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.processes import process_pool, result_of
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores import stores
+from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.label_check import FileCheck, LabelFile, check
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 FILES = 16
 """Label files read at a time; of masks are as many decoded at a time as there are processors, or so many."""
@@ -44,7 +47,7 @@ class Problem:
     """Something that isn't as it is said to be."""
 
     file: str
-    """The label file, or the shard."""
+    """The label file, the shard, or the vocabulary."""
 
     text: str
     """What is wrong, in one line."""
@@ -77,8 +80,8 @@ class Verification:
 
 
 def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = lambda line: None) -> Verification:
-    """Check every label file of a run or of a sealed table: that the manifest asks for it, its size, columns, footer
-    and fingerprint, the order of its rows, and its counts against the ledger.
+    """Check a run or a sealed table: its vocabulary against run.json, and of every label file that the manifest asks
+    for it, its size, columns, footer and fingerprint, the order of its rows, and its counts against the ledger.
 
     Memory is that of a status and of a few label files' row groups.
 
@@ -96,7 +99,7 @@ def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = 
     # Before the rest is read: what a job publishes from here on has no row, and isn't looked at.
     standing = output.label_files()
     sealed = run.is_sealed(recorded)
-    problems: list[Problem] = []
+    problems = list(_vocabulary_problem(output))
     files = rows = masks = unrecorded = 0
     last = time.monotonic()
     with scratch_folder() as folder, _pool(len(standing) if deep else 0) as pool:
@@ -139,6 +142,14 @@ def verify(output: Output, *, deep: bool = False, told: Callable[[str], None] = 
         problems=tuple(problems),
         strays=strays,
     )
+
+
+def _vocabulary_problem(output: Output) -> Iterator[Problem]:
+    """That the vocabulary isn't there, is damaged, or isn't the run's; nothing where it is."""
+    try:
+        vocabulary_of_run(output)
+    except UsageError as error:
+        yield Problem(file="vocabulary.parquet", text=str(error).removeprefix(f"{redact(output.vocabulary)}: "))
 
 
 def _copied(copy: Path, now: Merged) -> pa.Table:

@@ -59,7 +59,8 @@ def initial(
         )
     fresh = {name: shape for name, shape in shapes.items() if name.startswith(SIDE) or name == BACKGROUND}
     clip_shapes = {name: shape for name, shape in shapes.items() if name not in fresh}
-    clip = checkpoint.fitted(given, clip_shapes, ignored=(*config.ignored, BACKGROUND), source=source)
+    surplus = (*config.ignored, BACKGROUND)
+    clip = checkpoint.fitted(given, clip_shapes, ignored=surplus, source=source, option="--init")
     return {name: tensor.float() for name, tensor in clip.items()} | fresh_tensors(fresh, seed), "CLIP"
 
 

@@ -35,6 +35,7 @@ from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.stores.leftovers import remove_leftovers, remove_uploads
 from maskmill.pipeline.stores.publish import publish, publish_bytes, read_bytes
 from maskmill.pipeline.stores.urls import canonical, redact
+from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 FILE_BYTES = 10**9
 """Size of a sealed table's files unless another is stated."""
@@ -94,13 +95,15 @@ def compact(
         told: takes a line after each file.
 
     Raises:
-        UsageError: no run, a sealed one, failed or missing shards, a damaged label file, a target that isn't empty.
+        UsageError: no run, a sealed one, another run's vocabulary, failed or missing shards, a damaged label file, a
+            target that isn't empty.
         EnvironmentFailure: a place can't be read or written, or a file doesn't hold what was written to it.
     """
     recorded = run.require(source)
     if run.is_sealed(recorded):
         raise UsageError(f"{redact(source.url)}: sealed already. Name the --output of a `maskmill label`.")
     refuse_nested(source, target)
+    vocabulary_of_run(source)  # it is copied: a wrong one would be sealed in
     with scratch_folder(scratch) as folder:
         table = from_merged(source, lambda now: _copied(now, folder / "source.parquet"))
         done, left_out = _done(table, source, partial=partial)

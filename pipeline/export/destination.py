@@ -13,7 +13,16 @@ from maskmill.models.errors import UsageError
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.stores.errors import OutputError, store_errors
 from maskmill.pipeline.stores.leftovers import remove_leftovers
-from maskmill.pipeline.stores.publish import create_bytes, is_local, names, publish, publish_bytes, read_bytes, remove
+from maskmill.pipeline.stores.publish import (
+    create_bytes,
+    is_local,
+    names,
+    publish,
+    publish_bytes,
+    read_bytes,
+    remove,
+    remove_tree,
+)
 from maskmill.pipeline.stores.urls import canonical, filesystem, redact
 
 RECORD = "export.json"
@@ -29,6 +38,15 @@ SENDERS = 16
 def encoded(value: dict[str, Any]) -> bytes:
     """A JSON object as it stands in a file of its own."""
     return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _without_shards(mark: bytes | None) -> dict[str, Any] | None:
+    """What an unfinished export says of its run and options; None where it can't be read."""
+    try:
+        found = json.loads(mark or b"")
+    except (ValueError, RecursionError):
+        return None
+    return {name: value for name, value in found.items() if name != "shards"} if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,14 +81,19 @@ class Destination:
                 f"--output {redact(self.url)}: not empty, and no finished export. Name another place, or remove it."
             )
 
-    def begin(self, identity: dict[str, Any], made: Collection[str]) -> None:
+    def begin(self, identity: dict[str, Any], shards: str, made: Collection[str]) -> bytes:
         """Begin an export in an empty DEST, or begin the one anew that was interrupted there.
 
-        The same export makes the same files, so that writing them again finishes what was begun.
+        The same export makes the same files, so that writing them again finishes what was begun. Of other shards of the
+        same run it makes others, with other numbers: what was begun is removed first.
 
         Args:
-            identity: all that shapes the files: JSON values.
+            identity: the run and the options, all that shapes the files beside the shards: JSON values.
+            shards: a digest of the shards.
             made: names of what the export makes directly below DEST.
+
+        Returns:
+            The mark that says whose files these are, for `finish`.
 
         Raises:
             UsageError: DEST holds an unfinished export of another identity, or what no export made.
@@ -83,20 +106,39 @@ class Destination:
                 f"--output {redact(self.url)}: an unfinished export, and {foreign[0]!r}, which no export makes. "
                 "Name another place, or remove it."
             )
-        mark = encoded(identity)
+        mark = encoded({**identity, "shards": shards})
         create_bytes(mark, self.place(UNFINISHED))
-        if read_bytes(self.place(UNFINISHED)) != mark:
+        there = read_bytes(self.place(UNFINISHED))
+        if there == mark:
+            return mark
+        if _without_shards(there) != _without_shards(mark):
             raise UsageError(
                 f"--output {redact(self.url)}: an unfinished export of another table, or with other options "
                 f"({UNFINISHED} has them). Give the same ones to finish it, or remove it."
             )
+        for name in made:
+            remove_tree(self.place(name))
+        # After them: were it there before and this process killed, files of the earlier shards would stay.
+        publish_bytes(mark, self.place(UNFINISHED))
+        return mark
 
-    def finish(self, record: dict[str, Any]) -> None:
+    def finish(self, record: dict[str, Any], mark: bytes) -> None:
         """Leave `RECORD`, once all else is there.
 
+        Args:
+            record: what it holds.
+            mark: what `begin` returned.
+
         Raises:
+            UsageError: another export has begun there anew meanwhile.
             OutputError: it can't be written.
         """
+        # None where the very same export, at work beside this one, has finished.
+        if read_bytes(self.place(UNFINISHED)) not in (None, mark):
+            raise UsageError(
+                f"--output {redact(self.url)}: another export, of more shards or fewer, has begun there anew. Let that "
+                "one end, or name another place."
+            )
         publish_bytes(encoded(record), self.place(RECORD))
         self._remove_mark()
 

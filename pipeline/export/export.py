@@ -117,7 +117,7 @@ def export(
         told(line)
     context = Context(vocabulary=vocabulary, info=_info(asked, identity, now), shards=len(shards))
     form = _format(asked, context)
-    asked.destination.begin({**context.info, "shards": _digest(shards)}, form.made)
+    mark = asked.destination.begin(context.info, _digest(shards), form.made)
     processes = min(workers or _processes(now.labeled), len(shards))
     total = Tally()
     with _scratch_errors(scratch), scratch_folder(scratch) as folder:
@@ -140,7 +140,7 @@ def export(
             )
         form.finish(asked.destination, folder)
         # Others' files are whole once this one stands there.
-        asked.destination.finish({**context.info, "counts": asdict(total)})
+        asked.destination.finish({**context.info, "counts": asdict(total)}, mark)
     return total
 
 

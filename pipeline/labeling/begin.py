@@ -5,13 +5,12 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from maskmill.models.errors import EnvironmentFailure
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.models.vocabulary.templates import templates_hash
-from maskmill.models.zoo import MODELS, spec_of
+from maskmill.models.zoo import MODELS
 from maskmill.pipeline import parquet, run
 from maskmill.pipeline.config import LabelConfig
 from maskmill.pipeline.labeling.preflight import Work
@@ -24,6 +23,7 @@ from maskmill.pipeline.output import Output
 from maskmill.pipeline.retry import forget
 from maskmill.pipeline.run import Identity
 from maskmill.pipeline.shards import manifest
+from maskmill.pipeline.shards.planning import weights_hash
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.table.vocabulary_table import to_table
@@ -54,6 +54,7 @@ def begin(
 
     Raises:
         UsageError: OUT holds another run.
+        AnotherRunError: it has come to hold another one meanwhile; as far as that was seen, nothing of it is replaced.
     """
     identity = run.identity(
         config,
@@ -64,9 +65,11 @@ def begin(
         text_features=text.hash,
     )
     run.record(output, identity, config)
+    # Where a store has no conditional writes, another job's run.json may have replaced this one: before the vocabulary
+    # that stands there is the other's, and again after it.
+    run.confirm(output, identity.fingerprint)
     parquet.write(to_table(vocabulary), output.vocabulary)
     manifest.add(output, shards)
-    # Where a store has no conditional writes, two jobs may both have written a run.json.
     run.confirm(output, identity.fingerprint)
     return identity
 
@@ -89,7 +92,7 @@ def end_without_model(work: Work, config: LabelConfig, output: Output) -> JobRes
         classes=len(work.vocabulary),
         templates=templates_hash(work.templates),
         model=config.model.model,
-        weights=_weights_hash(config, output),
+        weights=work.weights or _weights_hash(config, output),
         dtype=config.model.dtype,
     )
     begin(work.shards, config, output, work.vocabulary, text)
@@ -128,9 +131,10 @@ def _weights_hash(config: LabelConfig, output: Output) -> str:
     """The hash of the weights: of a local file, which may have been replaced under its name; else what run.json says,
     where it names the same weights.
     """
-    source = spec_of(config.model.model).source(config.model.weights)
+    if (local := weights_hash(config)) is not None:
+        return local
     there = run.read(output)
-    if there is not None and not Path(source).is_file():
+    if there is not None:
         named = config.model.weights
         settings: Any = there.get("config")
         before = settings.get("model") if isinstance(settings, dict) else None
@@ -138,4 +142,4 @@ def _weights_hash(config: LabelConfig, output: Output) -> str:
             return str(there["identity"].get("weights"))
     from maskmill.models import checking  # with it comes torch
 
-    return checking.weights_hash(config.model.model, source)
+    return checking.weights_hash(config.model.model, config.model.weights)

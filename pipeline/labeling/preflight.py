@@ -1,7 +1,7 @@
 """What of a `label` is wrong, or done already, found before Ray starts and a model is loaded. Writes nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from maskmill.models.errors import UsageError
@@ -13,7 +13,7 @@ from maskmill.pipeline.labeling.placement import joins, local_node, place
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.reading.errors import ShardError
 from maskmill.pipeline.reading.first_bytes import unreadable
-from maskmill.pipeline.shards.planning import price_lines, refuse_another_run, vocabulary_of
+from maskmill.pipeline.shards.planning import price_lines, refuse_another_run, vocabulary_of, weights_hash
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.urls import redact
 
@@ -40,6 +40,9 @@ class Work:
     unreadable: Mapping[str, ShardError] = field(default_factory=dict)
     """Those of them that are known to fail, by canonical URL, and why."""
 
+    weights: str | None = None
+    """Hash of the weights, where it had to be computed."""
+
     @property
     def needs_model(self) -> bool:
         """Whether any shard may be labeled."""
@@ -47,7 +50,9 @@ class Work:
 
 
 def preflight(shards: Sequence[Shard], config: LabelConfig, output: Output) -> Work:
-    """Check a `label` as far as is possible without Ray, the model's weights and a shard's whole bytes.
+    """Check a `label` as far as is possible without Ray, the model and a shard's whole bytes.
+
+    Weights in a local file are read whole only where OUT holds a run, to compare them with the run's.
 
     On a cluster that is joined, its machines may have devices, folders and files that this one hasn't.
 
@@ -81,7 +86,12 @@ def preflight(shards: Sequence[Shard], config: LabelConfig, output: Output) -> W
         config.decoding.refuse_without_gpu(placement.device)
     if work.needs_model or not holds_it:
         _check_model(config, vocabulary, templates)
-    return work
+    if not holds_it:
+        return work
+    # Last, as it reads all of them; only a run that is there can have had others.
+    weights = weights_hash(config)
+    refuse_another_run(config, output, vocabulary, templates, weights=weights)
+    return replace(work, weights=weights)
 
 
 def check_scratch(config: LabelConfig) -> None:

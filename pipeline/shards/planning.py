@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 from maskmill.models.errors import EnvironmentFailure
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.models.vocabulary.templates import templates_hash
-from maskmill.models.zoo import MODELS
+from maskmill.models.zoo import MODELS, spec_of
 from maskmill.pipeline import run
 from maskmill.pipeline.config import LabelConfig
 from maskmill.pipeline.labeling import agreement_price
@@ -41,7 +42,14 @@ def vocabulary_of(config: LabelConfig) -> Vocabulary:
     return Vocabulary.load(config.vocabulary.vocab or MODELS[config.model.model].default_vocabulary)
 
 
-def refuse_another_run(config: LabelConfig, output: Output, vocabulary: Vocabulary, templates: tuple[str, ...]) -> bool:
+def refuse_another_run(
+    config: LabelConfig,
+    output: Output,
+    vocabulary: Vocabulary,
+    templates: tuple[str, ...],
+    *,
+    weights: str | None = None,
+) -> bool:
     """Compare what is known without loading the model with the run that OUT holds, if any; the job compares it all.
 
     Args:
@@ -49,6 +57,7 @@ def refuse_another_run(config: LabelConfig, output: Output, vocabulary: Vocabula
         output: its OUT.
         vocabulary: what `vocabulary_of` loaded.
         templates: prompt templates.
+        weights: what `weights_hash` gave; None where it isn't known, and not compared then.
 
     Returns:
         Whether OUT holds a run.
@@ -64,7 +73,7 @@ def refuse_another_run(config: LabelConfig, output: Output, vocabulary: Vocabula
     now = run.identity(
         config,
         rule=MODELS[config.model.model].rule_with(config.inference.windows),
-        weights=there.get("weights", ""),
+        weights=there.get("weights", "") if weights is None else weights,
         vocabulary=vocabulary.hash,
         templates=templates_hash(templates),
         # Follows from the vocabulary, the templates and the weights; the first two are compared themselves.
@@ -72,6 +81,20 @@ def refuse_another_run(config: LabelConfig, output: Output, vocabulary: Vocabula
     )
     now.refuse(there, output)
     return True
+
+
+def weights_hash(config: LabelConfig) -> str | None:
+    """The hash of weights in a local file, which is read whole; None of those that lie elsewhere.
+
+    Raises:
+        UsageError: they can't be read.
+    """
+    source = spec_of(config.model.model).source(config.model.weights)
+    if not Path(source).is_file():
+        return None
+    from maskmill.models import checking  # with it comes torch
+
+    return checking.weights_hash(config.model.model, source)
 
 
 def price_lines(config: LabelConfig, names: int) -> list[str]:

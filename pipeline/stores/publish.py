@@ -1,7 +1,6 @@
 """Makes a finished local file appear at its place all at once: one rename on a file system, one PUT on a store."""
 
 import contextlib
-import errno
 import filecmp
 import os
 import shutil
@@ -11,12 +10,9 @@ from pathlib import Path
 
 from maskmill.models.scratch import scratch_folder
 from maskmill.pipeline.stores.errors import OutputError, store_errors
-from maskmill.pipeline.stores.leftovers import held_copy
+from maskmill.pipeline.stores.local_file import temporary_beside
 from maskmill.pipeline.stores.put import put
 from maskmill.pipeline.stores.urls import canonical, filesystem
-
-_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
-"""What file systems without hard links answer (FAT, some that are mounted over a network or from a store)."""
 
 
 def is_local(url: str) -> bool:
@@ -40,7 +36,7 @@ def publish(local: Path, url: str, *, overwrite: bool = True) -> bool:
     with store_errors(url, "written", OutputError):
         if not is_local(url):
             return put(local, url, overwrite=overwrite)
-        with _waiting(Path(path), overwrite=overwrite) as copy:
+        with temporary_beside(Path(path), overwrite=overwrite) as copy:
             shutil.copyfile(local, copy)
         return overwrite or filecmp.cmp(local, path, shallow=False)
 
@@ -52,7 +48,7 @@ def publish_bytes(data: bytes, url: str) -> None:
         if not is_local(url):
             fs.pipe_file(path, data)
             return
-        with _waiting(Path(path)) as copy:
+        with temporary_beside(Path(path)) as copy:
             copy.write_bytes(data)
 
 
@@ -110,6 +106,26 @@ def remove_folder(url: str) -> None:
             Path(filesystem(url)[1]).rmdir()
 
 
+def remove_tree(url: str) -> None:
+    """Remove a file, or a folder and all that is in it; one that isn't there is fine.
+
+    Raises:
+        OutputError: something of it can't be removed.
+    """
+    fs, path = filesystem(url)
+    with store_errors(url, "removed"):
+        if not is_local(url):
+            fs.invalidate_cache(path)
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm(path, recursive=True)
+            fs.invalidate_cache(path)
+        # A link's target is somebody else's.
+        elif Path(path).is_dir() and not Path(path).is_symlink():
+            shutil.rmtree(path)
+        else:
+            Path(path).unlink(missing_ok=True)
+
+
 def read_bytes(url: str) -> bytes | None:
     """A small file's bytes, None if it isn't there.
 
@@ -152,42 +168,3 @@ def listing(url: str, *, hidden: bool = False) -> Iterator[tuple[str, int | None
         name = entry.rstrip("/").rsplit("/", 1)[-1]
         if name and (hidden or not name.startswith(".")):
             yield name, size
-
-
-@contextlib.contextmanager
-def _waiting(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """A path beside `target`, so that the rename never crosses file systems; no reader's glob takes its name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with held_copy(target.parent) as copy:
-        yield copy
-        with copy.open("rb") as file:
-            os.fsync(file.fileno())
-        if overwrite:
-            copy.replace(target)
-        else:
-            _link(copy, target)
-        _sync_folder(target.parent)
-
-
-def _link(copy: Path, target: Path) -> None:
-    """Give a whole file its second name; one that stands there stays."""
-    try:
-        os.link(copy, target)
-    except FileExistsError:
-        return
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # Between the look and the rename another's whole file may appear; a whole one of ours then replaces it.
-        if not target.exists():
-            copy.replace(target)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Names survive a power cut from here on, as far as the file system keeps its word."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary.scenes import BACKGROUNDS, COLOURS, SHAPES
+from maskmill.pipeline.stores.leftovers import remove_leftovers
 from maskmill.pipeline.stores.local_file import replacing, writing
 from maskmill.pipeline.synthesis.scene import PAINT, Scene, scene
 
@@ -61,6 +62,22 @@ def synthesize(directory: str | Path, shards: int, samples: int, seed: int) -> l
         UsageError: a number is out of range, or the directory is a URL or cannot be made.
         OutputError: the disk can't take a shard.
     """
+    check_counts(shards, samples, seed)
+    if "://" in str(directory):
+        raise UsageError(f"{directory}: expected a local directory. Synthesize to disk, then copy the shards there.")
+    folder = Path(directory)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(str(folder))
+    return [_shard(folder, number, samples, seed) for number in range(shards)]
+
+
+def check_counts(shards: int, samples: int, seed: int) -> None:
+    """Refuse numbers that `synthesize` would refuse; nothing is written.
+
+    Raises:
+        UsageError: one is out of range.
+    """
     for option, value, least in (("--shards", shards, 1), ("--samples", samples, 1), ("--seed", seed, 0)):
         if value < least:
             raise UsageError(
@@ -70,12 +87,6 @@ def synthesize(directory: str | Path, shards: int, samples: int, seed: int) -> l
         raise UsageError(
             f"--shards {shards} x --samples {samples}: more scenes than keys of {KEY_DIGITS} digits. Ask for fewer."
         )
-    if "://" in str(directory):
-        raise UsageError(f"{directory}: expected a local directory. Synthesize to disk, then copy the shards there.")
-    folder = Path(directory)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return [_shard(folder, number, samples, seed) for number in range(shards)]
 
 
 def _shard(folder: Path, number: int, samples: int, seed: int) -> Path:

@@ -5,7 +5,7 @@ import pyarrow as pa
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary.checks import Draft, checked
 from maskmill.models.vocabulary.vocabulary import Vocabulary
-from maskmill.pipeline import parquet
+from maskmill.pipeline import parquet, run
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.stores.urls import redact
 
@@ -25,14 +25,23 @@ def vocabulary_of_run(output: Output) -> Vocabulary:
     """The vocabulary that a label table's ids belong to.
 
     Raises:
-        UsageError: there is no run, or its vocabulary is damaged.
+        UsageError: there is no run, or its vocabulary is damaged or another run's.
         OutputError: it can't be read.
     """
     fix = "Expected the --output of a `maskmill label`."
     table = parquet.read(output.vocabulary, VOCABULARY, fix=fix)
     if table is None:
         raise UsageError(f"{redact(output.url)}: no vocabulary.parquet there. {fix}")
-    return from_table(table, shown=redact(output.vocabulary))
+    vocabulary = from_table(table, shown=redact(output.vocabulary))
+    recorded = run.read(output)
+    expected = None if recorded is None else recorded["identity"].get("vocabulary")
+    if expected is not None and vocabulary.hash != expected:
+        raise UsageError(
+            f"{redact(output.vocabulary)}: another vocabulary than run.json's (hash {vocabulary.hash[:16]}, expected "
+            f"{str(expected)[:16]}): ids would get wrong names. Restore it from a copy; the same `maskmill label` "
+            "writes it anew, unless the table is sealed."
+        )
+    return vocabulary
 
 
 def to_table(vocabulary: Vocabulary) -> pa.Table:

@@ -18,9 +18,11 @@ from torch import nn
 
 from maskmill.models import checkpoint
 from maskmill.models.errors import UsageError
+from maskmill.models.scratch import clean, scratch_folder
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores.leftovers import remove_leftovers
 from maskmill.pipeline.stores.local_file import replacing, writing
-from maskmill.pipeline.stores.publish import is_local
+from maskmill.pipeline.stores.publish import create_bytes, is_local, publish
 from maskmill.pipeline.stores.urls import redact
 from maskmill.pipeline.training.config import Identity
 
@@ -34,19 +36,19 @@ class TrainOutput:
 
     @classmethod
     def of(cls, url: str) -> "TrainOutput":
-        """OUT as a user names it; made where it is missing.
+        """OUT as a user names it; `record` makes it where it is missing.
 
         Raises:
             UsageError: a URL, or a place that can't be a folder.
+            EnvironmentFailure: no permission to write there.
         """
         if url and not is_local(url):
             raise UsageError(
                 f"--output {redact(url)!r}: expected a folder on a local or shared file system, not a store."
             )
-        folder = Path(Output.of(url).url)
-        with writing(f"--output {str(folder)!r}"):
-            folder.mkdir(parents=True, exist_ok=True)
-        return cls(folder)
+        output = Output.of(url)
+        output.check_writable()
+        return cls(Path(output.url))
 
     @property
     def log(self) -> Path:
@@ -71,19 +73,24 @@ class TrainOutput:
     def record(self, identity: Identity, *, write: bool = True) -> None:
         """Write the identity of a new training, or hold this one against what is there.
 
+        Of several programs that do so at once one writes it and the others compare. What killed ones left is removed.
+
         Args:
             identity: of this training.
             write: whether this worker writes; all of them compare.
 
         Raises:
             UsageError: OUT holds another training; the text names what differs.
+            OutputError: OUT can't be written.
         """
         path = self.folder / "train.json"
+        if write:
+            remove_leftovers(str(self.folder))
+            clean(self.folder)
         if not path.exists():
             if not write:
                 return
-            _replace(path, json.dumps(identity, indent=2, sort_keys=True).encode() + b"\n")
-            return
+            create_bytes(json.dumps(identity, indent=2, sort_keys=True).encode() + b"\n", str(path))
         there = self.identity()
         differing = sorted(name for name in {*identity, *there} if identity.get(name) != there.get(name))
         if differing:
@@ -138,13 +145,19 @@ class TrainOutput:
         return state
 
     def save_model(self, model: nn.Module) -> None:
-        """Write all of the model's tensors, in float32 but for those that count, all at once."""
+        """Write all of the model's tensors, in float32 but for those that count, all at once.
+
+        Raises:
+            EnvironmentFailure: OUT can't be written.
+        """
         tensors = {
             name: tensor.float() if tensor.is_floating_point() else tensor
             for name, tensor in model.state_dict().items()
         }
-        with replacing(self.model, ".safetensors") as waiting:
-            checkpoint.save_safetensors(tensors, waiting)
+        # safetensors puts a file of its own in the place it is given, which `replacing` could hold no lock on.
+        with scratch_folder(self.folder) as scratch:
+            checkpoint.save_safetensors(tensors, scratch / "model.safetensors")
+            publish(scratch / "model.safetensors", str(self.model))
 
 
 class TrainLog:

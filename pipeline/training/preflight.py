@@ -66,7 +66,7 @@ def _check_start(config: TrainConfig, vocabulary: Vocabulary) -> None:
 def _headers(source: str) -> dict[str, Tensor] | None:
     if joins() and "://" not in source and not Path(source).is_file():
         return None  # it may be there on the cluster's machines
-    return checkpoint.headers(source)
+    return checkpoint.headers(source, option="--init")
 
 
 def worker_resources(config: TrainConfig, nodes: Sequence[Node]) -> Node:

@@ -22,3 +22,13 @@ def test_the_demo_takes_no_folder_that_holds_something_else(workplace: Workplace
     refused = workplace.run("demo", "--output", "mine")
     assert (refused.code, len(refused.err.splitlines())) == (2, 1)
     assert (workplace.cwd / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_demo_of_nothing_leaves_an_earlier_one_and_makes_no_folder(workplace: Workplace) -> None:
+    (workplace.cwd / "earlier").mkdir()
+    (workplace.cwd / "earlier" / ".maskmill-demo").touch()
+    for words in (("--shards", "0"), ("--samples", "0", "--output", "earlier")):
+        refused = workplace.run("demo", *words)
+        assert (refused.code, f"{words[0]} 0: expected" in refused.err, refused.out) == (2, True, "")
+    assert not (workplace.cwd / "demo-output").exists()
+    assert (workplace.cwd / "earlier" / ".maskmill-demo").exists()

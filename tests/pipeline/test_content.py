@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from maskmill.jobs import cli
+from maskmill.models import zoo
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.content import COMPARED, holds_what_was_labeled
 from maskmill.pipeline.dataset import LabeledImages
@@ -30,14 +31,14 @@ LATER = 1_900_000_000
 
 
 @pytest.fixture(scope="module")
-def labeled(tiny, tmp_path_factory) -> tuple[Path, Path]:
+def labeled(tmp_path_factory) -> tuple[Path, Path]:
     """Shards and the run of them: one of more samples than are compared, one of fewer."""
     folder = tmp_path_factory.mktemp("labeled")
     synthesize(folder / "shards", 1, COMPARED + 4, 3)
     (short,) = synthesize(folder / "short", 1, 3, 4)
     shutil.move(short, folder / "shards" / "short.tar")
     output = Output.of(str(folder / "out"))
-    label(tiny, sorted((folder / "shards").glob("*.tar")), output)
+    label(zoo.load("san-tiny", device="cpu"), sorted((folder / "shards").glob("*.tar")), output)
     return folder / "shards", folder / "out"
 
 

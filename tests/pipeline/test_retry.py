@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from maskmill.jobs import cli
+from maskmill.models import zoo
 from maskmill.models.errors import UsageError
 from maskmill.models.inference.forms import QueriesInference
 from maskmill.pipeline import run
@@ -21,6 +23,7 @@ from maskmill.pipeline.retry import Given, configuration, forget, kept
 from maskmill.pipeline.retry_choice import Chosen, choose, lines
 from maskmill.pipeline.run import Identity
 from maskmill.pipeline.verify import verify
+from tests.killed import killed_as_it_wrote
 from tests.plain_run import PLAIN, label, labeler, write_tar
 
 CONFIG = LabelConfig(model=PLAIN.model, inference=PLAIN.inference, job=JobConfig(max_failed_samples=0.9))
@@ -282,8 +285,10 @@ def test_another_form_survives_the_way_through_run_json(place, tmp_path):
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_says_what_would_be_labeled_and_writes_nothing(place, capsys):
-    _, output = place
+def test_a_dry_run_says_what_would_be_labeled_and_writes_nothing(place, tmp_path, capsys):
+    shards, _ = place
+    output = Output.of(str(tmp_path / "bundled"))
+    label(zoo.load("san-tiny", device="cpu"), [shards / f"{name}.tar" for name in "abcd"], output, CONFIG)
     change(output, "config", "vocabulary", "vocab", to="scenes")
     before = sorted((str(path), path.stat().st_mtime_ns) for path in Path(output.url).rglob("*"))
     assert cli.run(["retry", output.url, "--failed-samples", "0", "--dry-run"]) == 0
@@ -300,6 +305,21 @@ def test_a_run_with_nothing_to_retry_is_summed_up(tiny, scenes, tmp_path, capsys
     assert cli.run(["retry", output.url]) == 0
     out, _ = capsys.readouterr()
     assert out.startswith("retry     nothing to label again\nshards    2 done, 0 failed, 0 missing")
+
+
+def test_where_nothing_is_left_the_ledger_is_merged_and_what_killed_jobs_left_removed(tiny, scenes, tmp_path, capsys):
+    output = Output.of(str(tmp_path / "out"))
+    label(tiny, scenes, output)
+    rows = ledger.read(output.ledger)
+    ledger.write([replace(rows[0], attempts=7)], output.ledger_part(ledger.part_name()))
+    left = killed_as_it_wrote(Path(output.labels) / "a.parquet")
+    assert cli.run(["retry", output.url, "--dry-run"]) == 0
+    assert left.exists()
+    assert len(output.ledger_parts()) == 1
+    assert cli.run(["retry", output.url]) == 0
+    assert not left.exists()
+    assert output.ledger_parts() == []
+    assert [row.attempts for row in ledger.read(output.ledger)] == [7, 1]
 
 
 def test_no_run_is_wrong_usage(tmp_path, capsys):

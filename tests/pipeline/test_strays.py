@@ -11,6 +11,7 @@ from maskmill.jobs import cli
 from maskmill.pipeline.dataset import LabeledImages
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.verify import verify
+from tests.killed import killed_as_it_wrote
 from tests.plain_run import label
 
 STRAYS = ("Thumbs.db", ".DS_Store", "desktop.ini", "x (1).parquet", "notes.txt")
@@ -99,3 +100,17 @@ def test_settling_beside_strays_leaves_them_alone(littered, capsys):
 
     assert settle(littered).all_done
     assert all(Path(littered.url, folder, name).exists() for folder in FOLDERS for name in STRAYS)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("query", "OUT", "FROM classes", "-o"), "answer.csv"),
+        (("show", "OUT", "--limit", "1", "-o"), "sample.png"),
+        (("report", "OUT", "-o"), "page.html"),
+    ],
+)
+def test_what_a_killed_command_left_beside_its_output_is_removed(run, capsys, tmp_path, words, name):
+    killed_as_it_wrote(tmp_path / name)
+    printed(capsys, *(run.url if word == "OUT" else word for word in words), str(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == [name]

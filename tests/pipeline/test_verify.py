@@ -11,6 +11,7 @@ import pytest
 
 from maskmill.models.errors import UsageError
 from maskmill.models.masks import rle
+from maskmill.models.vocabulary import Vocabulary
 from maskmill.pipeline.compaction.compaction import compact
 from maskmill.pipeline.ledger import ledger
 from maskmill.pipeline.ledger.status import settle, status
@@ -18,6 +19,7 @@ from maskmill.pipeline.output import Output
 from maskmill.pipeline.shards import manifest
 from maskmill.pipeline.stores.publish import publish_bytes
 from maskmill.pipeline.table.schema import DICTIONARY_COLUMNS, LABELS
+from maskmill.pipeline.table.vocabulary_table import to_table
 from maskmill.pipeline.verify import verify
 from tests.flipped_bits import flip
 from tests.plain_run import label, write_tar
@@ -117,6 +119,20 @@ def test_another_size_is_found_and_other_bytes_are_by_looking_deep(output):
 def test_a_place_without_a_run_is_wrong_usage(tmp_path):
     with pytest.raises(UsageError, match=r"no run\.json there"):
         verify(Output.of(str(tmp_path)))
+
+
+def test_a_vocabulary_that_is_another_or_gone_is_found(output, tmp_path):
+    place = Path(output.vocabulary)
+    names = pq.read_table(place)["name"].to_pylist()
+    place.unlink()
+    (gone,) = verify(output).problems
+    assert (gone.file, "no vocabulary.parquet there" in gone.text) == ("vocabulary.parquet", True)
+    pq.write_table(to_table(Vocabulary.of(list(reversed(names)))), place)
+    (other,) = verify(output, deep=True).problems
+    assert other.file == "vocabulary.parquet"
+    assert other.text.startswith("another vocabulary than run.json's")
+    with pytest.raises(UsageError, match="another vocabulary than run"):
+        compact(output, Output.of(str(tmp_path / "sealed")), scratch=tmp_path)
 
 
 def test_a_row_too_few_is_found(output):

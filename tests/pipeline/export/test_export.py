@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,10 +17,11 @@ import pytest
 from maskmill.jobs.cli import run
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.pipeline.compaction.compaction import compact
-from maskmill.pipeline.export.destination import RECORD, UNFINISHED
+from maskmill.pipeline.export.destination import RECORD, UNFINISHED, Destination
 from maskmill.pipeline.export.sample import MAX_KEY, sample_name
 from maskmill.pipeline.export.tally import Tally
 from maskmill.pipeline.output import Output
+from maskmill.pipeline.stores.publish import names, publish_bytes
 from maskmill.pipeline.table.schema import FOOTER_KEY, LABELS
 from tests.plain_run import PLAIN, label
 from tests.s3_server import S3Server, led_to, moto_server
@@ -102,12 +105,10 @@ def test_a_place_in_the_label_table_is_refused(general, capsys):
     assert not Path(f"{general.url}/coco").exists()
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_the_same_command_finishes_an_export_that_was_killed(export, general, form, tmp_path):
-    whole, tally = export(general, form, to="whole", images=True)
+def killed(call: Callable[[], object]) -> None:
+    """Kill an export half way: files of the first shard stand in DEST, those of the second do not."""
     child = os.fork()
     if child == 0:
-        # Half way: files of the first shard stand in DEST, those of the second do not.
         seen = itertools.count()
         real = Tally.add
 
@@ -117,9 +118,15 @@ def test_the_same_command_finishes_an_export_that_was_killed(export, general, fo
             real(mine, other)
 
         Tally.add = add_and_die  # type: ignore[method-assign]
-        export(general, form, images=True)
+        call()
         os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_same_command_finishes_an_export_that_was_killed(export, general, form, tmp_path):
+    whole, tally = export(general, form, to="whole", images=True)
+    killed(lambda: export(general, form, images=True))
     dest = tmp_path / "dest"
     assert (dest / UNFINISHED).exists()
     assert not (dest / RECORD).exists()
@@ -133,6 +140,51 @@ def test_the_same_command_finishes_an_export_that_was_killed(export, general, fo
     assert files(again) == files(whole)
     assert counts == tally
     assert not list(tmp_path.glob("maskmill-*")), "what the killed process left in scratch is gone too"
+
+
+@pytest.fixture(scope="module")
+def growing(tiny, sources, tmp_path_factory) -> tuple[Output, Output]:
+    """A run of which two shards are done, and the same run when all are."""
+    half, whole = (Output.of(str(tmp_path_factory.mktemp("growing") / "out")) for _ in range(2))
+    config = replace(PLAIN, job=replace(PLAIN.job, max_failed_samples=1.0))
+    label(tiny, sources, half, config, only=2)
+    shutil.copytree(half.url, whole.url)
+    label(tiny, sources, whole, config)
+    return half, whole
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("grown", [True, False])
+def test_a_killed_export_starts_over_once_other_shards_are_done(export, growing, queries, form, grown, tmp_path):
+    before, after = growing if grown else reversed(growing)
+    killed(lambda: export(before, form, images=True))
+    mark = (tmp_path / "dest" / UNFINISHED).read_bytes()
+    for output, options in ((after, {"min_area": 2}), (queries, {})):
+        with pytest.raises(UsageError, match="an unfinished export of another table, or with other options"):
+            export(output, form, images=True, **options)
+    assert (tmp_path / "dest" / UNFINISHED).read_bytes() == mark
+    again, counts = export(after, form, images=True)
+    fresh, tally = export(after, form, images=True, to="fresh")
+    assert files(again) == files(fresh)
+    assert counts == tally
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_what_began_before_another_started_over_is_not_finished(bucket, place, tmp_path):
+    with led_to(bucket) if place == "bucket" else nullcontext():
+        url = bucket.url("over") if place == "bucket" else str(tmp_path / "over")
+        destination, made = Destination.of(url), ("data", "README.md")
+        first = destination.begin({"run": "a"}, "two shards", made)
+        publish_bytes(b"rows", destination.place("data/train-00000-of-00002.parquet"))
+        publish_bytes(b"card", destination.place("README.md"))
+        assert destination.begin({"run": "a"}, "two shards", made) == first
+        assert set(names(url)) == {UNFINISHED, *made}
+        second = destination.begin({"run": "a"}, "four shards", made)
+        assert names(url) == [UNFINISHED]
+        with pytest.raises(UsageError, match="another export, of more shards or fewer, has begun there anew"):
+            destination.finish({}, first)
+        destination.finish({}, second)
+        assert names(url) == [RECORD]
 
 
 def test_an_export_that_was_killed_at_its_very_end_is_finished(export, general, tmp_path):

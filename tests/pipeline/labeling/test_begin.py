@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from maskmill.models.errors import UsageError
-from maskmill.pipeline import run
+from maskmill.models.vocabulary import Vocabulary
+from maskmill.pipeline import parquet, run
 from maskmill.pipeline.config import JobConfig, LabelConfig, ModelConfig
 from maskmill.pipeline.labeling.begin import JobResult, end_without_model
 from maskmill.pipeline.labeling.preflight import preflight
@@ -15,6 +18,7 @@ from maskmill.pipeline.ledger.status import status
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.retry_choice import choose
 from maskmill.pipeline.shards.planning import shards_of
+from maskmill.pipeline.table.vocabulary_table import to_table
 
 TINY = LabelConfig(model=ModelConfig(model="san-tiny"))
 
@@ -47,7 +51,6 @@ def test_shards_that_cannot_be_read_end_in_failed_and_in_the_ledger(tmp_path, br
 
 
 def test_its_identity_is_the_one_that_a_job_with_the_model_has(tmp_path, broken, scenes):
-    from maskmill.models.vocabulary import Vocabulary
     from maskmill.models.vocabulary.templates import load_templates
     from maskmill.models.zoo import load
     from maskmill.pipeline.text import TextIdentity
@@ -89,3 +92,21 @@ def _bundled() -> str:
     from maskmill.models.zoo import MODELS
 
     return MODELS["san-tiny"].source(None)
+
+
+def test_a_run_that_another_took_over_as_it_began_leaves_the_others_vocabulary(tmp_path, broken, monkeypatch):
+    """As on a store without conditional writes: both had looked for run.json, and the other's came later."""
+    output = Output.of(str(tmp_path / "out"))
+    others = to_table(Vocabulary.of(["cat", "dog"]))
+    ours = run.record
+
+    def taken_over(*arguments: Any) -> None:
+        ours(*arguments)
+        output.write_json(output.run, {**run.require(output), "fingerprint": "f" * 64})
+        parquet.write(others, output.vocabulary)
+
+    monkeypatch.setattr(run, "record", taken_over)
+    with pytest.raises(run.AnotherRunError):
+        ended(broken, output)
+    assert pq.read_table(output.vocabulary).equals(others)
+    assert output.manifest_parts() == []

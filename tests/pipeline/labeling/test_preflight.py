@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from maskmill.models import zoo
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.models.vocabulary import Vocabulary
 from maskmill.pipeline.config import LabelConfig, ModelConfig, ReplicaConfig, VocabularyConfig
@@ -50,9 +51,9 @@ def test_what_may_be_labeled_is_told_from_what_is_known_to_fail(scenes, tmp_path
     assert not Path(output.url).exists()
 
 
-def test_a_finished_run_has_nothing_to_do_and_half_a_one_the_rest(tiny, scenes, tmp_path):
+def test_a_finished_run_has_nothing_to_do_and_half_a_one_the_rest(scenes, tmp_path):
     output = Output.of(str(tmp_path / "out"))
-    label(tiny, scenes, output, only=1)
+    label(zoo.load("san-tiny", device="cpu"), scenes, output, only=1)
     config = replace(PLAIN, replica=ReplicaConfig(batch_size=1))
     work = checked(scenes, output, config)
     assert [shard.url for shard in work.todo] == [str(scenes[1])]
@@ -61,6 +62,14 @@ def test_a_finished_run_has_nothing_to_do_and_half_a_one_the_rest(tiny, scenes, 
     # Nothing of it is labeled, so that it needs no device either.
     finished = checked(scenes[:1], output, replace(PLAIN, model=ModelConfig(model="san-tiny", device="cuda")))
     assert (finished.todo, finished.needs_model) == ((), False)
+
+
+@pytest.mark.parametrize("left", [1, 0])
+def test_a_run_of_other_weights_is_refused_before_ray_whether_or_not_a_shard_is_left(tiny, scenes, tmp_path, left):
+    output = Output.of(str(tmp_path / "out"))
+    label(tiny, scenes, output, only=1)
+    with pytest.raises(UsageError, match=r'holds another run \(weights: "[0-9a-f.]+" there, "[0-9a-f.]+" now\)'):
+        checked(scenes[: 1 + left], output, PLAIN)
 
 
 def test_many_shards_are_listed_up_to_a_bound_and_without_credentials(tmp_path):

@@ -1,5 +1,6 @@
 """A labeled run for reports, whose shards say what people with bad intentions might write into theirs."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 from maskmill.models.segmenter import Segmenter
 from maskmill.pipeline.output import Output
 from maskmill.pipeline.shards.shard import Shard
+from maskmill.pipeline.table.vocabulary_table import from_table
 from tests import plain_run
 
 SCRIPT = (
@@ -48,6 +50,9 @@ def strangers(tiny: Segmenter, scenes: list[Path], tmp_path_factory: pytest.Temp
     names[most] = CLASS
     renamed = vocabulary.set_column(1, vocabulary.schema.field(1), pa.array(names))
     pq.write_table(renamed, out / "vocabulary.parquet")
+    recorded = json.loads((out / "run.json").read_text())
+    recorded["identity"]["vocabulary"] = from_table(renamed).hash
+    (out / "run.json").write_text(json.dumps(recorded))
     return out
 
 

@@ -6,7 +6,6 @@ import multiprocessing
 import re
 import resource
 import signal
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +13,10 @@ import torch
 from maskmill.models.disk import disk_errors
 from maskmill.models.errors import EnvironmentFailure, UsageError
 from maskmill.models.scratch import scratch_folder
+from maskmill.pipeline.stores.leftovers import remove_leftovers
 from maskmill.pipeline.stores.local_file import replacing, writing
 from tests.full_disk import on_a_full_disk
+from tests.killed import killed_as_it_wrote
 
 
 def full():
@@ -46,6 +47,17 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_what_is_being_written_stays(tmp_path):
+    path = tmp_path / "file.txt"
+    left = killed_as_it_wrote(path)
+    with replacing(path) as waiting:
+        waiting.write_text("whole")
+        remove_leftovers(str(tmp_path))
+        assert sorted(tmp_path.iterdir()) == [waiting]
+        assert not left.exists()
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("file.txt", "whole")]
+
+
 def test_a_place_that_nobody_could_write_is_wrong_usage(tmp_path):
     (tmp_path / "file").touch()
     for place in (tmp_path, tmp_path / "file" / "below"):
@@ -74,7 +86,7 @@ def _torch_save(folder):
     said = []
     for name, write in {"a.pt": torch.save, "a.safetensors": save_safetensors}.items():
         try:
-            with replacing(folder / name, Path(name).suffix) as waiting:
+            with replacing(folder / name) as waiting:
                 write(state, waiting)
         except EnvironmentFailure as error:
             said.append(str(error))

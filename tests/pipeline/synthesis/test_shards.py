@@ -12,6 +12,7 @@ from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary.scenes import names
 from maskmill.pipeline.synthesis.scene import scene
 from maskmill.pipeline.synthesis.shards import PALETTE, synthesize
+from tests.killed import killed_as_it_wrote
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,12 @@ def test_the_palette_has_a_colour_for_each_name():
 
 def test_nothing_but_shards_is_left_behind(shards):
     assert sorted(path.name for path in shards[0].parent.iterdir()) == [path.name for path in shards]
+
+
+def test_what_a_killed_call_left_is_removed(tmp_path):
+    killed_as_it_wrote(tmp_path / "scenes-000000.tar")
+    shards = synthesize(tmp_path, 1, 1, 0)
+    assert list(tmp_path.iterdir()) == shards
 
 
 @pytest.mark.parametrize(

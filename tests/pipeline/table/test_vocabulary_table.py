@@ -7,7 +7,9 @@ import pytest
 from maskmill.models.errors import UsageError
 from maskmill.models.vocabulary import Entry, Vocabulary
 from maskmill.models.vocabulary.shipped import LABEL_SETS
-from maskmill.pipeline.table.vocabulary_table import VOCABULARY, from_table, to_table
+from maskmill.pipeline import parquet
+from maskmill.pipeline.output import Output
+from maskmill.pipeline.table.vocabulary_table import VOCABULARY, from_table, to_table, vocabulary_of_run
 
 MIXED = Vocabulary(
     (
@@ -75,3 +77,17 @@ def test_a_table_that_is_no_vocabulary_is_refused(change, expected):
 def test_missing_columns_are_named():
     with pytest.raises(UsageError, match="columns vocab_id, name; expected vocab_id, name, synonyms, source, kind"):
         from_table(to_table(MIXED).select(["vocab_id", "name"]))
+
+
+def test_a_vocabulary_that_is_not_the_runs_is_refused(tmp_path):
+    output = Output.of(str(tmp_path))
+    reversed_names = Vocabulary.of(list(reversed(MIXED.names)))
+    parquet.write(to_table(reversed_names), output.vocabulary)
+    assert vocabulary_of_run(output) == from_table(to_table(reversed_names)), "there is no run.json to compare with"
+    for identity in ({}, {"vocabulary": reversed_names.hash}):
+        output.write_json(output.run, {"identity": identity, "fingerprint": "f"})
+        assert vocabulary_of_run(output).names == reversed_names.names
+    output.write_json(output.run, {"identity": {"vocabulary": MIXED.hash}, "fingerprint": "f"})
+    with pytest.raises(UsageError, match=r"vocabulary\.parquet: another vocabulary than run\.json's") as refused:
+        vocabulary_of_run(output)
+    assert "\n" not in str(refused.value)

@@ -75,7 +75,9 @@ def test_the_same_command_again_has_nothing_to_do_and_another_one_is_refused(sho
     [
         (["--model", "san-big"], "--model 'san-big': no such model"),
         (["--model", "san-tiny"], "--init: san-tiny has no published CLIP"),
-        (["--model", "san-tiny", "--init", "/no.safetensors"], "no such file"),
+        (["--model", "san-tiny", "--init", "/no.safetensors"], "--init '/no.safetensors': no such file"),
+        (["--model", "san-tiny", "--init", "NOISE"], "noise.pth': no whole file of torch.save"),
+        (["--model", "san-tiny", "--init", "CUT"], "cut.safetensors': does not fit the model: 1 missing"),
         (["--batch-size", "7", "--workers", "2"], "--batch-size 7: expected a multiple of --workers 2"),
         (["--steps", "0"], "--steps 0"),
         (["--model", "san-tiny", "--init", "CLIP", "--leave-out", "red tsar"], "'red tsar': no such name"),
@@ -83,11 +85,16 @@ def test_the_same_command_again_has_nothing_to_do_and_another_one_is_refused(sho
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(scenes, clip, tmp_path, capsys, words, said):
-    words = [str(clip) if word == "CLIP" else word for word in words]
+    starts = {"CLIP": clip, "NOISE": tmp_path / "noise.pth", "CUT": tmp_path / "cut.safetensors"}
+    starts["NOISE"].write_bytes(os.urandom(5_000))
+    checkpoint.save_safetensors(dict(list(checkpoint.load(str(clip)).items())[1:]), starts["CUT"])
+    words = [str(starts.get(word, word)) for word in words]
     assert run(["train", str(scenes[0]), "-o", str(tmp_path / "out"), *words, "--device", "cpu"]) == 2
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+    assert "--weights" not in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_training_that_comes_apart_says_so_in_one_line(scenes, clip, tmp_path, capsys):

@@ -74,7 +74,7 @@ class Destination:
             raise UsageError(f"--output {redact(self.url)}: a file. Name a folder that is empty or isn't there.")
         found = names(self.url)
         if RECORD in found:
-            self._remove_mark()
+            self.remove_mark()
             raise UsageError(f"--output {redact(self.url)}: holds an export already. Name another place, or remove it.")
         if found and UNFINISHED not in found:
             raise UsageError(
@@ -140,9 +140,10 @@ class Destination:
                 "one end, or name another place."
             )
         publish_bytes(encoded(record), self.place(RECORD))
-        self._remove_mark()
+        self.remove_mark()
 
-    def _remove_mark(self) -> None:
+    def remove_mark(self) -> None:
+        """Take away what says that an export is unfinished: it is finished, or nothing of it is left."""
         # A store may let one write and not delete. `RECORD` says all the same that the export is finished.
         with suppress(OutputError):
             remove(self.place(UNFINISHED))

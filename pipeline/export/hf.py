@@ -76,9 +76,10 @@ class HuggingFace:
         destination.publish(local, CARD)
 
     def withdraw(self, destination: Destination) -> None:
-        """Remove what `write` left at DEST: files without rows, which `datasets` doesn't load."""
+        """Remove what this export left at DEST: files without rows, which `datasets` doesn't load."""
         remove_all([destination.place(self._file(number)) for number in range(self.context.shards)])
         remove_folder(destination.place(DATA))
+        destination.remove_mark()
 
     def _file(self, number: int) -> str:
         return f"{DATA}/train-{number:05d}-of-{self.context.shards:05d}.parquet"

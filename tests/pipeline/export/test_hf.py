@@ -81,4 +81,6 @@ def test_an_export_of_nothing_is_refused_and_leaves_nothing(export, general, tmp
     with pytest.raises(UsageError, match=r"no image is left to export .*--skip-empty"):
         export(general, "hf", min_area=10**9, skip_empty=True)
     assert not list(tmp_path.rglob("*.parquet"))
-    assert not list(tmp_path.rglob("export.json"))
+    assert not list(tmp_path.rglob("export*.json"))
+    folder, _ = export(general, "hf", min_area=10**9)
+    assert (folder / "export.json").exists(), "as the error advises"

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
@@ -18,11 +17,11 @@ from maskmill.models.disk import disk_errors, is_of_disk
 from maskmill.models.errors import EnvironmentFailure, Terminated, UsageError
 from maskmill.pipeline.terminal import print_error, protect
 
-USAGE, ENVIRONMENT, INTERRUPTED, UNREAD, TERMINATED = 2, 3, 130, 141, 143
-"""Exit codes beyond 0 (done) and 1 (shards failed or are missing)."""
+USAGE, ENVIRONMENT, INTERRUPTED, UNREAD = 2, 3, 130, 141
+"""Exit codes beyond 0 (done) and 1 (shards failed or are missing); 128 and its number after SIGTERM and SIGHUP."""
 
-_SIGTERM = threading.Event()
-"""Set once the process was sent SIGTERM."""
+_ending: list[int] = []
+"""Numbers of the signals that this process was told to end by: SIGTERM, and SIGHUP, of a terminal that is gone."""
 
 # Commands are named, not imported: `maskmill --help` must not wait for torch.
 _COMMANDS = {
@@ -87,9 +86,9 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one for ea
         return _say(str(error), ENVIRONMENT)
     except KeyboardInterrupt as error:
         # Ray Train raises a KeyboardInterrupt of its own in the place of ours.
-        by_sigterm = isinstance(error, Terminated) or _SIGTERM.is_set()
-        ended = ("terminated", TERMINATED) if by_sigterm else ("interrupted", INTERRUPTED)
-        return _say(*ended)
+        if _ending or isinstance(error, Terminated):
+            return _say("terminated", 128 + (*_ending, signal.SIGTERM)[0])
+        return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader, `head` for instance, has enough. What is still buffered must not fail again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,7 +96,9 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one for ea
     except OSError as error:
         if not is_of_disk(error):
             raise
-        return _say(f"{error.filename or 'a file'}: can't be written ({error.strerror}). Make room.", ENVIRONMENT)
+        helped = not arguments or {"--help", "-h", "--version"} & {*arguments}
+        place = error.filename or ("standard output" if helped else "a file")
+        return _say(f"{place}: can't be written ({error.strerror}). Make room.", ENVIRONMENT)
     return result if isinstance(result, int) else 0
 
 
@@ -126,21 +127,24 @@ def _help(arguments: Sequence[str]) -> str:
     return f"Try `{' '.join(f'maskmill {command} --help'.split())}`."
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
     """End as Ctrl-C does: what a command has begun is put in order, and its own processes end."""
-    _SIGTERM.set()
+    _ending.append(number)
     raise Terminated
 
 
 def _say(message: str, code: int) -> int:
-    print_error(f"maskmill: {message}")
+    with suppress(OSError, EnvironmentFailure):  # of a terminal that is gone
+        print_error(f"maskmill: {message}")
     return code
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The `maskmill` command, as a process: it ends with the command's exit code."""
     protect()
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminate)
     code = run(argv)
     # Until Python 3.14 a thread of a library that wants the interpreter while it ends is torn down, and C++ aborts the
     # process for it: Arrow's do, when they let go of the last buffer. So the interpreter isn't ended; the rest is.

@@ -46,7 +46,7 @@ def label(
 
     The same command resumes: done shards are skipped, failed ones are tried again. `--config FILE.yaml` gives defaults
     for all options, named as here. Exit codes: 0 all shards done; 1 some failed or are missing; 2 wrong usage; 3 the
-    environment failed; 130 interrupted; 143 terminated.
+    environment failed; 130 interrupted; 143 terminated (129 by a closed terminal).
 
     Args:
         shards: tar files, directories, globs, brace ranges, @list.txt; paths or any fsspec URL (s3, gs, az, hf).

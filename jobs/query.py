@@ -13,7 +13,7 @@ from maskmill.jobs.places import check_file, suffix_of
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.table.filters import SegmentFilter
-from maskmill.pipeline.terminal import print_lines
+from maskmill.pipeline.terminal import print_lines, print_pieces
 
 if TYPE_CHECKING:
     from maskmill.pipeline.query import Answer
@@ -63,7 +63,6 @@ def query(
     """
     Steps()("asking the label table", logged=False)
     from maskmill.jobs.incomplete import say
-    from maskmill.models.disk import disk_errors
     from maskmill.pipeline.query import Limits, ask, process_memory
 
     if output is not None:
@@ -79,8 +78,7 @@ def query(
         say(answer.incomplete)
         if output is None:
             # Lines of JSON and CSV hold their own line ends; their texts are escaped already.
-            with disk_errors("standard output"):
-                sys.stdout.writelines(f"{line}\n" for line in _lines(answer, how, raw=raw))
+            print_pieces(f"{line}\n" for line in _lines(answer, how, raw=raw))
         else:
             _write(answer, how, output, raw=raw)
     return 0

@@ -3,7 +3,7 @@
 import sys
 
 from maskmill.pipeline.steps import Steps
-from maskmill.pipeline.terminal import print_lines
+from maskmill.pipeline.terminal import print_lines, print_pieces
 
 
 def status(out: str, /, *, json: bool = False) -> int:
@@ -33,8 +33,7 @@ def status(out: str, /, *, json: bool = False) -> int:
             **summary.to_json(now),
             "speed": summary.speed_to_json(speed),
         }
-        Steps.clear()
-        sys.stdout.writelines(chunks(found))
+        print_pieces(chunks(found))
         print_lines("")
     else:
         print_lines(

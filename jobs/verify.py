@@ -3,7 +3,7 @@
 import sys
 
 from maskmill.pipeline.steps import Steps
-from maskmill.pipeline.terminal import print_error, print_lines
+from maskmill.pipeline.terminal import print_error, print_lines, print_pieces
 
 
 def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
@@ -42,8 +42,7 @@ def verify(out: str, /, *, deep: bool = False, json: bool = False) -> int:
             "strays": iter(result.strays),
             "status": summary.to_json(result.status),
         }
-        Steps.clear()
-        sys.stdout.writelines(chunks(whole))
+        print_pieces(chunks(whole))
         print_lines("")
     else:
         for problem in result.problems:

@@ -10,4 +10,4 @@ class EnvironmentFailure(Exception):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as of a spot machine's notice or `kubectl delete`: exit code 143."""
+    """SIGTERM, as of a spot machine's notice or `kubectl delete`: exit code 143; SIGHUP, of a closed terminal: 129."""

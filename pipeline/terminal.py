@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 import unicodedata
+from collections.abc import Iterable
 from io import TextIOWrapper
 from typing import TextIO
 
@@ -52,9 +53,14 @@ def print_lines(*lines: object, to: TextIO | None = None) -> None:
 
 def print_json(text: str) -> None:
     """Print a JSON text, of any number of lines (see `escaped_json`)."""
+    print_pieces((escaped_json(text), "\n"))
+
+
+def print_pieces(pieces: Iterable[str]) -> None:
+    """Print pieces of a text that is escaped already, line ends among them, as they come."""
     Steps.clear()
     with disk_errors("standard output"):
-        sys.stdout.write(f"{escaped_json(text)}\n")
+        sys.stdout.writelines(pieces)
 
 
 def print_error(*lines: object) -> None:

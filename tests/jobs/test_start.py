@@ -51,10 +51,15 @@ def test_weights_that_are_none_are_one_line_without_ray(workplace: Workplace, sc
     assert "'random.pth': " in ended.err.splitlines()[-1].replace(f"{workplace.cwd}/", "")
 
 
-def test_sigterm_ends_a_command_with_one_line(workplace: Workplace) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_sigterm_and_a_closed_terminal_end_a_command_with_one_line(
+    workplace: Workplace, number: signal.Signals, code: int
+) -> None:
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("this process ignores it, and so do all that it starts: nohup")
     running = workplace.start("synthesize", "many", "--shards", "500", "--samples", "500")
     running.until(lambda: len(list((workplace.cwd / "many").glob("*.tar"))) >= 1)
-    os.kill(running.pid, signal.SIGTERM)
+    os.kill(running.pid, number)
     ended = running.wait()
-    assert (ended.code, ended.err) == (143, "maskmill: terminated\n")
+    assert (ended.code, ended.err) == (code, "maskmill: terminated\n")
     assert running.processes() == []

@@ -24,12 +24,14 @@ def test_an_answer_on_a_full_disk_is_one_line_and_no_file(made, tmp_path, ending
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_device_under_standard_output_is_one_line(made):
+@pytest.mark.parametrize("words", [["query", "OUT", "SELECT 1"], ["status", "OUT", "--json"], ["label", "--help"]])
+def test_a_full_device_under_standard_output_is_one_line(made, words):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
+    arguments = [str(made) if word == "OUT" else word for word in words[1:]]
     with Path("/dev/full").open("w") as full_device:
         ended = subprocess.run(
-            [sys.executable, "-m", "maskmill.jobs.query", str(made), "SELECT 1"],
+            [sys.executable, "-m", f"maskmill.jobs.{words[0]}", *arguments],
             stdout=full_device, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
         )  # fmt: skip
     assert ended.returncode == 3

@@ -49,6 +49,7 @@ def show(
     """
     Steps()("drawing samples", logged=False)
     from maskmill.jobs.incomplete import say
+    from maskmill.pipeline.ledger.status import status
     from maskmill.pipeline.ledger.summary import counted
     from maskmill.pipeline.output import Output
     from maskmill.pipeline.shards.moved import ShardsAt
@@ -63,8 +64,9 @@ def show(
         check_file("--output", str(output), (".png",))
     run = Output.of(out)
     moved = ShardsAt.parse(shards_at or ())
-    if shard is not None and moved.moves:
-        shard = moved.recorded(canonical(shard))
+    if moved.moves:
+        moved.refuse_unused(status(run).urls("done"))
+        shard = None if shard is None else moved.recorded(canonical(shard))
     chosen, bound = places(run, keys, keep, limit=limit, sample_index=sample_index, shard=shard)
     remove_leftovers(str(output if each else output.parent))
     warnings: tuple[str, ...] = ()
@@ -77,7 +79,7 @@ def show(
         name = f"{found.key[:80]!r}, " if len(chosen) > 1 else ""
         print_lines(f"{one.png}: {name}{said}{truth}")
         for note in found.notes:
-            print_lines(note)
+            print_lines(f"{one.png}: {name}{note}")
     for warning in warnings:
         print_error(f"maskmill: {warning}")
     say(LabelTable(run).incomplete)

@@ -181,6 +181,8 @@ def _depth_losses(
 def mostly_ignored(mask_logits: Tensor, ignore: Tensor) -> Tensor:
     """Queries more than half of whose mask lies on ignored pixels: whether something is there, nobody knows.
 
+    Of an image that is ignored as a whole these are all queries, those without a mask too.
+
     Args:
         mask_logits: float [B, Q, h, w].
         ignore: bool [B, H, W].
@@ -192,7 +194,7 @@ def mostly_ignored(mask_logits: Tensor, ignore: Tensor) -> Tensor:
     shares = functional.adaptive_avg_pool2d(ignore[:, None].float(), (height, width))
     masks = (mask_logits > 0).flatten(2).float()
     inside = (masks @ shares.flatten(2).transpose(1, 2))[..., 0]
-    return inside > 0.5 * masks.sum(-1)
+    return (inside > 0.5 * masks.sum(-1)) | ignore.flatten(1).all(1)[:, None]
 
 
 def class_loss(

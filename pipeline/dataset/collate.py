@@ -13,6 +13,9 @@ from maskmill.pipeline.dataset.sample import LabeledImage
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's channels, in [0, 1]: what published backbones expect."""
 
+_OVERSHOOT = 0.2
+"""By how much a resized image may leave [0, 1] at sharp edges."""
+
 
 class Batch(TypedDict):
     """B images of one padded size [H, W]; the names are those of Hugging Face's Mask2Former."""
@@ -58,13 +61,15 @@ def collate(
             take ignored pixels for background.
 
     Raises:
-        UsageError: no samples, or an argument of another kind.
+        UsageError: no samples, an argument of another kind, or images that were normalised already.
     """
     arguments.sequence("samples", samples, LabeledImage, "a list of LabeledImages, at least one")
     arguments.whole("multiple", multiple, 1)
     _check_channels("mean", mean)
     _check_channels("std", std)
     arguments.flag("ignore", ignore)
+    if any(mean) or any(one != 1 for one in std):
+        _refuse_normalized(samples)
     taught = [sample for sample in samples if len(sample.masks)]
     shown = taught or samples[:1]
     height, width = (-(-max(sample.image.shape[axis] for sample in shown) // multiple) * multiple for axis in (1, 2))
@@ -88,6 +93,18 @@ def collate(
 
 def _unit(image: torch.Tensor) -> torch.Tensor:
     return image if image.is_floating_point() else image / 255.0
+
+
+def _refuse_normalized(samples: Sequence[LabeledImage]) -> None:
+    for sample in samples:
+        if not sample.image.is_floating_point() or not sample.image.numel():
+            continue
+        least, most = (float(bound) for bound in sample.image.aminmax())
+        if not -_OVERSHOOT <= least <= most <= 1 + _OVERSHOOT:
+            raise UsageError(
+                f"samples: an image from {least:.3g} to {most:.3g}, expected uint8, or float in [0, 1]. Leave "
+                "Normalize out of the transform, or pass mean=(0, 0, 0), std=(1, 1, 1)."
+            )
 
 
 def _check_channels(name: str, values: Sequence[float]) -> None:

@@ -166,7 +166,9 @@ class LabeledImages(IterableDataset[LabeledImage]):
 
     def __iter__(self) -> Iterator[LabeledImage]:
         consumer = self._consumer()
-        number = self._epoch.begin(worker=get_worker_info() is not None)
+        worker = get_worker_info()
+        # The seeds of one DataLoader's workers are its own and their numbers.
+        number = self._epoch.begin(worker=worker is not None, workers=0 if worker is None else worker.seed - worker.id)
         resumed, self._resumed = self._resumed, None
         position = _Position(number or 0, 0)
         if resumed is not None and number in (None, resumed.epoch):
@@ -232,6 +234,8 @@ class LabeledImages(IterableDataset[LabeledImage]):
         rank, world = self._rank, self._world
         if rank is None or world is None:
             found = distributed() or (self._starter if in_worker else None) or environment()
+            if rank is None and found.world < (world or 1):
+                raise UsageError(f"world={world}: expected rank= too, as nothing else says which process this is.")
             rank, world = found.rank if rank is None else rank, found.world if world is None else world
         return Place(rank=rank, world=world)
 
@@ -275,8 +279,7 @@ def done_shards(
     if named is not None:
         sources = {moved.recorded(shard.url): shard.source for shard in shards_of(named, limit=None)}
     now = status(output)
-    if sources is None:
-        moved.refuse_unused(now.urls("done"))
+    moved.refuse_unused(now.urls("done"))
     found = [row for row in now.rows("done") if sources is None or row.url in sources]
     if not found:
         raise UsageError(

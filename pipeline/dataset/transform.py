@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.dataset.sample import LabeledImage
+from maskmill.pipeline.stores.urls import redact
 
 Transform: TypeAlias = Callable[..., Any]
 """Takes an image and a dict of masks, gives both back: what torchvision.transforms.v2 has."""
@@ -46,7 +47,11 @@ def transformed(sample: LabeledImage, transform: Transform, seed: tuple[int, ...
     with torch.random.fork_rng(devices=()):
         # Not torch.manual_seed, which would seed accelerators too.
         torch.default_generator.manual_seed(int.from_bytes(hashlib.sha256(stated).digest()[:8], "little") >> 1)
-        given = transform(tv_tensors.Image(sample.image), target)
+        try:
+            given = transform(tv_tensors.Image(sample.image), target)
+        except Exception as error:
+            error.add_note(f"in the transform of sample {sample.sample_index} of {redact(sample.shard)}")
+            raise
     image, target = _checked(given, len(sample.masks), target)
     masks = target["masks"]
     left = masks.flatten(1).any(1)

@@ -89,7 +89,9 @@ def _labeled(sources: Iterable[Source], output: Output, moved: ShardsAt) -> list
             raise UsageError(f"{source}: a folder has no labels. With --labels, name the shards that were labeled.")
         shards.append(source)
     urls = [moved.recorded(shard.url) for shard in shards]
-    sizes = {row.url: row.size for row in status(output).of(urls).rows("done")}
+    now = status(output)
+    moved.refuse_unused(now.urls("done"))
+    sizes = {row.url: row.size for row in now.of(urls).rows("done")}
     return [
         (shard, Shard(url=url, source=shard.source, size=sizes.get(url)))
         for shard, url in zip(shards, urls, strict=True)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from maskmill.models.errors import UsageError
 from maskmill.pipeline.dataset import LabeledImages, collate
 
 
@@ -42,6 +43,13 @@ def test_a_batch_holds_images_masks_and_what_is_ignored(samples):
 def test_images_in_unit_range_are_taken_as_they_are(samples):
     as_floats = [replace(sample, image=sample.image / 255) for sample in samples]
     assert torch.allclose(collate(as_floats)["pixel_values"], collate(samples)["pixel_values"])
+
+
+def test_images_that_were_normalised_already_are_refused(samples):
+    normalised = [replace(sample, image=(sample.image / 255.0 - 0.45) / 0.225) for sample in samples]
+    with pytest.raises(UsageError, match="Leave Normalize out of the transform, or pass mean"):
+        collate(normalised)
+    collate(normalised, mean=(0, 0, 0), std=(1, 1, 1))
 
 
 def test_images_with_nothing_to_learn_are_skipped_and_counted(samples):

@@ -30,6 +30,21 @@ def test_a_worker_sees_the_number_whenever_it_was_set(start):
     assert seen == [5, 3, 3]
 
 
+def test_persisting_workers_begin_with_one_number_also_if_another_is_set_between():
+    """Torch begins them one after the other, and doesn't wait for the last."""
+    epoch = Epoch()
+    epoch.set(5)
+    one, two, other = (copy.copy(epoch) for _ in range(3))
+    assert [worker.begin(worker=True, workers=7) for worker in (one, two)] == [5, 5]
+    epoch.set(8)
+    assert one.begin(worker=True, workers=7) == 8
+    epoch.set(9)
+    assert two.begin(worker=True, workers=7) == 8
+    assert [worker.begin(worker=True, workers=7) for worker in (two, one)] == [9, 9]
+    # Another DataLoader over the same data set.
+    assert [other.begin(worker=True, workers=100) for _ in range(2)] == [5, 9]
+
+
 def test_copies_have_a_number_of_their_own():
     epoch = Epoch()
     epoch.set(4)

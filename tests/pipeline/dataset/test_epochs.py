@@ -194,3 +194,15 @@ def test_what_padding_repeats_and_dropping_leaves_out_is_logged(run_of, caplog):
         assert [len(rank) for rank in ranks] == [len(part) for part in found] == [length] * 4
         assert sum(Counter(sample for part in found for sample in part).values()) == 4 * length
         assert f"{length} samples for each of 4 ranks; {said}" in caplog.text
+
+
+def test_persisting_workers_agree_when_the_number_is_set_again_at_once(run_of):
+    data = LabeledImages(run_of[1].url, shuffle=5, seed=3)
+    loaded = DataLoader(data, batch_size=None, collate_fn=place, num_workers=2, persistent_workers=True)
+    list(loaded)
+    for number in range(1, 6):
+        data.set_epoch(number)
+        samples = iter(loaded)
+        data.set_epoch(number + 1)
+        # Whichever of the two the workers find, it is one for all.
+        assert list(samples) in (epoch_of(run_of[1].url, number), epoch_of(run_of[1].url, number + 1))

@@ -92,14 +92,20 @@ def test_what_lies_under_ignored_pixels_changes_nothing():
     assert found[0] == found[1]
 
 
-def test_a_batch_with_nothing_to_learn_has_a_loss_and_gradients():
+@pytest.mark.parametrize("mask_logits", [None, 1.0, 0.0, -10.0])
+def test_a_batch_with_nothing_to_learn_teaches_nothing_and_every_output_has_a_gradient(mask_logits):
     nothing = replace(quarters(), masks=torch.zeros(0, 40, 60, dtype=torch.bool), class_ids=torch.zeros(0).long())
     output = output_of(1, (40, 60), CONFIG)
+    layers = (*output.auxiliary_logits, vars(output))
+    if mask_logits is not None:
+        for layer in layers:
+            layer["masks_queries_logits"].data.fill_(mask_logits)
     loss = mask2former_loss(output, collate([nothing], multiple=20), CONFIG)
     loss.backward()
-    assert torch.isfinite(loss)
-    for layer in (*output.auxiliary_logits, vars(output)):
+    assert float(loss.detach()) == 0.0
+    for layer in layers:
         assert not layer["masks_queries_logits"].grad.any()
+        assert not layer["class_queries_logits"].grad.any()
 
 
 def test_the_weights_are_those_of_the_models_configuration():

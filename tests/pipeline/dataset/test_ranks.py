@@ -59,6 +59,11 @@ def test_the_environment_counts_when_an_epoch_begins(run_of, monkeypatch):
     assert len(list(LabeledImages(run_of[1].url, rank=0, world=1))) == 15
 
 
+def test_a_world_without_a_rank_is_refused_where_nothing_else_tells_it(run_of):
+    with pytest.raises(UsageError, match="world=2: expected rank= too"):
+        list(LabeledImages(run_of[1].url, world=2))
+
+
 def test_a_place_that_does_not_exist_is_refused(run_of):
     with pytest.raises(UsageError, match="rank 2 of 2"):
         LabeledImages(run_of[1].url, rank=2, world=2)

@@ -93,6 +93,15 @@ def test_a_transform_that_gives_something_else_is_refused(transform, message):
         transformed(quarters(), transform, (0, 0))
 
 
+def test_an_error_in_a_transform_names_the_sample():
+    def broken(image, target):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        transformed(quarters(), broken, (0,))
+    assert caught.value.__notes__ == [f"in the transform of sample 0 of {quarters().shard}"]
+
+
 def test_a_transform_is_a_function(run_of):
     with pytest.raises(UsageError, match="transform 'flip'"):
         LabeledImages(run_of[1].url, transform="flip")

@@ -15,6 +15,7 @@ import cyclopts
 from maskmill.jobs import config_file, store_option
 from maskmill.models.disk import disk_errors, is_of_disk
 from maskmill.models.errors import EnvironmentFailure, Terminated, UsageError
+from maskmill.models.redaction import redact_message
 from maskmill.pipeline.terminal import print_error, protect
 
 USAGE, ENVIRONMENT, INTERRUPTED, UNREAD = 2, 3, 130, 141
@@ -135,7 +136,7 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
 
 def _say(message: str, code: int) -> int:
     with suppress(OSError, EnvironmentFailure):  # of a terminal that is gone
-        print_error(f"maskmill: {message}")
+        print_error(f"maskmill: {redact_message(message)}")
     return code
 
 

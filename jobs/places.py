@@ -7,18 +7,18 @@ from pathlib import Path
 from maskmill.models.errors import UsageError
 
 _FILES = frozenset({
-    ".bin", ".csv", ".gif", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json", ".jsonl", ".md", ".npz", ".parquet",
-    ".pdf", ".png", ".pt", ".pth", ".safetensors", ".svg", ".tar", ".tsv", ".txt", ".webp", ".xlsx", ".yaml", ".yml",
-    ".zip",
+    ".arrow", ".bin", ".ckpt", ".csv", ".db", ".feather", ".gif", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json",
+    ".jsonl", ".md", ".npy", ".npz", ".parquet", ".pdf", ".png", ".pt", ".pth", ".safetensors", ".svg", ".tar",
+    ".tsv", ".txt", ".webp", ".xlsx", ".yaml", ".yml", ".zip",
 })  # fmt: skip
 """Suffixes that nobody gives a folder on purpose."""
 
 
 def suffix_of(url: str) -> str:
     """The suffix of a path or URL in lower case, with its dot; empty where there is none."""
-    from maskmill.models.redaction import redact
+    from maskmill.models.redaction import redact_url
 
-    return posixpath.splitext(posixpath.basename(redact(url)))[1].lower()
+    return posixpath.splitext(posixpath.basename(redact_url(url)))[1].lower()
 
 
 def check_file(option: str, url: str, suffixes: Collection[str]) -> None:
@@ -81,6 +81,6 @@ def scratch_of(folder: Path | None) -> Path:
 
 
 def _shown(url: str) -> str:
-    from maskmill.models.redaction import redact
+    from maskmill.models.redaction import redact_url
 
-    return repr(redact(url))
+    return repr(redact_url(url))

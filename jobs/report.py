@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from maskmill.jobs.places import check_file
+from maskmill.jobs.places import check_file, scratch_of
 from maskmill.pipeline.report.config import ReportConfig
 from maskmill.pipeline.steps import Steps
 from maskmill.pipeline.table.filters import SegmentFilter
@@ -49,6 +49,7 @@ def report(
     from maskmill.pipeline.stores.leftovers import remove_leftovers
 
     check_file("--output", str(output), (".html", ".htm"))
+    scratch_of(config.scratch)
     made = make(out, keep, config)
     remove_leftovers(str(output.parent))
     write(output, made.html)

@@ -1,7 +1,7 @@
 """Checks of what Python callers pass, with errors as the command line gives them. What is right passes unchanged."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from numbers import Integral, Real
 from reprlib import repr as shortened
 
@@ -61,7 +61,8 @@ def texts(name: str, value: object) -> tuple[str, ...]:
         UsageError: it is no list or other iterable, or holds what is no text.
     """
     expected = "expected a list of texts, such as ['cat', 'wet road']"
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    # Of a set the order is chance, and of a mapping the values would be lost.
+    if isinstance(value, str | bytes | Set | Mapping) or not isinstance(value, Iterable):
         raise UsageError(f"{name}={shortened(value)}: {expected}.")
     found = tuple(value)
     for place, one in enumerate(found):

@@ -11,7 +11,7 @@ from torch import Tensor
 from maskmill.models import torch_file, weights_files
 from maskmill.models.errors import UsageError
 from maskmill.models.pickled import PickleError, StandIn
-from maskmill.models.redaction import redact
+from maskmill.models.redaction import redact_url
 from maskmill.models.scratch import scratch_folder
 from maskmill.models.torch_file import StoredTensor
 
@@ -84,7 +84,7 @@ def headers(location: str, *, option: str = "--weights") -> dict[str, Tensor] | 
 
 def _named(location: str, option: str) -> tuple[str, str]:
     """A location as it may be shown, and its suffix."""
-    shown = redact(location)
+    shown = redact_url(location)
     suffix = Path(shown).suffix.lower()
     if suffix not in _SUFFIXES:
         raise UsageError(f"{option} {shown!r}: expected a file that ends with {', '.join(_SUFFIXES)}. Name one.")
@@ -136,7 +136,7 @@ def fitted(
         UsageError: one line with how many names are missing, unexpected, of another shape or not finite, and the first
             of each.
     """
-    shown = f"{option} {redact(source)!r}"
+    shown = f"{option} {redact_url(source)!r}"
     surplus = set(ignored)
     missing = [name for name in shapes if name not in state]
     unexpected = [name for name in state if name not in shapes and name not in surplus]

@@ -10,6 +10,9 @@ _HTTP = frozenset({"http", "https"})
 _STARTS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,20})?://")
 """Where URLs begin in a text."""
 
+_FOLDED = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{1,20}):/(?=[^/\s][^/\s]*@)")
+"""Where one with credentials begins that was made a path."""
+
 _HEAD = re.compile(r"[^\s'\"<>/?#]*")
 """What of a URL in a text may be its host."""
 
@@ -59,6 +62,24 @@ def without_userinfo(url: str) -> str:
         done, url = done + url[: start.end()], rest
         start = _STARTS.search(url)
     return done + url
+
+
+def redact_url(url: str) -> str:
+    """A whole URL, or a path, without what `redact` takes out of a text; white space in it is part of it."""
+    return redact(without_userinfo(url))
+
+
+def redact_error(error: BaseException, url: str) -> str:
+    """What a store said of a URL, in one line without credentials: some repeat a part of it without its scheme."""
+    text = " ".join(str(error).split())
+    if user := " ".join(userinfo(url).split()):
+        text = text.replace(user, "")
+    return redact(text)
+
+
+def redact_message(text: str) -> str:
+    """A message as `redact` leaves it, of which a URL may have been taken for a path, which has one slash for two."""
+    return redact(_FOLDED.sub(r"\1://", text))
 
 
 def redact(text: str) -> str:

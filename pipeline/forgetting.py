@@ -14,7 +14,7 @@ from maskmill.pipeline.shards.braces import expand_braces
 from maskmill.pipeline.shards.listing import GLOB, list_lines
 from maskmill.pipeline.shards.shard import Shard
 from maskmill.pipeline.stores.publish import remove_all
-from maskmill.pipeline.stores.urls import canonical, check, redact
+from maskmill.pipeline.stores.urls import canonical, check, quoted, redact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ def choose(output: Output, names: Sequence[str], *, labels: bool = False) -> Cho
         matches = {url} if url in known else _matches(url, asked)
         if not matches:
             raise UsageError(
-                f"{redact(name)!r}: this run was not asked for {redact(url)}. `maskmill status {redact(output.url)}` "
+                f"{redact(name)!r}: this run was not asked for {redact(url)}. `maskmill status {quoted(output.url)}` "
                 "names its failed and missing shards."
             )
         wanted |= matches

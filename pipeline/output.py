@@ -72,6 +72,15 @@ class Output:
         """All folders that files are published into."""
         return [self.url, *map(self._join, ("text", "manifest", "labels", "failed", "ledger-parts"))]
 
+    def refuse_file(self) -> None:
+        """Refuse a local OUT that is a file.
+
+        Raises:
+            UsageError: it is.
+        """
+        if is_local(self.url) and Path(self.url).is_file():
+            raise UsageError(f"{self.url}: a file, expected a folder, the --output of a `maskmill label`. Name that.")
+
     def check_writable(self) -> None:
         """Refuse a local OUT that can't be written, and write nothing; a store says so at the first file.
 

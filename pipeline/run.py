@@ -223,6 +223,7 @@ def read(output: Output) -> dict[str, Any] | None:
     Raises:
         UsageError: it is damaged.
     """
+    output.refuse_file()
     recorded = output.read_json(output.run)
     if recorded is not None and not (
         isinstance(recorded.get("identity"), dict) and isinstance(recorded.get("fingerprint"), str)

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from maskmill.models.errors import UsageError
 from maskmill.models.plain_yaml import YamlError
 from maskmill.models.plain_yaml import parse as parse_yaml
-from maskmill.models.redaction import redact
+from maskmill.models.redaction import redact_url
 from maskmill.models.vocabulary.checks import Draft, checked
 from maskmill.models.vocabulary.source import read_text
 from maskmill.models.vocabulary.vocabulary import Vocabulary
@@ -18,7 +18,11 @@ SUFFIXES = (".txt", ".tsv", ".yaml", ".yml", ".json")
 _FIELDS = frozenset({"name", "synonyms", "kind"})
 
 _OTHER_FORMATS = (
-    (re.compile(r"""(['"]).*\1[,;]?"""), "in quotes, which would be part of the name. Write it without"),
+    (
+        re.compile(r"""(['"`]).*\1[,;]?|[\u201c\u201e\xab\u2018].*"""),
+        "in quotes, which would be part of the name. Write it without",
+    ),
+    (re.compile(r"\d+[.:)]\s.*"), "begins with a number. Write the name alone; ids follow the order of lines"),
     (re.compile(r"- .*"), "begins with a list mark. Write the name alone, or call the file .yaml"),
     (re.compile(r".*[,;]"), "ends with a separator. Write one name a line, without"),
     (re.compile(r"[\[{].*|.*[\]}]"), "has brackets. Write one name a line, or call the file .json"),
@@ -50,9 +54,9 @@ def load(url: str) -> Vocabulary:
 
     sets = f"label sets are {', '.join(LABEL_SETS)}"
     missing = f"no such label set or file; {sets}. A file is one name a line."
-    shown = f"--vocab {redact(url)!r}"
+    shown = f"--vocab {redact_url(url)!r}"
     # A URL may carry a query, or be a chain such as simplecache::s3://...: neither is part of the file's name.
-    links = redact(url).split("::")
+    links = redact_url(url).split("::")
     path = PurePosixPath(next((link for link in links if "://" in link), links[0]))
     suffix = path.suffix.lower()
     text = read_text(url, option="--vocab", missing=missing)

@@ -2,7 +2,7 @@
 
 from maskmill.models import remote
 from maskmill.models.errors import EnvironmentFailure, UsageError
-from maskmill.models.redaction import redact, userinfo
+from maskmill.models.redaction import redact_error, redact_url
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """Larger vocabulary and template files are refused unread; ADE's 847 names are 12 kB."""
@@ -20,7 +20,7 @@ def read_text(url: str, *, option: str, missing: str) -> str:
         UsageError: no such file, not a file, too large, not UTF-8, an unknown protocol.
         EnvironmentFailure: the file may be there but can't be read (permission, network).
     """
-    shown = f"{option} {redact(url)!r}"
+    shown = f"{option} {redact_url(url)!r}"
     try:
         fs, path = remote.filesystem(url)
         with fs.open(path, "rb") as file:
@@ -50,8 +50,4 @@ def read_text(url: str, *, option: str, missing: str) -> str:
 
 
 def _line(error: BaseException, url: str) -> str:
-    text = " ".join(str(error).split())
-    # Some stores repeat a part of the URL without its scheme.
-    if user := userinfo(url):
-        text = text.replace(user, "")
-    return redact(text)[:200].rstrip(".")
+    return redact_error(error, url)[:200].rstrip(".")

@@ -34,7 +34,7 @@ from maskmill.pipeline.ledger.summary import counted
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.stores.leftovers import remove_leftovers, remove_uploads
 from maskmill.pipeline.stores.publish import publish, publish_bytes, read_bytes
-from maskmill.pipeline.stores.urls import canonical, redact
+from maskmill.pipeline.stores.urls import canonical, quoted, redact
 from maskmill.pipeline.table.vocabulary_table import vocabulary_of_run
 
 FILE_BYTES = 10**9
@@ -161,7 +161,7 @@ def _done(table: pa.Table, source: Output, *, partial: bool) -> tuple[_Numbers, 
     if left_out and not partial:
         raise UsageError(
             f"{redact(source.url)}: {left_out:,} of {len(table):,} shards are failed or missing. Label them: "
-            f"maskmill retry {redact(source.url)}. Or leave them out: --partial."
+            f"maskmill retry {quoted(source.url)}. Or leave them out: --partial."
         )
     if not len(done):
         raise UsageError(f"{redact(source.url)}: no shard is done. Label some first.")

@@ -19,7 +19,7 @@ from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.stores.errors import store_errors
 from maskmill.pipeline.stores.publish import is_local
 from maskmill.pipeline.stores.stores import download_options
-from maskmill.pipeline.stores.urls import filesystem, redact
+from maskmill.pipeline.stores.urls import filesystem, quoted, redact
 from maskmill.pipeline.table.digest import RowsDigest
 from maskmill.pipeline.table.footer import Footer, FooterError, check_file
 from maskmill.pipeline.table.older import current
@@ -138,7 +138,7 @@ def _source_rows(part: Part, source: Output, folder: Path) -> Iterator[pa.Record
     """All rows of the part's label files in order, as today's schema has them."""
     for shard, path in _fetched(part, source, folder):
         shown = redact(source.label(_name(shard)))
-        fix = f"Run `maskmill verify {redact(source.url)}`."
+        fix = f"Run `maskmill verify {quoted(source.url)}`."
         try:
             footer = check_file(path)
             if (footer.fingerprint, _told(footer)) != (part.fingerprint, (shard["url"], shard["etag"], shard["read"])):

@@ -114,6 +114,8 @@ class LabeledImages(IterableDataset[LabeledImage]):
             Place(rank=rank, world=world)
         if scratch is not None:
             scratch = Path(arguments.location("scratch", scratch))
+            if not scratch.is_dir():
+                raise UsageError(f"scratch={str(scratch)!r}: no such folder. Make it, or name another.")
         self._output = Output.of(arguments.location("output", output))
         self.vocabulary: Vocabulary = vocabulary_of_run(self._output)
         self._walk = Walk.of(self._output, keep, Path(tempfile.gettempdir()) if scratch is None else scratch)

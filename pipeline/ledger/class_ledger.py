@@ -15,7 +15,7 @@ from maskmill.pipeline.ledger.merging import Merged, from_merged
 from maskmill.pipeline.ledger.sources import READERS
 from maskmill.pipeline.ledger.status import Status
 from maskmill.pipeline.stores.ranged import open_ranged
-from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.stores.urls import quoted, redact
 from maskmill.pipeline.table.footer import FooterError, check_file
 from maskmill.pipeline.table.label_table import LabelTable
 
@@ -59,7 +59,7 @@ def read(table: LabelTable, classes: int, asked: Collection[int] = ()) -> ClassL
         if len(ids) and not 0 <= pc.min(ids).as_py() <= pc.max(ids).as_py() < classes:
             raise UsageError(
                 f"{redact(table.output.url)}: counts classes that its vocabulary doesn't have. "
-                f"Run `maskmill verify {redact(table.output.url)}`."
+                f"Run `maskmill verify {quoted(table.output.url)}`."
             )
         np.add.at(images, ids.to_numpy(), found_images.to_numpy())
         np.add.at(segments, ids.to_numpy(), found_segments.to_numpy())

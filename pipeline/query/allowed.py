@@ -115,6 +115,11 @@ def check(sql: str) -> None:
         connection.close()
 
 
+def lists_tables(sql: str) -> bool:
+    """Whether a statement that is allowed is SHOW TABLES, whatever comments stand around it."""
+    return [token.text for token in _tokens(sql)][:3] in (["show", "tables"], ["show", "tables", ";"])
+
+
 @cache
 def _functions() -> frozenset[str]:
     """Functions that a statement may call, of the DuckDB that is installed."""

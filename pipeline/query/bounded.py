@@ -131,11 +131,14 @@ class Statement:
 
     def __exit__(self, *raised: object) -> None:
         """Stop what is under way."""
+        import duckdb
+
         self._calls.put(None)
         # Again and again, since DuckDB forgets an interruption that comes just before a statement begins.
         end = time.monotonic() + GRACE
         while self._thread.is_alive() and time.monotonic() < end:
-            self._connection.interrupt()
+            with suppress(duckdb.ConnectionException):  # closed meanwhile: the thread has ended
+                self._connection.interrupt()
             self._thread.join(LOOK_SECONDS)
 
     def _work(self) -> None:

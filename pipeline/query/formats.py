@@ -210,7 +210,7 @@ def _safe(value: Any) -> Any:
     """A field that neither a spreadsheet nor a terminal takes for something to be done; numbers stay as they are."""
     if not isinstance(value, str):
         return value
-    formula = value.lstrip(" \xa0")[:1] in _FORMULA
+    formula = value.lstrip()[:1] in _FORMULA or value[:1] in _FORMULA
     return escaped(f"'{value}" if formula else value)
 
 

@@ -20,13 +20,13 @@ from maskmill.pipeline.ledger.status import Status
 from maskmill.pipeline.ledger.status import status as read_status
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.query import files, views
-from maskmill.pipeline.query.allowed import check
+from maskmill.pipeline.query.allowed import check, lists_tables
 from maskmill.pipeline.query.bounded import Limits, Statement
 from maskmill.pipeline.query.figures import Figures
 from maskmill.pipeline.query.formats import Answer
 from maskmill.pipeline.query.plan import Plan, lock_connection, plan_of
 from maskmill.pipeline.stores.publish import is_local
-from maskmill.pipeline.stores.urls import filesystem, redact
+from maskmill.pipeline.stores.urls import filesystem, quoted, redact
 from maskmill.pipeline.table import vocabulary_table
 from maskmill.pipeline.table.filters import BoundFilter, SegmentFilter
 from maskmill.pipeline.table.label_table import LabelTable
@@ -65,7 +65,7 @@ def ask(url: str, sql: str, keep: SegmentFilter = SegmentFilter(), *, limits: Li
     import duckdb
 
     check(sql)
-    if sql.strip(" ;\n").lower().split() == ["show", "tables"]:
+    if lists_tables(sql):
         sql = views.TABLES
     session = _Session(Output.of(url), keep)
     with scratch_folder() as scratch, session.one_line_errors(scratch, limits):
@@ -248,7 +248,7 @@ class _Session:
             if not isinstance(error, duckdb.Error | pa.ArrowInvalid):
                 raise
             if self.output.labels in message and not isinstance(error, duckdb.PermissionException):
-                raise UsageError(f"{redact(message)[:400]}. Run `maskmill verify {redact(self.output.url)}`.") from None
+                raise UsageError(f"{redact(message)[:400]}. Run `maskmill verify {quoted(self.output.url)}`.") from None
             raise UsageError(f"SQL: {redact(message)}"[:500]) from None
 
 

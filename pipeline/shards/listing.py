@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskmill.models.errors import EnvironmentFailure, UsageError
+from maskmill.models.redaction import redact_error, redact_url
 from maskmill.pipeline.shards.braces import MAX_NAMES, expand_braces
 from maskmill.pipeline.shards.shard import LOOKS, Shard, describe, from_info
 from maskmill.pipeline.stores.backoff import patiently
@@ -109,19 +110,21 @@ def list_lines(url: str) -> Iterator[str]:
             with fs.open(path, "rb") as file:
                 text = file.read(MAX_LIST_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"'@{redact(url)}': no such list. Expected a text file with one shard a line.") from None
+        raise UsageError(f"'@{redact_url(url)}': no such list. Expected a text file with one shard a line.") from None
     except Exception as error:
-        raise EnvironmentFailure(f"'@{redact(url)}' could not be read: {_reason(error)}") from error
+        raise EnvironmentFailure(f"'@{redact_url(url)}' could not be read: {_reason(error, url)}") from error
     if len(text) > MAX_LIST_BYTES:
-        raise UsageError(f"'@{redact(url)}': more than {MAX_LIST_BYTES:,} bytes. Split the list.")
+        raise UsageError(f"'@{redact_url(url)}': more than {MAX_LIST_BYTES:,} bytes. Split the list.")
     try:
         lines = text.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise UsageError(f"'@{redact(url)}': not UTF-8 text. Expected one shard a line.") from None
+        raise UsageError(f"'@{redact_url(url)}': not UTF-8 text. Expected one shard a line.") from None
     for raw in lines:
         line = raw.strip()
         if line.startswith("@"):
-            raise UsageError(f"{redact(line)!r} in '@{redact(url)}': a list cannot name a list. Name both lists.")
+            raise UsageError(
+                f"{redact_url(line)!r} in '@{redact_url(url)}': a list can't name a list. Name both lists."
+            )
         if line and not line.startswith("#"):
             yield line
 
@@ -238,7 +241,9 @@ class _StoreFiles:
         except Exception as error:
             if self._refused is not None:
                 raise self._refused from error
-            raise EnvironmentFailure(f"{redact(self._name)!r} could not be listed: {_reason(error)}") from error
+            raise EnvironmentFailure(
+                f"{redact(self._name)!r} could not be listed: {_reason(error, self._name)}"
+            ) from error
 
     def _files(self, url: str, path: str, found: dict[str, Any]) -> list[_Named]:
         """The files among the entries, with the address (bucket, container@account) that the user's own URL has."""
@@ -272,5 +277,5 @@ def hidden(part: str) -> bool:
     return part.startswith(".") or part == "__MACOSX"
 
 
-def _reason(error: Exception) -> str:
-    return redact(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+def _reason(error: Exception, url: str) -> str:
+    return f"{type(error).__name__}: {redact_error(error, url)}"[:300]

@@ -13,7 +13,7 @@ from maskmill.pipeline import parquet
 from maskmill.pipeline.ledger.ledger import part_name
 from maskmill.pipeline.output import LABEL_SUFFIX, Output
 from maskmill.pipeline.shards.shard import Shard
-from maskmill.pipeline.stores.urls import redact
+from maskmill.pipeline.stores.urls import quoted
 
 SCHEMA = pa.schema(
     [
@@ -77,7 +77,7 @@ def incomplete_line(output: Output, *, labeled: int, asked: int) -> str | None:
     have = "has" if asked - labeled == 1 else "have"
     return (
         f"incomplete: {asked - labeled:,} of {asked:,} shards {have} no labels; "
-        f"`maskmill status {redact(output.url)}` says which"
+        f"`maskmill status {quoted(output.url)}` says which"
     )
 
 

@@ -1,5 +1,6 @@
 """What a `label` is asked to do: shards out of the command line's words, and whether OUT holds the same run."""
 
+import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ def shards_of(arguments: Sequence[str], *, limit: int | None) -> list[Shard]:
         EnvironmentFailure: the store can't be listed (credentials, network).
     """
     try:
-        found = dict(islice(named(arguments).items(), limit))
+        found = dict(islice(named(arguments).items(), None if limit is None else min(limit, sys.maxsize)))
         return describe_many(list(found), {source: shard for source, shard in found.items() if shard is not None})
     except PermissionError as error:
         raise EnvironmentFailure(f"the shards can't be listed: {redact(str(error))}. Check the credentials.") from error

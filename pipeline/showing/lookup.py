@@ -24,7 +24,7 @@ from maskmill.pipeline.shards.moved import UNMOVED, ShardsAt
 from maskmill.pipeline.shards.shard import describe
 from maskmill.pipeline.showing.source import Original, TruthFormat, originals
 from maskmill.pipeline.stores.publish import read_bytes
-from maskmill.pipeline.stores.urls import canonical, filesystem, redact
+from maskmill.pipeline.stores.urls import canonical, filesystem, quoted, redact
 from maskmill.pipeline.table.filters import BoundFilter
 from maskmill.pipeline.table.footer import FooterError
 from maskmill.pipeline.table.label_table import LabelTable
@@ -262,7 +262,7 @@ def _label_files(output: Output, shard: str | None) -> list[str]:
     if rows is None:
         raise UsageError(
             f"--shard {redact(shard)}: this run has no labels of that shard. List its shards with: "
-            f"maskmill query {redact(output.url)} {_LIST_SHARDS}"
+            f"maskmill query {quoted(output.url)} {_LIST_SHARDS}"
         )
     return [rows.url]
 
@@ -280,12 +280,12 @@ def _not_found(output: Output, table: ds.Dataset, key: str, sample_index: int | 
         near += f"The run is {incomplete}. "
     return (
         f"key {key[:200]!r}{place}: no such sample in {redact(output.url)}; {near}"
-        f"List keys with: maskmill query {redact(output.url)} {_LIST_KEYS}"
+        f"List keys with: maskmill query {quoted(output.url)} {_LIST_KEYS}"
     )
 
 
 def _several(key: str, hits: list[dict[str, Any]]) -> str:
-    choices = [f"--shard {redact(hit['shard'])} --sample-index {hit['sample_index']}" for hit in hits[:CHOICES]]
+    choices = [f"--shard {quoted(hit['shard'])} --sample-index {hit['sample_index']}" for hit in hits[:CHOICES]]
     more = f"; and {len(hits) - CHOICES} more" if len(hits) > CHOICES else ""
     return f"key {key[:200]!r}: {len(hits)} samples have it. Add one of: {'; '.join(choices)}{more}"
 

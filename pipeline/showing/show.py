@@ -96,6 +96,8 @@ def places(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected 1 or more.")
+    if sample_index is not None and not 0 <= sample_index < 2**31:
+        raise UsageError(f"--sample-index {sample_index}: expected a position in the shard, from 0.")
     plain = keep == SegmentFilter()
     if not keys and plain and limit is None:
         raise UsageError("KEYS: none given. Name samples by their keys, or a filter such as --classes, or --limit N.")

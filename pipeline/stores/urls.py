@@ -1,6 +1,7 @@
 """URLs become file systems: what is refused, which driver opens it, with which options. Reads no file."""
 
 import re
+import shlex
 from typing import Any
 
 from maskmill.models.errors import UsageError
@@ -55,6 +56,11 @@ def filesystem(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise UsageError(f"{redact(url)!r}: fsspec cannot open it ({redact(str(error))}).") from None
     return found
+
+
+def quoted(url: str) -> str:
+    """A URL or path without credentials as a word of a shell, for a command that a message offers."""
+    return shlex.quote(redact(url))
 
 
 def check(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +64,7 @@ def synthesize(directory: str | Path, shards: int, samples: int, seed: int) -> l
         OutputError: the disk can't take a shard.
     """
     check_counts(shards, samples, seed)
-    if "://" in str(directory):
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(directory)):  # a URL, also as a path has it, with one slash
         raise UsageError(f"{directory}: expected a local directory. Synthesize to disk, then copy the shards there.")
     folder = Path(directory)
     with writing(folder):

@@ -69,7 +69,7 @@ class SegmentFilter:
             if not 0.0 <= value <= 1.0:
                 raise UsageError(f"--{option.replace('_', '-')} {value}: expected a number between 0 and 1.")
         arguments.number("min_area", self.min_area)
-        if self.min_area < 0:
+        if not self.min_area >= 0:
             raise UsageError(f"--min-area {self.min_area}: expected pixels, 0 or more.")
 
     @property

@@ -269,6 +269,11 @@ def test_the_version_is_the_distributions(maskmill) -> None:
         (["show", "none", "-o", "a.png"], ["KEYS", "--limit"]),
         (["show", "none", "key", "-o", "a.png"], ["none", "maskmill label"]),
         (["status", "shards"], ["shards", "no run.json"]),
+        (["status", __file__], [__file__, "a file, expected a folder"]),
+        (["report", "none", "-o", "x.html", "--scratch", "none"], ["--scratch 'none'", "no such folder"]),
+        (["show", "none", "key", "-o", "a.png", "--sample-index", "9" * 20], ["--sample-index 9999", "from 0"]),
+        (["evaluate", "shards", "--model", "san-tiny", "--scratch", "none"], ["--scratch 'none'", "no such folder"]),
+        (["label", "shards", "-o", "labels.arrow"], ["--output 'labels.arrow'", "a folder will be written"]),
         (["status"], ["OUT", "maskmill status --help"]),
         (["bench", "--repeats", "2"], ["--repeats 2", "3 or more"]),
         (["bench", "--windows", "1"], ["--windows 1", "above 1"]),
@@ -504,3 +509,42 @@ def test_a_command_ends_its_process_before_threads_of_libraries_can_abort_it() -
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout) == (cli.USAGE, "left\n")
     assert done.stderr.startswith("maskmill: ")
+
+
+URL = "s3://user:QQZZ@host/b"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["synthesize", URL, "--shards", "1", "--samples", "1"],
+        ["report", "OUT", "-o", URL],
+        ["show", "OUT", "key", "-o", URL],
+        ["status", "OUT", URL],
+        ["status", "OUT", "--config", URL],
+        [URL],
+        ["label", "shards", "-o", "out", f"--bogus={URL}"],
+        ["label", "shards", "-o", "out", "--limit", URL],
+        ["label", "shards", "-o", "out", "--device", URL],
+        ["label", "shards", "-o", "out", "--scratch", URL],
+        ["label", "shards", "-o", "out", "--model", URL],
+        ["export", "OUT", "--format", URL, "-o", "x"],
+        *(
+            [*words, user + "QQZZ@host/b"]
+            for user in ("s3://user: ", "s3://user:12 ", "s3://user:ab\n")
+            for words in (
+                ["label", "shards", "-o"],
+                ["label", "shards", "-o", "out", "--vocab"],
+                ["label", "shards", "-o", "out", "--weights"],
+                ["label", "shards", "-o", "out", "--templates"],
+                ["query", "OUT", "SELECT 1", "-o"],
+            )
+        ),
+        ["label", "-o", "out", "@s3://user:ab QQZZ@host/list.txt"],
+    ],
+)
+def test_passwords_of_urls_reach_no_error(maskmill, words: list[str]) -> None:
+    ended = maskmill(*words)
+    assert ended.code in (2, 3), ended.out
+    assert "QQZZ" not in ended.out + ended.err
+    assert len(ended.err.splitlines()) == 1

@@ -79,6 +79,12 @@ def test_a_path_is_read(tmp_path):
     assert Vocabulary.load(tmp_path / "names.txt").names == ("cat", "dog")
 
 
+@pytest.mark.parametrize("names", [{"cat", "dog"}, frozenset({"cat"}), {"cat": 5, "dog": 3}])
+def test_names_without_an_order_of_their_own_are_refused(names):
+    with pytest.raises(UsageError, match="expected a list of texts"):
+        Vocabulary.of(names)
+
+
 @pytest.mark.parametrize("entries", [(), ["cat"], "cat", None])
 def test_a_vocabulary_of_other_things_says_how_to_make_one(entries):
     with pytest.raises(UsageError, match=r"Make a vocabulary with Vocabulary.of or .load"):

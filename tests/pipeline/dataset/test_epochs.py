@@ -45,7 +45,6 @@ SLOW = pytest.mark.slow
         pytest.param(DataLoader, "fork", False, marks=SLOW),
         pytest.param(StatefulDataLoader, "fork", False, marks=SLOW),
         pytest.param(DataLoader, "spawn", True, marks=SLOW),
-        pytest.param(DataLoader, "spawn", False, marks=SLOW),
         pytest.param(StatefulDataLoader, "spawn", True, marks=SLOW),
     ],
 )

@@ -137,6 +137,7 @@ def test_a_filter_that_would_change_nothing_is_refused(made):
 
 
 def test_the_views_are_what_show_tables_lists(made):
+    assert asked(made, "SHOW TABLES") == asked(made, "-- all\nshow  tables; -- of them")
     assert [row["name"] for row in asked(made, "SHOW TABLES")] == [
         "classes", "failures", "labels", "ledger", "samples", "segments", "vocabulary",
     ]  # fmt: skip

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from maskmill.models.errors import UsageError
 from maskmill.pipeline.shards.listing import expand
-from maskmill.pipeline.stores.urls import canonical, filesystem, hash16, stem
+from maskmill.pipeline.stores.urls import canonical, filesystem, hash16, quoted, stem
 from tests.object_store import ObjectStore, s3_server
 
 
@@ -198,3 +199,8 @@ def test_a_bucket_is_listed_like_a_folder(s3: ObjectStore, argument: str, keys: 
 def test_nothing_in_a_bucket_is_wrong_usage(s3: ObjectStore, argument: str) -> None:
     with pytest.raises(UsageError):
         expand([argument])
+
+
+@pytest.mark.parametrize("url", ["/tmp/my out", "s3://b/a;touch x;.tar", "/tmp/it's", "$(touch x).tar"])
+def test_a_command_that_is_offered_takes_any_name_as_one_word(url: str) -> None:
+    assert shlex.split(f"maskmill query {quoted(url)} SQL") == ["maskmill", "query", url, "SQL"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import active_children
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,8 +76,13 @@ def peaks(config: BenchConfig) -> tuple[ReplicaPeak, ...]:
     """The memory of a replica over shards of the sizes asked for, each in a fresh process."""
     found = []
     for samples in config.shard_sizes:
-        with process_pool(1) as process:
-            found.append(result_of(process.submit(_peak, config, samples), "Ask for smaller --shard-sizes."))
+        with process_pool(1) as pool:
+            try:
+                found.append(result_of(pool.submit(_peak, config, samples), "Ask for smaller --shard-sizes."))
+            except KeyboardInterrupt:
+                for process in active_children():
+                    process.kill()  # it would work on for minutes, and be waited for
+                raise
     return tuple(found)
 
 

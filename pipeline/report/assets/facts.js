@@ -32,7 +32,7 @@ function top() {
   }
   if (report.incomplete) {
     at("notices").append(make("p", { className: "notice", id: "incomplete" },
-      make("b", {}, "This run is "), make("bdi", {}, report.incomplete), " ", make("a", { href: "#ledger" }, "Which shards")));
+      make("b", {}, "This run is "), make("bdi", {}, report.incomplete), ". ", make("a", { href: "#ledger" }, "See them")));
   }
   if (report.gone.length) {
     notice(`The images of ${plural(report.gone.length, "source shard")} can't be read; their samples are shown as masks alone.`, report.gone.map(([shard, why]) => `${shard}: ${why}`));

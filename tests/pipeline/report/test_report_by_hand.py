@@ -265,8 +265,8 @@ def test_marked_images_are_a_list_of_keys(page, file):
 
 
 TARGETS = (
-    "[...document.querySelectorAll('button, select, input, summary, .card a')].filter((one) => one.offsetParent && "
-    "!one.closest('.bars')).map((one) => (one.closest('label.check, .segments label') || one))"
+    "[...document.querySelectorAll('button, select, input, summary, .card a, .notice a')].filter((one) => "
+    "one.offsetParent).map((one) => (one.closest('label.check, .segments label') || one))"
     ".map((one) => { const box = one.getBoundingClientRect(); "
     "return [one.id || one.className || one.textContent, box.width, box.height]; })"
     ".filter(([, width, height]) => Math.min(width, height) < 43.5)"

@@ -17,7 +17,8 @@ _Result = TypeVar("_Result")
 def process_pool(workers: int, begin: Callable[..., Any] | None = None, *arguments: Any) -> ProcessPoolExecutor:
     """Fresh processes, already starting: forks of a process that has threads, as PyTorch's and a store's, may hang.
 
-    They end when this one does, however it ends. Ctrl-C reaches all processes of a terminal: these take no notice.
+    They end when this one does, however it ends. Ctrl-C, and the end of a terminal, reach all its processes: these take
+    no notice.
 
     Args:
         workers: how many.
@@ -28,7 +29,7 @@ def process_pool(workers: int, begin: Callable[..., Any] | None = None, *argumen
         workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(begin, arguments)
     )
     # All are started by the first task. They inherit the mask, and start up for seconds before any code of ours runs.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         pool.submit(os.getpid)
     finally:

@@ -94,6 +94,7 @@ def test_status_verify_and_query_agree_with_the_table(labeled: Workplace) -> Non
     assert json.loads(query.out) == [{"n": told["segments"]}]
 
 
+@pytest.mark.slow
 def test_show_draws_a_sample_of_it(labeled: Workplace) -> None:
     shown = labeled.run("show", "out", "000000003", "-o", "picture.png")
     assert shown.code == 0, shown.err

@@ -77,7 +77,8 @@ def test_control_c_while_workers_start_is_heard_by_the_parent_alone(tmp_path: Pa
             break
         seen += more
     os.close(ours)
-    assert seen.replace(b"^C", b"").split() == [b"started", b"interrupted"]
+    # The terminal drops what waits when it is interrupted, a line end for instance.
+    assert b"".join(seen.replace(b"^C", b"").split()) == b"startedinterrupted"
 
 
 def test_a_killed_worker_is_one_line() -> None:

@@ -59,7 +59,7 @@ def moto() -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(params=["folder", "S3", "S3 without conditions"])
+@pytest.fixture(params=["folder", "S3", pytest.param("S3 without conditions", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path: Path, store: ObjectStore) -> str:
     """An empty place on each kind of store."""
     store.objects.clear()

@@ -58,7 +58,10 @@ def same(found: list[Segment], wanted: list[Segment]) -> None:
         assert one.score == pytest.approx(other.score, abs=1e-3)
 
 
-@pytest.mark.parametrize("shape", [(256, 256), (300, 400), (128, 700), (140, 150)])
+@pytest.mark.parametrize(
+    "shape",
+    [(140, 150), *(pytest.param(shape, marks=pytest.mark.slow) for shape in ((256, 256), (300, 400), (128, 700)))],
+)
 def test_an_image_is_labeled_as_its_windows_one_by_one(shape):
     sliding = SlidingSan(mild("float64"), 2.0)
     classes = sliding.classes(VOCABULARY, ["a {}"])

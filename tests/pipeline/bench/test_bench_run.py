@@ -23,6 +23,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 def test_stages_shards_and_feeding_are_measured_over_made_up_shards(tmp_path: Path) -> None:
     found = bench(BenchConfig(**SMALL, parts=("stages", "shard", "feeding"), scratch=tmp_path))
     parts = [row.part for row in found.rows]
@@ -50,6 +51,7 @@ def test_stages_shards_and_feeding_are_measured_over_made_up_shards(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_model_and_its_parts_are_told_with_their_multiplications(tmp_path: Path) -> None:
     found = bench(BenchConfig(**SMALL, weights="random", names=20, parts=("model", "parts"), scratch=tmp_path))
     assert [row.part for row in found.rows][:4] == ["model", "model + segments", "input", "CLIP shallow"]

@@ -271,7 +271,7 @@ def test_the_command_prints_what_it_did(general, tmp_path, capsys):
         (["--format", "yolo"], "yolo"),
         (["--format", "coco", "--workers", "0"], "--workers 0"),
         (["--format", "coco", "--classes", "zebar"], "--classes 'zebar'"),
-        (["--format", "coco", "--scratch", "/nowhere"], "--scratch /nowhere"),
+        (["--format", "coco", "--scratch", "/nowhere"], "--scratch '/nowhere'"),
     ],
 )
 def test_wrong_usage_is_one_line(general, tmp_path, capsys, arguments, told):

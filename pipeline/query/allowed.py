@@ -79,6 +79,10 @@ _WORDS = _listed(
 """Keywords of a PIVOT and of the queries in it; several are names of columns too."""
 
 
+_CATALOGUE = ("sqlite_", "duckdb_", "pragma_", "pg_", "information_schema", "maskmill_rows")
+"""How names of DuckDB's own tables begin, and of what the views are made of."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Token:
     kind: str
@@ -222,6 +226,8 @@ def _check_words(tokens: list[_Token], functions: Set[str]) -> None:
             raise _refused(f"the keyword {token.text.upper()} in a PIVOT")
         if token.text == ";" and after is not None:
             raise UsageError("SQL: several statements; expected one, a SELECT. Ask one question at a time.")
+        if token.kind == "identifier" and token.text.startswith(_CATALOGUE):
+            raise _refused(f"the name {token.text}")
         called = token.kind == "identifier" and after is not None and after.text == "("
         if called and token.text not in functions | _TABLE_FUNCTIONS:
             raise _refused(f"the function {token.text}")

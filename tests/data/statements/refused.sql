@@ -372,3 +372,11 @@ SELEC
 ;
 ;;
 SELECT nothing FROM
+;;
+PIVOT sqlite_master ON name
+;;
+PIVOT pragma_database_list ON name
+;;
+PIVOT maskmill_rows_0 ON key
+;;
+PIVOT (SELECT * FROM samples, information_schema.tables) ON key

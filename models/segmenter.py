@@ -180,6 +180,8 @@ class Segmenter(ABC):
         from PIL import Image
 
         arguments.instance("image", image, Image.Image, "a PIL image, such as PIL.Image.open('photo.jpg')")
+        if not all(image.size):
+            raise UsageError(f"image: {image.width} x {image.height} pixels, expected one at least.")
         arguments.instance("vocabulary", vocabulary, (Vocabulary, ClassFeatures), _VOCABULARY)
         if inference is not None:
             kinds = tuple(INFERENCES.values())

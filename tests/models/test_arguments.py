@@ -57,6 +57,7 @@ def segmenter():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
+        (lambda s: s(Image.new("RGB", (0, 5)), NAMES), "image: 0 x 5 pixels, expected one at least"),
         (lambda s: s("photo.jpg", NAMES), "image='photo.jpg': str; expected a PIL image, such as PIL.Image.open"),
         (lambda s: s(numpy.zeros((4, 4, 3)), NAMES), "ndarray; expected a PIL image"),
         (lambda s: s(IMAGE, ["sky"]), "vocabulary=['sky']: list; expected a vocabulary, such as Vocabulary.of("),
